@@ -1,0 +1,44 @@
+"""Runs a main function so that bad input ends in one line on stderr and exit status 2."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from tal_jax.errors import InputError
+
+
+def fail(message: str) -> None:
+    """Prints one error line and ends the process with status 2, without a traceback."""
+    command = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    print(f"launch.{command}: error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    sys.exit(2)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        rest = flags.FLAGS(list(argv))
+    except (flags.Error, InputError, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
+        fail(str(e.args[0]) if isinstance(e, KeyError) and e.args else str(e))
+    if len(rest) > 1:
+        fail(f"unexpected argument {rest[1]!r}: every option is written --name=value")
+    return rest
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Parses flags, calls `main(argv)`, and turns `InputError` and a full disk into one line and exit status 2."""
+
+    def guarded(argv: Sequence[str]) -> None:
+        logging.set_verbosity(logging.WARNING)
+        try:
+            main(argv)
+        except InputError as e:
+            fail(str(e))
+        except OSError as e:
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            fail(f"no space left on the device{f' for {e.filename}' if e.filename else ''}: free some and start again")
+
+    app.run(guarded, flags_parser=_parse)

@@ -1,0 +1,51 @@
+"""Detections against ground truth: mAP with the rules of ActivityNet, or recall of proposals (--proposals).
+
+python -m launch.evaluate --ground_truth=A.json --detections=D.json --subset=validation [--tiou=0.5:0.95:0.05]
+    [--json=R.json] [--proposals] [--blocked=FILE]
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from launch import app
+from tal_jax.data import annotations
+from tal_jax.errors import InputError
+from tal_jax.evaluation import selection, submission, table
+from tal_jax.evaluation.detection import evaluate_detections, parse_tiou
+from tal_jax.evaluation.proposals import evaluate_proposals
+
+_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations in the ActivityNet layout.", required=True)
+_DETECTIONS = flags.DEFINE_string("detections", None, "Detections in the ActivityNet submission layout.", required=True)
+_SUBSET = flags.DEFINE_string("subset", None, "training, validation or testing.", required=True)
+_TIOU = flags.DEFINE_string("tiou", "0.5:0.95:0.05", "first:last:step, both ends included, or a comma list.")
+_JSON = flags.DEFINE_string("json", None, "File for the results, as fractions in [0, 1].")
+_PROPOSALS = flags.DEFINE_bool("proposals", False, "Report AR@AN and AUC, without looking at labels.")
+_BLOCKED = flags.DEFINE_string("blocked", None, "File with ids of recordings to leave out, one on each line.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads both files, prints the account and the table, writes the JSON."""
+    del argv
+    tiou = parse_tiou(_TIOU.value)
+    recordings = annotations.read(_GROUND_TRUTH.value)
+    blocked = selection.read_blocked(_BLOCKED.value) if _BLOCKED.value else frozenset()
+    detections = submission.read(_DETECTIONS.value)
+    chosen = selection.select(recordings, detections, _SUBSET.value, blocked)
+    if _PROPOSALS.value:
+        recall = evaluate_proposals(chosen.truth, chosen.detections, tiou)
+        text, content = table.proposal_table(recall), table.proposal_json(recall)
+    elif (detections.table.label < 0).any():
+        raise InputError(
+            f"{_DETECTIONS.value}: holds detections without a label: add labels, or --proposals for recall"
+        )
+    else:
+        precision = evaluate_detections(chosen.truth, chosen.detections, chosen.labels, tiou)
+        text, content = table.detection_table(precision), table.detection_json(precision)
+    print(*table.account(chosen), "", text, sep="\n")
+    if _JSON.value:
+        submission.write_json(_JSON.value, content, indent=1)
+
+
+if __name__ == "__main__":
+    app.run(main)

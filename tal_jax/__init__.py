@@ -1,0 +1,1 @@
+"""Temporal action localization in JAX/Flax."""

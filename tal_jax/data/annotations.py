@@ -1,0 +1,178 @@
+"""Annotation files in the ActivityNet layout, as HACS, ActivityNet and THUMOS ship it.
+
+`{"database": {id: {"subset": .., "duration": .., "annotations": [{"segment": [start, end], "label": ..}]}}}`
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tal_jax.errors import InputError
+
+SUBSETS = {
+    "training": "training",
+    "train": "training",
+    "validation": "validation",
+    "val": "validation",
+    "testing": "testing",
+    "test": "testing",
+}
+
+# Annotators' tools round to milliseconds, so an end this far behind the recording is rounding and not worth a word.
+ROUNDING_SECONDS = 1e-3
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One annotated action."""
+
+    start: float  # seconds
+    end: float  # seconds
+    label: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording as annotated: nothing corrected, nothing left out."""
+
+    id: str
+    subset: str  # "training", "validation" or "testing"
+    duration: float | None  # seconds; None where the file does not say
+    instances: tuple[Instance, ...]
+
+
+class Note(NamedTuple):
+    """Something that was left out or changed."""
+
+    kind: str
+    id: str
+    text: str
+
+
+def read(path: str | os.PathLike) -> dict[str, Recording]:
+    """Reads an annotation file, in file order.
+
+    Times may be numbers or strings; `duration` and `annotations` may be missing; a `taxonomy` is not needed; other
+    fields are ignored; subset names are unified ("train", "Test", ..). Instances are returned as written: see `clean`.
+
+    Raises:
+      InputError: the file is missing or not JSON of this layout, or holds an id twice, an id that is no plain file
+        name, an unknown subset, or a time that is not a finite number.
+    """
+    content = _load(path)
+    database = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(database, dict):
+        raise InputError(f'{path}: no object "database": expected the ActivityNet layout, {{"database": {{id: ..}}}}')
+    return {key: _recording(path, key, entry) for key, entry in database.items()}
+
+
+def clean(recording: Recording, duration: float, min_seconds: float = 0.0) -> tuple[tuple[Instance, ...], list[Note]]:
+    """Drops and clips the segments that cannot be learned from.
+
+    Args:
+      recording: as read.
+      duration: seconds, where the recording ends.
+      min_seconds: instances of this length or less are dropped; 0 keeps all.
+
+    Returns:
+      The instances with `0 <= start < end <= duration`, and a note for each one that was
+        dropped: "degenerate" (no positive length as annotated), "outside" (wholly), "short";
+        clipped: "negative start", "overlong" (ends more than a millisecond after the recording).
+    """
+    kept, notes = [], []
+    for instance in recording.instances:
+        start, end = max(instance.start, 0.0), min(instance.end, duration)
+        kinds = []
+        if not instance.end > instance.start:
+            kinds = ["degenerate"]
+        elif not end > start:
+            kinds = ["outside"]
+        elif end - start <= min_seconds:
+            kinds = ["short"]
+        else:
+            kept.append(Instance(start, end, instance.label))
+            if instance.start < 0:
+                kinds.append("negative start")
+            if instance.end > duration + ROUNDING_SECONDS:
+                kinds.append("overlong")
+        text = f"{instance.start:.3f}-{instance.end:.3f} s of {duration:.3f} s, {instance.label}"
+        notes += [Note(kind, recording.id, text) for kind in kinds]
+    return tuple(kept), notes
+
+
+def check_id(path: str | os.PathLike, key: Any) -> str:
+    """Returns the id if it can safely be part of a file name.
+
+    Raises:
+      InputError: it is empty, a folder step such as "..", or contains a separator or an unprintable character.
+    """
+    if not isinstance(key, str) or not key or key in (".", "..") or set(key) & set("/\\") or not key.isprintable():
+        raise InputError(
+            f"{path}: id {key!r} cannot be a file name (empty, '.', '..', a separator or control character): rename it"
+        )
+    return key
+
+
+def _load(path: str | os.PathLike) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise InputError(f"{path}: {twice!r} appears twice in one object: keep one of them")
+        return result
+
+    try:
+        return json.loads(Path(path).read_bytes(), object_pairs_hook=unique)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}): check --annotations") from e
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"{path}: not valid JSON ({e}): repair or download it again") from e
+
+
+def _recording(path: str | os.PathLike, key: str, entry: Any) -> Recording:
+    check_id(path, key)
+    if not isinstance(entry, dict):
+        raise InputError(f"{path}: {key}: expected an object with subset, duration and annotations, got {entry!r:.60}")
+    name = entry.get("subset")
+    subset = SUBSETS.get(name.lower()) if isinstance(name, str) else None
+    if subset is None:
+        raise InputError(f"{path}: {key}: unknown subset {name!r:.60}: use training, validation or testing")
+    duration = entry.get("duration")
+    if duration is not None:
+        duration = _seconds(path, key, "duration", duration)
+        if duration <= 0:
+            raise InputError(f"{path}: {key}: duration {duration} is not positive: correct it or leave it out")
+    annotations = entry.get("annotations")
+    if annotations is None:
+        annotations = []
+    if not isinstance(annotations, list):
+        raise InputError(f"{path}: {key}: annotations must be a list, got {annotations!r:.60}")
+    return Recording(key, subset, duration, tuple(_instance(path, key, item) for item in annotations))
+
+
+def _instance(path: str | os.PathLike, key: str, item: Any) -> Instance:
+    segment = item.get("segment") if isinstance(item, dict) else None
+    if not isinstance(segment, list) or len(segment) != 2:
+        raise InputError(f'{path}: {key}: expected {{"segment": [start, end], "label": ..}}, got {item!r:.80}')
+    label = item.get("label")
+    if not isinstance(label, str) or not label or not label.isprintable():
+        raise InputError(f"{path}: {key}: label {label!r:.60} is not a line of text: correct it")
+    return Instance(_seconds(path, key, "start", segment[0]), _seconds(path, key, "end", segment[1]), label)
+
+
+def _seconds(path: str | os.PathLike, key: str, what: str, value: Any) -> float:
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        seconds = float(value)
+        if not math.isfinite(seconds):
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise InputError(f"{path}: {key}: {what} {value!r:.60} is not a finite number of seconds: correct it") from None
+    return seconds

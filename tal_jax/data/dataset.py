@@ -1,0 +1,258 @@
+"""A prepared set on disk: what it holds (`Metadata`), and random access to the records of a split (`Split`).
+
+A set is a folder of TFRecord shards with TFDS metadata, which `tfds.builder_from_directory` opens, plus one
+`SPLIT.index.npz` per split. `dataset_info.json` is written last: without it the set is not complete.
+"""
+
+import json
+import os
+import threading
+import zipfile
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tal_jax.data import tfrecord
+from tal_jax.errors import InputError
+
+NAME = "tal_jax"  # the TFDS name of every set: its shards are NAME-SPLIT.tfrecord-00000-of-00001
+SPLITS = ("training", "validation", "testing")
+DTYPES = ("float16", "bfloat16", "float32")
+QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One recording as stored."""
+
+    id: str
+    features: dict[str, np.ndarray]  # stream name -> [T, C] in the storage type, read-only
+    stride: float  # seconds per snippet
+    duration: float  # seconds
+    segments: np.ndarray  # [G, 2] float64 seconds, 0 <= start < end <= duration
+    labels: np.ndarray  # [G] int32, into Metadata.labels
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a prepared set holds: everything a config derives from the data."""
+
+    labels: tuple[str, ...]  # sorted; the class index is the position
+    streams: dict[str, int]  # name -> C, in the order given to launch.prepare
+    stride: float | None  # seconds per snippet; None: each recording's features cover its duration evenly
+    splits: dict[str, int]  # name -> number of recordings
+    segment_seconds: tuple[float, ...]  # lengths of the training segments at QUANTILES; () where there are none
+    recording_seconds: dict[str, tuple[float, ...]]  # split -> durations at QUANTILES
+    segments_per_recording: int  # the most in any recording
+    dtype: str  # of the stored features, one of DTYPES
+    fingerprint: str  # of the arguments and the annotations it was prepared from
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Metadata":
+        """The inverse of `to_json`. Raises KeyError or TypeError for anything else."""
+        return cls(
+            labels=tuple(values["labels"]),
+            streams=dict(values["streams"]),
+            stride=values["stride"],
+            splits=dict(values["splits"]),
+            segment_seconds=tuple(values["segment_seconds"]),
+            recording_seconds={split: tuple(q) for split, q in values["recording_seconds"].items()},
+            segments_per_recording=values["segments_per_recording"],
+            dtype=values["dtype"],
+            fingerprint=values["fingerprint"],
+        )
+
+
+def read_metadata(directory: str | os.PathLike) -> Metadata:
+    """Reads what a prepared set holds.
+
+    Raises:
+      InputError: the folder holds no set, or one whose preparation has not finished.
+    """
+    path = Path(directory)
+    if not (path / "dataset_info.json").is_file():
+        state = "its preparation has not finished" if path.is_dir() and any(path.iterdir()) else "there is none"
+        raise InputError(f"{path}: no complete data set, {state}: run launch.prepare with --out={path}")
+    try:
+        return Metadata.from_json(json.loads((path / "metadata.json").read_bytes())["tal_jax"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(
+            f"{path}/metadata.json: not of a set that launch.prepare wrote ({e!r}): {tfrecord.REMEDY}"
+        ) from e
+
+
+def open_split(directory: str | os.PathLike, split: str) -> "Split":
+    """Opens one split for random access.
+
+    Raises:
+      InputError: no complete set, no such split, or a shard that is missing or shorter than its index says.
+    """
+    return Split(directory, split)
+
+
+class Split:
+    """Random access to the records of one split. Picklable; safe to share between threads.
+
+    Attributes:
+      ids: [N] array of str, sorted.
+      durations: [N] float64 seconds.
+      num_snippets: [N] int64, T of every recording.
+      metadata: of the whole set.
+    """
+
+    def __init__(self, directory: str | os.PathLike, split: str):
+        self.directory, self.split = Path(directory), split
+        self.metadata = read_metadata(directory)
+        if split not in self.metadata.splits:
+            raise InputError(f"{directory}: no split {split!r}: it has {', '.join(self.metadata.splits)}")
+        index = read_index(index_path(directory, split))
+        self.ids, self.durations, self.num_snippets = index["ids"], index["durations"], index["num_snippets"]
+        self._shard, self._offset, self._length = index["shards"], index["offsets"], index["lengths"]
+        self._paths = shard_paths(directory, split, int(self._shard.max(initial=-1)) + 1)
+        self._check_sizes()
+        self._descriptors: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> Record:
+        """Reads and checks one record.
+
+        Raises:
+          IndexError: no record i.
+          InputError: the shard is truncated or damaged there.
+        """
+        i = range(len(self))[i]
+        shard, id = int(self._shard[i]), str(self.ids[i])
+        path = self._paths[shard]
+        data = tfrecord.read(self._open(shard), path, int(self._offset[i]), int(self._length[i]), id)
+        record = decode(self._spec, data)
+        if record.id != id:
+            raise InputError(f"{path}: record {id}: the index points to {record.id}: {tfrecord.REMEDY}")
+        return record
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_descriptors", "_lock", "_spec")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _descriptors={}, _lock=threading.Lock())
+
+    def __del__(self) -> None:
+        for descriptor in self.__dict__.get("_descriptors", {}).values():
+            os.close(descriptor)
+
+    @cached_property
+    def _spec(self) -> Any:
+        return record_features(self.metadata.labels, self.metadata.streams, self.metadata.dtype)
+
+    def _open(self, shard: int) -> int:
+        with self._lock:
+            if shard not in self._descriptors:
+                try:
+                    self._descriptors[shard] = os.open(self._paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+                except OSError as e:
+                    raise InputError(f"{self._paths[shard]}: {e.strerror}: {tfrecord.REMEDY}") from e
+            return self._descriptors[shard]
+
+    def _check_sizes(self) -> None:
+        for shard, path in enumerate(self._paths):
+            rows = self._shard == shard
+            ends = self._offset[rows] + self._length[rows] + tfrecord.FOOTER_BYTES
+            try:
+                size = path.stat().st_size
+            except OSError as e:
+                raise InputError(f"{path}: {e.strerror}: {tfrecord.REMEDY}") from e
+            if size < ends[-1]:
+                lost = self.ids[rows][ends > size][0]
+                raise InputError(f"{path}: record {lost}: the shard is truncated: {tfrecord.REMEDY}")
+
+
+def record_features(labels: tuple[str, ...], streams: dict[str, int], dtype: str) -> Any:
+    """The `tfds.features.FeaturesDict` of a record."""
+    import tensorflow_datasets as tfds  # half a second: not for those who only read the metadata
+    from ml_dtypes import bfloat16
+
+    kind = bfloat16 if dtype == "bfloat16" else np.dtype(dtype).type
+
+    # encoding="bytes" is twenty times faster than a list of numbers, and keeps float64 what it is
+    def tensor(shape: tuple[int | None, ...], kind: type) -> Any:
+        return tfds.features.Tensor(shape=shape, dtype=kind, encoding="bytes")
+
+    label = tfds.features.ClassLabel(names=list(labels)) if labels else np.int64
+    return tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            "features": {name: tensor((None, width), kind) for name, width in streams.items()},
+            "stride": tensor((), np.float64),
+            "duration": tensor((), np.float64),
+            "segments": tensor((None, 2), np.float64),
+            "labels": tfds.features.Sequence(label),
+        }
+    )
+
+
+def encode(spec: Any, record: Record) -> bytes:
+    """Serialises a record as a `tf.train.Example`, the same bytes for the same record on every run."""
+    from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+    values = {
+        "id": record.id,
+        "features": record.features,
+        "stride": np.asarray(record.stride, np.float64),
+        "duration": np.asarray(record.duration, np.float64),
+        "segments": np.asarray(record.segments, np.float64),
+        "labels": [int(label) for label in record.labels],
+    }
+    example = ExampleSerializer(spec.get_serialized_info()).get_tf_example(spec.encode_example(values))
+    return example.SerializeToString(deterministic=True)  # protobuf maps have no order of their own
+
+
+def decode(spec: Any, data: bytes) -> Record:
+    """The inverse of `encode`."""
+    values = spec.deserialize_example_np(data)
+    return Record(
+        id=values["id"].decode(),
+        features=values["features"],
+        stride=float(values["stride"]),
+        duration=float(values["duration"]),
+        segments=values["segments"],
+        labels=np.asarray(values["labels"], np.int32).reshape(-1),
+    )
+
+
+def shard_paths(directory: str | os.PathLike, split: str, count: int) -> list[Path]:
+    """The paths of the shards of a split, under TFDS's default names."""
+    return [Path(directory) / f"{NAME}-{split}.tfrecord-{i:05d}-of-{count:05d}" for i in range(count)]
+
+
+def index_path(directory: str | os.PathLike, split: str) -> Path:
+    """The path of the index of a split."""
+    return Path(directory) / f"{split}.index.npz"
+
+
+INDEX_DTYPES = {"ids": "U", "shards": "i", "offsets": "i", "lengths": "i", "num_snippets": "i", "durations": "f"}
+
+
+def read_index(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads an index: arrays [N] ids, shards, offsets, lengths, num_snippets and durations.
+
+    Raises:
+      InputError: the file is missing or not an index.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            index = {name: file[name] for name in INDEX_DTYPES}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+        raise InputError(f"{path}: not an index ({e}): {tfrecord.REMEDY}") from e
+    for name, kind in INDEX_DTYPES.items():
+        if index[name].dtype.kind != kind or index[name].shape != index["ids"].shape or index[name].ndim != 1:
+            raise InputError(f"{path}: not an index, {name} has an unexpected type or shape: {tfrecord.REMEDY}")
+    return index

@@ -1,0 +1,48 @@
+"""Mean and standard deviation of the training features, for inputs on scales of their own (raw sensors)."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tal_jax.data.dataset import Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """Per-channel statistics: features become (x - mean) / std."""
+
+    mean: np.ndarray  # [C] float32
+    std: np.ndarray  # [C] float32, positive
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """x [T, C] -> [T, C] float32."""
+        return (x - self.mean) / self.std
+
+
+def measure(split: Split, streams: tuple[str, ...], recordings: int = 500) -> Normalization:
+    """Statistics over evenly chosen recordings of a split, streams concatenated in order."""
+    index = np.unique(np.linspace(0, len(split) - 1, min(recordings, len(split))).astype(int))
+    count, total, square = 0, 0.0, 0.0
+    for i in index:
+        record = split[int(i)]
+        x = np.concatenate([record.features[s] for s in streams], axis=1).astype(np.float64)
+        count, total, square = count + len(x), total + x.sum(0), square + (x**2).sum(0)
+    mean = total / count
+    std = np.sqrt(np.maximum(square / count - mean**2, 0))
+    # A channel that never moves carries nothing; dividing by its rounding error would.
+    std = np.where(std > 1e-6 * (1 + np.abs(mean)), std, 1.0)
+    return Normalization(mean.astype(np.float32), std.astype(np.float32))
+
+
+def load_or_measure(path: Path, split: Split, streams: tuple[str, ...]) -> Normalization:
+    """Reads the statistics stored at `path` (.npz), or measures and stores them."""
+    if path.exists():
+        with np.load(path, allow_pickle=False) as stored:
+            return Normalization(stored["mean"], stored["std"])
+    found = measure(split, streams)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    np.savez(temporary, mean=found.mean, std=found.std)
+    temporary.rename(path)
+    return found

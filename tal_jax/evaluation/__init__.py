@@ -1,0 +1,1 @@
+"""Detection mAP and proposal recall, in NumPy."""

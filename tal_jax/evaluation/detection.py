@@ -1,0 +1,144 @@
+"""Mean average precision of detections, with the semantics of the ActivityNet evaluator, vectorised over recordings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tal_jax.errors import InputError
+from tal_jax.evaluation.pairs import SegmentTable, descending, group_ranks, overlapping_pairs
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionResult:
+    """Average precision (fractions in [0, 1]) at A thresholds of K classes."""
+
+    tiou: np.ndarray  # [A] float64
+    per_class: np.ndarray  # [A, K] float64
+    labels: tuple[str, ...]  # [K]
+
+    @property
+    def mAP(self) -> np.ndarray:  # noqa: N802: the name everyone knows
+        """[A] float64: mean over classes."""
+        return self.per_class.mean(axis=1)
+
+    @property
+    def average(self) -> float:
+        """Mean over thresholds and classes."""
+        return float(self.per_class.mean())
+
+
+def evaluate_detections(
+    truth: SegmentTable, detections: SegmentTable, labels: Sequence[str], tiou: Sequence[float] | np.ndarray
+) -> DetectionResult:
+    """Interpolated average precision for every class and threshold.
+
+    The rules are those of `compute_average_precision_detection` of the ActivityNet evaluator:
+    - The detections of a class, over all recordings, are taken by falling score (equal scores: see `pairs.descending`).
+    - Each takes, among the ground truth of its recording and class that is still free, the segment of highest temporal IoU
+      if that reaches the threshold, and is a true positive; else it is a false positive. Of equal IoUs the later one wins.
+    - Precision is interpolated as in VOC 2010 and later: the highest precision at this or a larger recall.
+    - A class without detections counts 0. Ground truth without positive length stays in the count and is never matched.
+    - Detections in recordings without ground truth of the class are false positives.
+
+    Args:
+      truth: the annotated segments, `recording` and `label` not negative.
+      detections: the scored segments. Those whose label is not an index into `labels` change nothing.
+      labels: names of the classes by index. Classes without ground truth are left out of the result, as in the original.
+      tiou: [A] thresholds in (0, 1].
+
+    Raises:
+      InputError: there is no ground truth.
+    """
+    thresholds = np.asarray(tiou, np.float64)
+    if len(truth) == 0:
+        raise InputError("ground truth: no segment to find: choose a subset that is annotated")
+    positives = np.bincount(truth.label, minlength=len(labels))
+    counted = np.flatnonzero(positives)
+
+    order = descending(detections.score)
+    order = order[np.argsort(detections.label[order], kind="stable")]
+    ranked = detections.take(order)
+    hits = _match(truth, ranked, thresholds)  # [A, n]
+
+    per_class = np.zeros((len(thresholds), len(counted)))
+    first = np.searchsorted(ranked.label, counted, side="left")
+    last = np.searchsorted(ranked.label, counted, side="right")
+    for column, (k, a, b) in enumerate(zip(counted, first, last, strict=True)):
+        per_class[:, column] = _average_precision(hits[:, a:b], positives[k])
+    return DetectionResult(thresholds, per_class, tuple(labels[k] for k in counted))
+
+
+def _match(truth: SegmentTable, ranked: SegmentTable, thresholds: np.ndarray) -> np.ndarray:
+    """Greedy one-to-one matching of detections that are sorted by class, then by rank: true positives [A, n] bool.
+
+    Recordings and classes do not interact, so the r-th candidates of all (recording, class) groups are matched at once:
+    the loop runs over ranks inside a group, not over detections.
+    """
+    hits = np.zeros((len(thresholds), len(ranked)), bool)
+    recordings = 1 + max(truth.recording.max(), ranked.recording.max(initial=0))
+    known = np.flatnonzero((ranked.recording >= 0) & (ranked.label >= 0))
+    truth_group = truth.label * recordings + truth.recording
+    group = ranked.label[known] * recordings + ranked.recording[known]
+    row, truth_row, overlap = overlapping_pairs(
+        truth_group, truth.segments, group, ranked.segments[known], thresholds.min()
+    )
+    # A candidate is a detection that reaches the lowest threshold with something; all others are false positives.
+    candidate, pairs_of_candidate = np.unique(row, return_counts=True)
+    turn = group_ranks(group[candidate])
+    by_turn = np.argsort(np.repeat(turn, pairs_of_candidate), kind="stable")
+    row, truth_row, overlap = known[row[by_turn]], truth_row[by_turn], overlap[by_turn]
+    ends = np.cumsum(np.bincount(turn, weights=pairs_of_candidate).astype(np.int64))
+
+    free = np.ones((len(thresholds), len(truth)), bool)
+    begin = 0
+    for end in ends:
+        here, there, value = row[begin:end], truth_row[begin:end], overlap[begin:end]
+        starts = np.flatnonzero(np.r_[True, here[1:] != here[:-1]])
+        pairs = np.diff(np.r_[starts, len(here)])
+        allowed = np.where(free[:, there] & (value >= thresholds[:, None]), value, -1.0)  # [A, pairs]
+        best = np.maximum.reduceat(allowed, starts, axis=1)  # [A, detections]
+        is_best = allowed == np.repeat(best, pairs, axis=1)
+        last_best = np.maximum.reduceat(np.where(is_best, np.arange(len(here)), -1), starts, axis=1)
+        matched = best >= 0
+        hits[:, here[starts]] = matched
+        threshold, column = np.nonzero(matched)
+        free[threshold, there[last_best[threshold, column]]] = False
+        begin = end
+    return hits
+
+
+def _average_precision(hits: np.ndarray, positives: int) -> np.ndarray:
+    """Interpolated AP: true positives by rank [A, n] bool, number of ground-truth segments -> [A]."""
+    if hits.shape[1] == 0:
+        return np.zeros(len(hits))
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    return (envelope * hits).sum(axis=1) / positives
+
+
+def parse_tiou(text: str) -> np.ndarray:
+    """Thresholds [A] float64 from "first:last:step", both ends included, or from a comma list.
+
+    Raises:
+      InputError: not numbers in (0, 1], a step that does not lead from first to last, or a threshold given twice.
+    """
+    hint = 'use first:last:step such as "0.5:0.95:0.05", or a list such as "0.3,0.5,0.7"'
+    try:
+        if ":" in text:
+            first, last, step = (float(part) for part in text.split(":"))
+            steps = round((last - first) / step)
+            if steps < 0 or abs(first + steps * step - last) > 1e-6:
+                raise InputError(f"--tiou: {text!r}: steps of {step:g} do not lead from {first:g} to {last:g}: {hint}")
+            values = first + step * np.arange(steps + 1)
+        else:
+            values = np.array([float(part) for part in text.split(",")])
+    except InputError:
+        raise
+    except (ValueError, ZeroDivisionError, OverflowError) as e:
+        raise InputError(f"--tiou: {text!r} is not a set of thresholds: {hint}") from e
+    # 0.5 + 4 * 0.05 is a hair above 0.7; rounding makes both ways of writing a threshold the same number.
+    values = np.round(values, 9)
+    if not ((values > 0) & (values <= 1)).all() or len(np.unique(values)) < len(values):
+        raise InputError(f"--tiou: {text!r}: thresholds must lie in (0, 1] and differ: {hint}")
+    return values

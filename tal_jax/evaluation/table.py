@@ -1,0 +1,101 @@
+"""Results of an evaluation as text and as JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tal_jax.evaluation.detection import DetectionResult
+from tal_jax.evaluation.proposals import ProposalResult
+from tal_jax.evaluation.selection import Selection
+
+REPORTED_NUMBERS = (1, 5, 10, 100)
+NAMES_SHOWN = 5
+
+
+def threshold_name(tiou: float) -> str:
+    """The threshold with two digits, or with as many as it needs: 0.5 -> "0.50"."""
+    short = f"{tiou:.2f}"
+    return short if float(short) == tiou else f"{tiou:.9g}"
+
+
+def detection_table(result: DetectionResult) -> str:
+    """AP in percent: a line per class, then the mean; a column per threshold, then the average."""
+    rows = [(label, *(100 * column), 100 * column.mean()) for label, column in zip(result.labels, result.per_class.T)]
+    mean = ("mAP", *(100 * result.mAP), 100 * result.average)
+    return _table(("AP % at tIoU", *map(threshold_name, result.tiou), "average"), rows, mean)
+
+
+def detection_json(result: DetectionResult) -> dict[str, Any]:
+    """`{"average_mAP", "mAP": {"0.50": ..}, "per_class": {label: {"average", "0.50", ..}}}`, fractions in [0, 1]."""
+    names = [threshold_name(t) for t in result.tiou]
+
+    def by_threshold(values: np.ndarray) -> dict[str, float]:
+        return dict(zip(names, values.tolist(), strict=True))
+
+    per_class = {
+        label: {"average": float(column.mean()), **by_threshold(column)}
+        for label, column in zip(result.labels, result.per_class.T, strict=True)
+    }
+    return {"average_mAP": result.average, "mAP": by_threshold(result.mAP), "per_class": per_class}
+
+
+def proposal_table(result: ProposalResult) -> str:
+    """Recall in percent: a line per threshold, then AR@AN; a column per number of proposals. Then a line with the AUC."""
+    columns = [n - 1 for n in REPORTED_NUMBERS]
+    rows = [(threshold_name(t), *(100 * recall[columns])) for t, recall in zip(result.tiou, result.recall, strict=True)]
+    table = _table(
+        ("recall % at tIoU", *(f"AN={result.numbers[c]:g}" for c in columns)),
+        rows,
+        ("AR", *(100 * result.average_recall[columns])),
+    )
+    return f"{table}\nAUC {100 * result.auc:.2f}"
+
+
+def proposal_json(result: ProposalResult) -> dict[str, Any]:
+    """`{"AUC", "AR": {"1", "5", "10", "100"}}`, fractions in [0, 1]."""
+    recall = result.average_recall
+    return {"AUC": result.auc, "AR": {str(n): float(recall[n - 1]) for n in REPORTED_NUMBERS}}
+
+
+def account(selection: Selection) -> list[str]:
+    """One line for everything that entered the evaluation, was left out, or cannot match."""
+    s = selection
+    lines = [
+        f"{len(s.recordings)} recordings, {len(s.truth)} segments, {len(s.labels)} classes, {len(s.detections)} detections"
+    ]
+    if s.missing:
+        lines.append(f"missing: {_names(s.missing)} not in the detections: their segments count as misses")
+    if s.blocked:
+        lines.append(f"blocked: {_names(s.blocked)} left out")
+    if s.ignored:
+        lines.append(f"ignored: {_names(s.ignored)} of another subset")
+    if s.unknown:
+        lines.append(f"unknown: {_names(s.unknown)} not in the ground truth: their detections are false positives")
+    if s.unknown_labels:
+        total = sum(s.unknown_labels.values())
+        labels = _names(tuple(s.unknown_labels), "label")
+        lines.append(f"unknown: {labels} not in the ground truth of the subset: {total} detections match nothing")
+    if s.degenerate_truth:
+        lines.append(f"degenerate: {s.degenerate_truth} annotated segments without positive length count as misses")
+    if s.degenerate_detections:
+        lines.append(f"degenerate: {s.degenerate_detections} detections without positive length match nothing")
+    return lines
+
+
+def _names(names: Sequence[str], what: str = "recording") -> str:
+    shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:NAMES_SHOWN])
+    more = ", .." if len(names) > NAMES_SHOWN else ""
+    return f"{len(names)} {what}{'s' if len(names) != 1 else ''} ({shown}{more})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence], last: Sequence) -> str:
+    cells = [[str(row[0]), *(f"{value:.1f}" for value in row[1:])] for row in (*rows, last)]
+    widths = [max(len(line[i]) for line in (head, *cells)) for i in range(len(head))]
+
+    def text(line: Sequence[str]) -> str:
+        numbers = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
+        return "  ".join([line[0].ljust(widths[0]), *numbers])
+
+    rule = "-" * len(text(head))
+    return "\n".join([text(head), rule, *map(text, cells[:-1]), rule, text(cells[-1])])

@@ -1,0 +1,1 @@
+"""Losses: unreduced inside, one masked reduction."""

@@ -1,0 +1,42 @@
+"""Losses of single elements, unreduced."""
+
+import jax
+import jax.numpy as jnp
+
+from tal_jax.losses.reduction import masked_mean
+from tal_jax.types import Array
+
+
+def smooth_l1(error: Array, beta: float = 1.0) -> Array:
+    """0.5 e^2 / beta where |e| < beta, |e| - beta / 2 elsewhere (Girshick 2015, arXiv:1504.08083). Any shape."""
+    size = jnp.abs(error)
+    return jnp.where(size < beta, 0.5 * error**2 / beta, size - 0.5 * beta)
+
+
+def sigmoid_cross_entropy(logits: Array, targets: Array) -> Array:
+    """-y log sigmoid(z) - (1 - y) log(1 - sigmoid(z)) with targets y in [0, 1]. Any shape, float32."""
+    return -targets * jax.nn.log_sigmoid(logits) - (1.0 - targets) * jax.nn.log_sigmoid(-logits)
+
+
+def sigmoid_focal(logits: Array, targets: Array, gamma: float = 2.0) -> Array:
+    """Cross-entropy weighted by |y - p|^gamma: focal loss for soft targets (Li et al. 2020, arXiv:2006.04388, eq. 5)."""
+    p = jax.nn.sigmoid(logits)
+    return sigmoid_cross_entropy(logits, targets) * jnp.abs(targets - p) ** gamma
+
+
+def balanced_logistic(logits: Array, positive: Array, mask: Array) -> Array:
+    """BMN's weighted binary logistic loss: positives and negatives weigh one half each, over the whole batch.
+
+    Positives get 0.5 n / n_pos and negatives 0.5 n / (n - n_pos), n = number of real elements (BMN, section 4.3).
+    Without positives the negatives' half alone is left; without real elements the loss is 0.
+
+    Args:
+      logits: any shape, float32.
+      positive: bool, same shape.
+      mask: bool, same shape, what is real.
+
+    Returns:
+      scalar.
+    """
+    terms = sigmoid_cross_entropy(logits, positive.astype(jnp.float32))
+    return 0.5 * masked_mean(terms, positive & mask) + 0.5 * masked_mean(terms, ~positive & mask)

@@ -1,0 +1,77 @@
+"""TCANet's losses: regression on both levels, confidence, and the segment-level class head."""
+
+import jax
+import jax.numpy as jnp
+
+from tal_jax import segments as geometry
+from tal_jax.losses.elementwise import sigmoid_cross_entropy, sigmoid_focal, smooth_l1
+from tal_jax.losses.reduction import draw, masked_mean
+from tal_jax.models.tbr import RegressorOutput
+from tal_jax.types import Array
+
+
+def stage_loss(
+    output: RegressorOutput,
+    segments: Array,
+    segment_labels: Array,
+    segment_mask: Array,
+    proposal_mask: Array,
+    *,
+    threshold: float,
+    rng: Array | None = None,
+    class_target: str = "iou",
+    class_threshold: float = 0.5,
+) -> dict[str, Array]:
+    """The losses of one regressor.
+
+    Every proposal answers to the ground truth it overlaps most, with IoU u.
+      ends, center: smooth L1 between offsets and their targets, summed over the two, averaged over u >= threshold.
+      confidence: smooth L1 between sigmoid(iou_logit) and u over u > threshold and as many drawn from (0.3, threshold]
+        and from [0, 0.3].
+      classes: focal cross-entropy (gamma 2) over proposals and classes; the target of the matched class is u
+        (class_target="iou") or 1 where u >= class_threshold ("hard"), of all others 0; divided by the number of
+        proposals with u >= class_threshold, at least 1.
+    All are 0, not NaN, where nothing is left to average.
+
+    Args:
+      output: the regressor's output for [B, P] proposals.
+      segments, segment_labels, segment_mask: ground truth [B, G, 2], [B, G], [B, G].
+      proposal_mask: [B, P].
+      threshold: the stage's IoU threshold.
+      rng: draws negatives at random, None uses the expectation (`losses.reduction.draw`).
+      class_target, class_threshold: see above.
+
+    Returns:
+      scalars by name.
+    """
+    iou, index = geometry.match(output.proposals, segments, segment_mask)
+    target = jnp.take_along_axis(segments, index[..., None], axis=1)
+    positive = (iou >= threshold) & proposal_mask
+    ends = jnp.sum(smooth_l1(output.ends - geometry.encode_ends(output.proposals, target)), axis=-1)
+    center = jnp.sum(smooth_l1(output.center - geometry.encode_center(output.proposals, target)), axis=-1)
+
+    high = (iou > threshold) & proposal_mask
+    middle = (iou > 0.3) & (iou <= threshold) & proposal_mask
+    low = (iou <= 0.3) & proposal_mask
+    count = jnp.sum(high, dtype=jnp.float32)
+    keys = (None, None) if rng is None else jax.random.split(rng)
+    weights = high.astype(jnp.float32) + draw(middle, count, keys[0]) + draw(low, count, keys[1])
+    losses = {
+        "ends": masked_mean(ends, positive),
+        "center": masked_mean(center, positive),
+        "confidence": masked_mean(smooth_l1(jax.nn.sigmoid(output.iou_logit) - iou), weights),
+    }
+    classes = output.class_logits.shape[-1]
+    if classes:
+        label = jnp.take_along_axis(segment_labels, index, axis=1)
+        hit = (iou >= class_threshold) & proposal_mask
+        value = jnp.where(hit, iou if class_target == "iou" else 1.0, 0.0)
+        y = jax.nn.one_hot(label, classes, dtype=jnp.float32) * value[..., None]
+        terms = jnp.where(proposal_mask[..., None], sigmoid_focal(output.class_logits, y), 0.0)
+        losses["classes"] = jnp.sum(terms) / jnp.maximum(jnp.sum(hit, dtype=jnp.float32), 1.0)
+    return losses
+
+
+def video_class_loss(logits: Array, labels: Array) -> Array:
+    """Sigmoid cross-entropy of video-level logits [B, K] against multi-hot labels [B, K], mean over both."""
+    return masked_mean(sigmoid_cross_entropy(logits, labels), jnp.ones_like(labels))

@@ -1,0 +1,80 @@
+"""BMN, the boundary-matching network that makes the proposals (Lin et al. 2019, arXiv:1907.09702)."""
+
+import flax.linen as nn
+import flax.struct
+import jax.numpy as jnp
+
+from tal_jax.models.convolution import Conv1D, masked
+from tal_jax.ops.boundary_matching import boundary_matching, valid_cells
+from tal_jax.types import Array
+
+
+@flax.struct.dataclass
+class BMNOutput:
+    """Logits of the boundary heads and of the boundary-matching map."""
+
+    start: Array  # [B, T] float32
+    end: Array  # [B, T] float32
+    regression: Array  # [B, T, D] float32: sigmoid is the cell's predicted IoU
+    classification: Array  # [B, T, D] float32: sigmoid is the probability that the IoU exceeds 0.9
+    valid: Array  # [B, T, D] bool: cells whose segment [t, t + d + 1) lies within the recording
+
+
+class BMN(nn.Module):
+    """Base convolutions, a start and an end head, and the boundary-matching map over (start t, duration d).
+
+    masked_cells=True keeps padding and invalid cells out of the map's 3 x 3 convolutions, so that padding changes
+    nothing; False is the published behaviour.
+    """
+
+    durations: int = 100  # D
+    hidden: int = 256
+    proposal_hidden: int = 128  # P in the boundary-matching layer
+    map_hidden: int = 512
+    map_conv_hidden: int = 128
+    groups: int = 4
+    bins: int = 32
+    points: int = 3
+    masked_cells: bool = True
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array, mask: Array) -> BMNOutput:
+        """features [B, T, C], mask [B, T] -> `BMNOutput`."""
+
+        def conv(name: str, width: int, kernel: int, groups: int) -> Conv1D:
+            return Conv1D(width, kernel, groups=groups, dtype=self.dtype, name=name)
+
+        x = masked(features.astype(self.dtype), mask)
+        # The first convolution is grouped only where the input's channels allow it.
+        groups_in = self.groups if x.shape[-1] % self.groups == 0 else 1
+        x = masked(nn.relu(conv("base1", self.hidden, 3, groups_in)(x)), mask)
+        x = masked(nn.relu(conv("base2", self.hidden, 3, self.groups)(x)), mask)
+
+        def boundary(name: str) -> Array:
+            h = nn.relu(conv(f"{name}1", self.hidden, 3, self.groups)(x))
+            return conv(f"{name}2", 1, 1, 1)(h)[..., 0].astype(jnp.float32)
+
+        start, end = boundary("start"), boundary("end")
+
+        p = masked(nn.relu(conv("proposal", self.proposal_hidden, 3, 1)(x)), mask)
+        kernel = self.param(
+            "matching_kernel",
+            nn.initializers.he_normal(in_axis=(0, 1), out_axis=2),
+            (self.bins, self.proposal_hidden, self.map_hidden),
+        )
+        bias = self.param("matching_bias", nn.initializers.zeros, (self.map_hidden,))
+        cells = boundary_matching(
+            p, kernel.astype(self.dtype), durations=self.durations, bins=self.bins, points=self.points
+        )
+        valid = valid_cells(mask, self.durations)
+
+        def visible(y: Array) -> Array:
+            return jnp.where(valid[..., None], y, jnp.zeros((), y.dtype)) if self.masked_cells else y
+
+        h = nn.relu(cells + bias.astype(self.dtype).reshape(1, 1, 1, -1))  # [B, T, D, map_hidden]
+        h = visible(nn.relu(nn.Dense(self.map_conv_hidden, dtype=self.dtype, name="map1")(h)))
+        h = visible(nn.relu(nn.Conv(self.map_conv_hidden, (3, 3), dtype=self.dtype, name="map2")(h)))
+        h = visible(nn.relu(nn.Conv(self.map_conv_hidden, (3, 3), dtype=self.dtype, name="map3")(h)))
+        out = nn.Dense(2, dtype=self.dtype, name="map4")(h).astype(jnp.float32)
+        return BMNOutput(start, end, out[..., 0], out[..., 1], valid)

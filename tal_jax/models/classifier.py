@@ -1,0 +1,37 @@
+"""Video-level classifier: which classes does a recording hold?"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from tal_jax.models.convolution import Conv1D, masked
+from tal_jax.types import Array
+
+
+class VideoClassifier(nn.Module):
+    """Two temporal convolutions, then per class the mean of its `1 / top` highest snippet logits.
+
+    top=1 is global average pooling. A larger value suits recordings that are mostly background: an action that fills
+    an eighth of the time still decides with top=8.
+    """
+
+    num_classes: int
+    hidden: int = 256
+    top: int = 8
+    dropout: float = 0.5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array, mask: Array, *, train: bool) -> Array:
+        """features [B, T, C], mask [B, T] -> logits [B, K] float32."""
+        x = masked(features.astype(self.dtype), mask)
+        for i in range(2):
+            x = masked(nn.relu(Conv1D(self.hidden, 3, dtype=self.dtype, name=f"base{i + 1}")(x)), mask)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        logits = nn.Dense(self.num_classes, dtype=self.dtype, name="out")(x).astype(jnp.float32)  # [B, T, K]
+        ordered = -jnp.sort(jnp.where(mask[..., None], -logits, jnp.inf), axis=1)
+        real = jnp.sum(mask, axis=1, dtype=jnp.int32)
+        # Counted from the real length: padding must not change how many snippets vote.
+        votes = jnp.maximum(-(-real // self.top), 1)
+        voting = (jnp.arange(mask.shape[1])[None, :] < votes[:, None]) & (jnp.arange(mask.shape[1])[None] < real[:, None])
+        total = jnp.sum(jnp.where(voting[..., None], ordered, 0.0), axis=1)
+        return total / jnp.maximum(jnp.sum(voting, axis=1, dtype=jnp.int32), 1).astype(jnp.float32)[:, None]

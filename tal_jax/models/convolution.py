@@ -1,0 +1,42 @@
+"""Linen modules around `ops.convolution`, and masking."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from tal_jax.ops.convolution import conv1d
+from tal_jax.types import Array
+
+
+def masked(x: Array, mask: Array) -> Array:
+    """Zeroes padded snippets: x [B, T, C], mask [B, T]. Convolutions then see what a shorter sequence would show them."""
+    return jnp.where(mask[..., None], x, jnp.zeros((), x.dtype))
+
+
+class Conv1D(nn.Module):
+    """Grouped 1-D convolution with bias: [..., T, C] -> [..., T', features]; same length by default for odd kernels."""
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+    padding: int | None = None  # None: dilation * (kernel_size - 1) // 2
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Applies the convolution in `dtype`; parameters are float32."""
+        shape = (self.kernel_size, x.shape[-1] // self.groups, self.features)
+        # Fan-in is kernel_size * C / groups: what one output really sees.
+        kernel = self.param("kernel", nn.initializers.he_normal(in_axis=(0, 1), out_axis=2), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        padding = self.dilation * (self.kernel_size - 1) // 2 if self.padding is None else self.padding
+        y = conv1d(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=self.groups,
+            padding=padding,
+        )
+        return y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))

@@ -1,0 +1,110 @@
+"""TCANet: local-global temporal encoding and progressive boundary refinement of proposals (report, section 2)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+
+from tal_jax.models.convolution import Conv1D, masked
+from tal_jax.models.lgte import LGTE
+from tal_jax.models.tbr import RegressorOutput, TemporalBoundaryRegressor, refine
+from tal_jax.types import Array
+
+
+class TCANet(nn.Module):
+    """Base convolutions, `encoders` LGTEs, then `stages` regressors, each refining the segments of the one before.
+
+    variant="report": segments are clamped to the recording, decoded offsets are taken as they are, and tau fuses both
+      levels. variant="released": sampling is clamped to the padded window, (dx, dw) are multiplied by (0.1, 0.2) and,
+      in inference only, (ds, de) by 0.2, as the released code does.
+    """
+
+    num_classes: int = 0  # K of the segment-level class head; 0: none
+    hidden: int = 512
+    groups: int = 4
+    encoders: int = 2
+    heads: int = 8
+    local_heads: int = 4
+    window: int = 9
+    ffn: int = 256
+    dropout: float = 0.1
+    stages: int = 3
+    tau: float = 0.5
+    regressor_hidden: int = 512
+    frame_hidden: int = 128
+    context: int = 32
+    inside: int = 64
+    frame_level: bool = True
+    segment_level: bool = True
+    variant: str = "report"
+    attention: str = "banded"
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, features: Array, mask: Array, duration: Array, proposals: Array, *, train: bool
+    ) -> tuple[RegressorOutput, ...]:
+        """Refines proposals.
+
+        Args:
+          features: [B, T, C].
+          mask: [B, T].
+          duration: [B], in snippet units.
+          proposals: [B, P, 2].
+          train: dropout on; needs a `dropout` rng.
+
+        Returns:
+          One `RegressorOutput` per stage.
+        """
+        if self.variant not in ("report", "released"):
+            raise ValueError(f"variant is 'report' or 'released', not {self.variant!r}")
+        released = self.variant == "released"
+        x = masked(features.astype(self.dtype), mask)
+        # The first convolution is grouped only where the input's channels allow it.
+        groups_in = self.groups if x.shape[-1] % self.groups == 0 else 1
+        x = masked(nn.relu(Conv1D(self.hidden, 3, groups=groups_in, dtype=self.dtype, name="base1")(x)), mask)
+        x = masked(nn.relu(Conv1D(self.hidden, 3, groups=self.groups, dtype=self.dtype, name="base2")(x)), mask)
+        for i in range(self.encoders):
+            encoder = LGTE(
+                heads=self.heads,
+                local_heads=self.local_heads,
+                window=self.window,
+                ffn=self.ffn,
+                dropout=self.dropout,
+                variant=self.variant,
+                implementation=self.attention,
+                dtype=self.dtype,
+                name=f"lgte{i + 1}",
+            )
+            x = encoder(x, mask, train=train)
+            x = x if released else masked(x, mask)
+
+        limit = jnp.full_like(duration, features.shape[1]) if released else duration
+        tau = self.tau if self.frame_level and self.segment_level else float(self.frame_level)
+        outputs = []
+        for i in range(self.stages):
+            regressor = TemporalBoundaryRegressor(
+                hidden=self.regressor_hidden,
+                frame_hidden=self.frame_hidden,
+                groups=self.groups,
+                context=self.context,
+                inside=self.inside,
+                num_classes=self.num_classes,
+                frame_level=self.frame_level,
+                segment_level=self.segment_level,
+                dtype=self.dtype,
+                name=f"tbr{i + 1}",
+            )
+            ends, center, iou_logit, class_logits = regressor(x, proposals, limit)
+            refined = refine(
+                proposals,
+                ends,
+                center,
+                limit,
+                tau=tau,
+                ends_scale=0.2 if released and not train else 1.0,
+                center_scale=(0.1, 0.2) if released else (1.0, 1.0),
+            )
+            outputs.append(RegressorOutput(proposals, ends, center, iou_logit, class_logits, refined))
+            # A stage learns from the proposals it is given; it does not answer for where they came from.
+            proposals = lax.stop_gradient(refined)
+        return tuple(outputs)

@@ -1,0 +1,84 @@
+"""BMN's boundary-matching layer: every (start, duration) cell's features, at evenly spread points around its segment.
+
+Cell (t, d) is the segment [t, t + d + 1): with s = t, e = t + d, L = d + 1 the layer samples `bins x points` positions
+from s - L/2 to e + L/2 inclusive on the snippet grid, interpolates linearly, drops neighbours outside the sequence, and
+averages the points of each bin (Lin et al. 2019, arXiv:1907.09702, section 4.2).
+
+The sampled offsets depend on (d, bin) only, never on t. So the layer is, per duration, a short dense matrix over the
+shifted sequence, and the T x (bins T T) matrix of the published code is never built.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tal_jax.types import Array
+
+
+@functools.lru_cache(maxsize=64)
+def bin_weights(first: int, last: int, bins: int, points: int) -> tuple[int, np.ndarray]:
+    """Interpolation weights of durations first..last-1.
+
+    Returns:
+      (lowest offset o, weights [O, D, bins] float32): bin n of cell (t, d) is sum_i weights[i, d, n] x[t + o + i].
+    """
+    d = np.arange(first, last)[:, None]
+    length = d + 1
+    i = np.arange(bins * points)[None, :]
+    q = -length / 2 + (d + length) * i / (bins * points - 1)  # [D, bins * points], relative to t
+    low = np.floor(q).astype(np.int64)
+    fraction = q - low
+    offset = int(low.min())
+    weights = np.zeros((int(low.max()) + 2 - offset, last - first, bins * points))
+    rows, columns = np.broadcast_arrays(np.arange(last - first)[:, None], i)
+    np.add.at(weights, (low - offset, rows, columns), 1 - fraction)
+    np.add.at(weights, (low + 1 - offset, rows, columns), fraction)
+    return offset, weights.reshape(*weights.shape[:2], bins, points).mean(-1).astype(np.float32)
+
+
+def boundary_matching(
+    x: Array, kernel: Array, *, durations: int, bins: int = 32, points: int = 3, block: int = 8
+) -> Array:
+    """Samples every cell and projects its bins: the boundary-matching layer and the (bins, 1, 1) convolution after it.
+
+    Args:
+      x: [B, T, P]; padding must be zero.
+      kernel: [bins, P, H], the convolution over the bins.
+      durations: D, the number of durations; cell d lasts d + 1 snippets.
+      bins: N, sampled bins of a cell.
+      points: interpolated points averaged in each bin.
+      block: durations computed together; only a block's samples are in memory at a time.
+
+    Returns:
+      [B, T, D, H]. Cells that reach beyond the sequence see zeros there; mask them with `valid_cells`.
+    """
+    t = x.shape[1]
+
+    # Rematerialised in the backward pass: the samples [B, T, block, bins, P] are far larger than their projection.
+    @functools.partial(jax.checkpoint, static_argnums=(2, 3))
+    def one_block(x, kernel, first, last):
+        offset, weights = bin_weights(first, last, bins, points)
+        before = max(-offset, 0)
+        after = max(offset + weights.shape[0] - 1, 0)
+        padded = jnp.pad(x, ((0, 0), (before, after), (0, 0)))
+        index = np.arange(t)[:, None] + np.arange(weights.shape[0])[None, :] + (offset + before)  # [T, O]
+        sampled = jnp.einsum("btop,odn->btdnp", padded[:, index], jnp.asarray(weights, x.dtype))
+        return jnp.einsum("btdnp,nph->btdh", sampled, kernel)
+
+    blocks = [one_block(x, kernel, d, min(d + block, durations)) for d in range(0, durations, block)]
+    return jnp.concatenate(blocks, axis=2)
+
+
+def cell_segments(snippets: int, durations: int) -> np.ndarray:
+    """The segment [t, t + d + 1) of every cell: [T, D, 2] float32 in snippet units."""
+    start = np.broadcast_to(np.arange(snippets, dtype=np.float32)[:, None], (snippets, durations))
+    return np.stack([start, start + np.arange(1, durations + 1, dtype=np.float32)[None, :]], axis=-1)
+
+
+def valid_cells(mask: Array, durations: int) -> Array:
+    """Cells whose last snippet t + d is real: mask [B, T] -> [B, T, D] bool."""
+    t = mask.shape[1]
+    padded = jnp.pad(mask, ((0, 0), (0, durations)))
+    return mask[:, :, None] & padded[:, np.arange(t)[:, None] + np.arange(durations)[None, :]]

@@ -1,0 +1,83 @@
+"""Soft-NMS over batches of recordings, on the device (Bodla et al. 2017, arXiv:1704.04503)."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tal_jax.segments import pairwise_iou
+from tal_jax.types import Array, Detections
+
+
+def soft_nms(
+    detections: Detections,
+    *,
+    method: str = "gaussian",
+    sigma: float = 0.4,
+    power: float = 2.0,
+    threshold: float | Array = 0.0,
+    top_k: int = 100,
+    min_score: float = 0.0,
+    class_agnostic: bool = False,
+) -> Detections:
+    """Picks the best detection again and again, and lowers the scores of those that overlap it.
+
+    An overlap iou > threshold with the picked one multiplies the score by
+      gaussian: exp(-iou^power / sigma) (power 2 in BMN, 2.5 in the released TCANet),
+      linear: 1 - iou,
+      hard: 0, classic NMS.
+
+    Args:
+      detections: scores in [0, inf); any order.
+      method, sigma, power: the decay as above.
+      threshold: overlaps up to it do not count; [B, P] gives every detection its own, used when it is the picked one
+        (BMN's grows with the detection's length).
+      top_k: how many are kept, M.
+      min_score: picks below it are masked.
+      class_agnostic: let detections of different labels suppress each other.
+
+    Returns:
+      Detections with P = min(top_k, P), best first. Ties go to the lower index. Padding is masked and scores 0.
+    """
+    if method not in ("gaussian", "linear", "hard"):
+        raise ValueError(f"method is 'gaussian', 'linear' or 'hard', not {method!r}")
+
+    def decay(iou: Array, limit: Array) -> Array:
+        if method == "gaussian":
+            # The guard keeps the gradient of a fractional power finite at 0.
+            factor = jnp.exp(-(jnp.where(iou > 0, iou, 1.0) ** power) / sigma)
+        else:
+            factor = 1.0 - iou if method == "linear" else jnp.zeros_like(iou)
+        return jnp.where((iou > limit) & (iou > 0), factor, 1.0)
+
+    limits = jnp.broadcast_to(jnp.asarray(threshold, jnp.float32), detections.scores.shape)
+
+    def one(d: Detections, limits: Array) -> Detections:  # a recording: segments [P, 2], the rest [P]
+        def pick(scores, _):
+            best = jnp.argmax(scores)
+            iou = pairwise_iou(d.segments[best][None], d.segments)[0]
+            if not class_agnostic:
+                iou = jnp.where(d.labels == d.labels[best], iou, 0.0)
+            # A picked one leaves the contest: -1 is below every score.
+            rest = jnp.where(scores >= 0, scores * decay(iou, limits[best]), scores).at[best].set(-1.0)
+            return rest, (best, scores[best])
+
+        start = jnp.where(d.mask, d.scores.astype(jnp.float32), -1.0)
+        _, (order, scores) = lax.scan(pick, start, length=min(top_k, d.scores.shape[0]))
+        kept = (scores >= min_score) & (scores >= 0)
+        return Detections(
+            segments=jnp.where(kept[:, None], d.segments[order], 0.0),
+            labels=jnp.where(kept, d.labels[order], -1),
+            scores=jnp.where(kept, scores, 0.0),
+            mask=kept,
+        )
+
+    return jax.vmap(one)(detections, limits)
+
+
+def top_k(detections: Detections, k: int) -> Detections:
+    """The k best detections of every recording, best first. P = min(k, P)."""
+    k = min(k, detections.scores.shape[-1])
+    _, order = lax.top_k(jnp.where(detections.mask, detections.scores, -jnp.inf), k)
+    return jax.tree.map(
+        lambda x: jnp.take_along_axis(x, order.reshape(order.shape + (1,) * (x.ndim - 2)), axis=1), detections
+    )

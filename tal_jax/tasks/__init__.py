@@ -1,0 +1,1 @@
+"""A task is a module, its loss and its decoding."""

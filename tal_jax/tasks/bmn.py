@@ -1,0 +1,99 @@
+"""The proposal stage: BMN, its loss, and proposals from its map."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tal_jax.losses.bmn import bmn_loss
+from tal_jax.models.bmn import BMN, BMNOutput
+from tal_jax.ops.boundary_matching import cell_segments
+from tal_jax.ops.nms import soft_nms, top_k
+from tal_jax.segments import width
+from tal_jax.tasks.task import Params
+from tal_jax.types import Array, Batch, Detections
+
+
+def candidate_boundaries(probability: Array, mask: Array) -> Array:
+    """Snippets that may be a boundary: local peaks, or above half the recording's maximum. [B, T] -> bool [B, T]."""
+    p = jnp.where(mask, probability, 0.0)
+    left = jnp.pad(p, ((0, 0), (1, 0)))[:, :-1]
+    right = jnp.pad(p, ((0, 0), (0, 1)))[:, 1:]
+    peak = (p > left) & (p > right)
+    return (peak | (p > 0.5 * jnp.max(p, axis=1, keepdims=True))) & mask
+
+
+@dataclasses.dataclass(frozen=True)
+class BMNTask:
+    """BMN as a task. Proposals are detections with label -1."""
+
+    model: BMN
+    random_negatives: bool = False  # draw the regression's negatives as published; False: their expectation
+    regression_weight: float = 10.0
+    region: float = 3.0  # width of the boundary regions in snippets
+    classification_power: float = 1.0  # the HACS release scores with cls^1.2 x reg
+    candidates: int = 500  # cells that enter soft-NMS
+    proposals: int = 100  # kept
+    nms_sigma: float = 0.4
+    nms_threshold: tuple[float, float] = (0.5, 0.9)  # from the shortest to a segment as long as the recording
+
+    def init(self, rng: Array, batch: Batch) -> Params:
+        """Parameters for batches of this shape."""
+        return self.model.init(rng, batch.features, batch.mask)
+
+    def loss(self, params: Params, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
+        """BMN's three losses."""
+        output = self.model.apply(params, batch.features, batch.mask)
+        return bmn_loss(
+            output,
+            batch.segments,
+            batch.segment_mask,
+            batch.mask,
+            rng=rng if self.random_negatives else None,
+            regression_weight=self.regression_weight,
+            region=self.region,
+        )
+
+    def predict(self, params: Params, batch: Batch) -> Detections:
+        """The best proposals of every recording after soft-NMS."""
+        return self.decode(self.model.apply(params, batch.features, batch.mask), batch)
+
+    def decode(self, output: BMNOutput, batch: Batch) -> Detections:
+        """Scores start x end x classification^a x regression of all cells between candidates; soft-NMS keeps the best.
+
+        The start probability is read at the cell's first snippet t, the end probability at its last one, t + d.
+        """
+        _, t, d = output.regression.shape
+        start, end = jax.nn.sigmoid(output.start), jax.nn.sigmoid(output.end)
+        first = jnp.arange(t)[None, :] == 0
+        last = jnp.arange(t)[None, :] == (jnp.sum(batch.mask, axis=1, dtype=jnp.int32) - 1)[:, None]
+        start_ok = candidate_boundaries(start, batch.mask) | (first & batch.mask)
+        end_ok = candidate_boundaries(end, batch.mask) | (last & batch.mask)
+
+        reach = np.arange(t)[:, None] + np.arange(d)[None, :]  # [T, D] index of a cell's last snippet
+
+        def at_end(x: Array) -> Array:
+            return jnp.pad(x, ((0, 0), (0, d)))[:, reach]
+
+        score = (
+            start[:, :, None]
+            * at_end(end)
+            * jax.nn.sigmoid(output.classification) ** self.classification_power
+            * jax.nn.sigmoid(output.regression)
+        )
+        allowed = output.valid & start_ok[:, :, None] & at_end(end_ok)
+        b = score.shape[0]
+        cells = jnp.broadcast_to(jnp.asarray(cell_segments(t, d))[None], (b, t, d, 2)).reshape(b, -1, 2)
+        # The last snippet of a recording may be cut short by its end.
+        cells = jnp.minimum(cells, batch.duration[:, None, None])
+        found = Detections(
+            segments=cells,
+            labels=jnp.full((b, t * d), -1, jnp.int32),
+            scores=score.reshape(b, -1),
+            mask=allowed.reshape(b, -1),
+        )
+        found = top_k(found, self.candidates)
+        low, high = self.nms_threshold
+        relative = width(found.segments) / jnp.maximum(batch.duration, 1e-6)[:, None]
+        return soft_nms(found, sigma=self.nms_sigma, threshold=low + (high - low) * relative, top_k=self.proposals)

@@ -1,0 +1,44 @@
+"""The video-level classifier stage: class scores for everyone who has none."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from tal_jax.losses.tcanet import video_class_loss
+from tal_jax.models.classifier import VideoClassifier
+from tal_jax.tasks.task import Params
+from tal_jax.types import Array, Batch, Detections
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierTask:
+    """Video-level classification: one detection per class, over the whole recording, scored by its probability."""
+
+    model: VideoClassifier
+
+    def init(self, rng: Array, batch: Batch) -> Params:
+        """Parameters for batches of this shape."""
+        return self.model.init(rng, batch.features, batch.mask, train=False)
+
+    def loss(self, params: Params, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
+        """Sigmoid cross-entropy against the recordings' labels."""
+        logits = self.model.apply(params, batch.features, batch.mask, train=True, rngs={"dropout": rng})
+        loss = video_class_loss(logits, batch.labels)
+        # A recording counts as right when its highest-scored class is one of its own.
+        best = jnp.argmax(logits, axis=-1)
+        right = jnp.take_along_axis(batch.labels, best[:, None], axis=1)[:, 0]
+        return loss, {"accuracy": jnp.mean(right)}
+
+    def predict(self, params: Params, batch: Batch) -> Detections:
+        """Detections [B, K]: class k covers the recording with score sigmoid(logit k)."""
+        scores = jax.nn.sigmoid(self.model.apply(params, batch.features, batch.mask, train=False))
+        b, k = scores.shape
+        ends = jnp.broadcast_to(batch.duration[:, None], (b, k))
+        order = jnp.argsort(-scores, axis=-1)
+        return Detections(
+            segments=jnp.stack([jnp.zeros((b, k)), ends], axis=-1),
+            labels=order.astype(jnp.int32),
+            scores=jnp.take_along_axis(scores, order, axis=-1),
+            mask=jnp.ones((b, k), bool),
+        )

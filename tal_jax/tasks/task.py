@@ -1,0 +1,23 @@
+"""What the training loop and the prediction loop ask of a method."""
+
+from typing import Any, Protocol
+
+from tal_jax.types import Array, Batch, Detections
+
+Params = Any
+
+
+class Task(Protocol):
+    """A module, its loss and its decoding. All three are pure and can be traced."""
+
+    def init(self, rng: Array, batch: Batch) -> Params:
+        """Parameters for batches of this shape."""
+        ...
+
+    def loss(self, params: Params, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
+        """Scalar training loss over the global batch, and scalar metrics."""
+        ...
+
+    def predict(self, params: Params, batch: Batch) -> Detections:
+        """Detections in snippet units, best first."""
+        ...

@@ -1,0 +1,147 @@
+"""The refinement stage: TCANet, its losses, and detections from its regressors."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from tal_jax.losses.tcanet import stage_loss
+from tal_jax.models.tbr import RegressorOutput
+from tal_jax.models.tcanet import TCANet
+from tal_jax.ops.nms import soft_nms, top_k
+from tal_jax.tasks.task import Params
+from tal_jax.types import Array, Batch, Detections
+
+
+def jitter(proposals: Array, limit: Array, amount: float, rng: Array) -> Array:
+    """Moves both ends by up to `amount` of the width, uniformly: [B, P, 2] -> [B, P, 2] within [0, limit].
+
+    A proposal network fits its training recordings better than new ones; the noise gives the regressors in training
+    the errors that they will meet.
+    """
+    w = proposals[..., 1:] - proposals[..., :1]
+    noise = jax.random.uniform(rng, proposals.shape, minval=-amount, maxval=amount)
+    return jnp.clip(proposals + noise * w, 0.0, limit[:, None, None])
+
+
+@dataclasses.dataclass(frozen=True)
+class TCANetTask:
+    """TCANet as a task.
+
+    classes="head": every proposal gets the scores of the segment-level class head. "video": video-level class
+    probabilities (`Batch.class_scores`, from a file or from a classifier stage), the best `video_classes` of them times
+    all proposals. "both": the product of the two.
+    """
+
+    model: TCANet
+    thresholds: tuple[float, ...] = (0.5, 0.6, 0.7)  # IoU threshold of each stage's regression
+    random_negatives: bool = False  # draw the confidence's negatives at random; False: their expectation
+    jitter: float = 0.0  # noise on training proposals, as a fraction of their width
+    ends_weight: float = 1.0
+    center_weight: float = 1.0
+    confidence_weight: float = 1.0
+    class_weight: float = 1.0
+    class_target: str = "iou"
+    class_threshold: float = 0.5
+    classes: str = "head"
+    video_classes: int = 3
+    fuse: str = "last"  # "last": segments of the last stage; "all": of every stage
+    proposal_power: float = 1.0  # power of the proposals' own scores
+    confidence_stages: tuple[int, ...] = (1,)  # stages whose predicted IoUs are multiplied into the score
+    candidates: int = 400  # detections that enter soft-NMS
+    detections: int = 200  # kept
+    nms_method: str = "gaussian"
+    nms_sigma: float = 0.4
+    nms_power: float = 2.5
+    nms_threshold: float = 0.0
+
+    def __post_init__(self):
+        """Checks what the types do not."""
+        if len(self.thresholds) != self.model.stages:
+            raise ValueError(f"thresholds has {len(self.thresholds)} entries for {self.model.stages} stages")
+        if self.classes not in ("head", "video", "both"):
+            raise ValueError(f"classes is 'head', 'video' or 'both', not {self.classes!r}")
+        if self.fuse not in ("last", "all"):
+            raise ValueError(f"fuse is 'last' or 'all', not {self.fuse!r}")
+        if max(self.confidence_stages, default=0) >= self.model.stages:
+            raise ValueError(f"confidence_stages {self.confidence_stages} names a stage beyond {self.model.stages - 1}")
+
+    def init(self, rng: Array, batch: Batch) -> Params:
+        """Parameters for batches of this shape."""
+        return self.model.init(rng, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
+
+    def loss(self, params: Params, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
+        """The stages' losses, summed with their weights; metrics are means over stages."""
+        noise, dropout, negatives = jax.random.split(rng, 3)
+        proposals = batch.proposals
+        if self.jitter:
+            proposals = jitter(proposals, batch.duration, self.jitter, noise)
+        outputs = self.model.apply(
+            params, batch.features, batch.mask, batch.duration, proposals, train=True, rngs={"dropout": dropout}
+        )
+        weights = {
+            "ends": self.ends_weight * self.model.frame_level,
+            "center": self.center_weight * self.model.segment_level,
+            "confidence": self.confidence_weight,
+            "classes": self.class_weight,
+        }
+        total, metrics = jnp.zeros(()), {}
+        for i, (output, threshold) in enumerate(zip(outputs, self.thresholds, strict=True)):
+            losses = stage_loss(
+                output,
+                batch.segments,
+                batch.segment_labels,
+                batch.segment_mask,
+                batch.proposal_mask,
+                threshold=threshold,
+                rng=jax.random.fold_in(negatives, i) if self.random_negatives else None,
+                class_target=self.class_target,
+                class_threshold=self.class_threshold,
+            )
+            total += sum(weights[name] * value for name, value in losses.items())
+            for name, value in losses.items():
+                metrics[name] = metrics.get(name, jnp.zeros(())) + value / len(outputs)
+        return total, metrics
+
+    def predict(self, params: Params, batch: Batch) -> Detections:
+        """Scored and labelled segments after soft-NMS."""
+        outputs = self.model.apply(
+            params, batch.features, batch.mask, batch.duration, batch.proposals, train=False
+        )
+        return self.decode(outputs, batch)
+
+    def decode(self, outputs: tuple[RegressorOutput, ...], batch: Batch) -> Detections:
+        """Score = proposal score^a x predicted IoUs of `confidence_stages` x class score, then soft-NMS per class."""
+        chosen = outputs if self.fuse == "all" else outputs[-1:]
+        segments = jnp.concatenate([o.segments for o in chosen], axis=1)  # [B, P', 2]
+        score = batch.proposal_scores**self.proposal_power
+        for i in self.confidence_stages:
+            score = score * jax.nn.sigmoid(outputs[i].iou_logit)
+        b, p = score.shape
+        k = batch.labels.shape[-1]
+        class_scores = jnp.ones((b, p, k))
+        if self.classes != "video":
+            class_scores *= sum(jax.nn.sigmoid(o.class_logits) for o in outputs) / len(outputs)
+        if self.classes != "head":
+            best, _ = jax.lax.top_k(batch.class_scores, min(self.video_classes, k))
+            video = jnp.where(batch.class_scores >= best[:, -1:], batch.class_scores, 0.0)
+            class_scores *= video[:, None, :]
+        score = score[..., None] * class_scores  # [B, P, K]
+        real = batch.proposal_mask[..., None] & (class_scores > 0)
+
+        copies = len(chosen)
+        total = copies * p * k
+        found = Detections(
+            segments=jnp.broadcast_to(segments[:, :, None], (b, copies * p, k, 2)).reshape(b, total, 2),
+            labels=jnp.broadcast_to(jnp.arange(k, dtype=jnp.int32)[None, None], (b, copies * p, k)).reshape(b, total),
+            scores=jnp.tile(score, (1, copies, 1)).reshape(b, total),
+            mask=jnp.tile(real, (1, copies, 1)).reshape(b, total),
+        )
+        return soft_nms(
+            top_k(found, self.candidates),
+            method=self.nms_method,
+            sigma=self.nms_sigma,
+            power=self.nms_power,
+            threshold=self.nms_threshold,
+            top_k=self.detections,
+        )
