@@ -36,9 +36,7 @@ def main(argv: Sequence[str]) -> None:
         recall = evaluate_proposals(chosen.truth, chosen.detections, tiou)
         text, content = table.proposal_table(recall), table.proposal_json(recall)
     elif (detections.table.label < 0).any():
-        raise InputError(
-            f"{_DETECTIONS.value}: holds detections without a label: add labels, or --proposals for recall"
-        )
+        raise InputError(f"{_DETECTIONS.value}: has detections without a label: add labels, or --proposals for recall")
     else:
         precision = evaluate_detections(chosen.truth, chosen.detections, chosen.labels, tiou)
         text, content = table.detection_table(precision), table.detection_json(precision)

@@ -248,9 +248,9 @@ def read_index(path: str | os.PathLike) -> dict[str, np.ndarray]:
       InputError: the file is missing or not an index.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            index = {name: file[name] for name in INDEX_DTYPES}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            index = {name: archive[name] for name in INDEX_DTYPES}
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as e:
         raise InputError(f"{path}: not an index ({e}): {tfrecord.REMEDY}") from e
     for name, kind in INDEX_DTYPES.items():
         if index[name].dtype.kind != kind or index[name].shape != index["ids"].shape or index[name].ndim != 1:

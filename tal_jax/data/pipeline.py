@@ -28,7 +28,8 @@ class Assembler:
 
     framing: Framing
     streams: tuple[str, ...]
-    num_classes: int
+    width: int  # C, of all streams together
+    num_classes: int  # K
     max_segments: int  # G
     max_proposals: int = 0  # P
     normalization: Normalization | None = None
@@ -36,6 +37,7 @@ class Assembler:
     class_scores: Mapping[str, np.ndarray] | None = None  # id -> [K]
     min_seconds: float = 0.0  # segments up to this length are left out in training
     stride_jitter: float = 0.0  # training stretches time by up to this fraction
+    around_actions: float = 0.75  # share of training windows drawn around an action, where recordings are windowed
     noise: float = 0.0  # standard deviation of Gaussian noise on training features, in units of the features
 
     def training_row(self, record: Record, index: int, rng: np.random.Generator) -> tuple[Batch, Origin]:
@@ -45,8 +47,8 @@ class Assembler:
         if self.stride_jitter:
             # Stretching beyond the frame would cut the recording; such a draw becomes a crop.
             scale *= float(np.exp(rng.uniform(-1, 1) * np.log1p(self.stride_jitter)))
-        free = total - self.framing.snippets * scale
-        offset = float(rng.integers(0, int(free) + 1)) if free >= 1 else 0.0
+        free = int(total - self.framing.snippets * scale)
+        offset = float(self._random_offset(record, free, self.framing.snippets * scale, rng)) if free >= 1 else 0.0
         return self._row(record, index, offset, scale, rng)
 
     def detection_row(self, record: Record, index: int, offset: float) -> tuple[Batch, Origin]:
@@ -55,10 +57,31 @@ class Assembler:
 
     def empty_row(self) -> tuple[Batch, Origin]:
         """A row without anything real, to fill the last batch."""
-        streams = {s: np.zeros((1, 1), np.float32) for s in self.streams}
-        record = Record("", streams, 1.0, 1.0, np.zeros((0, 2)), np.zeros(0, np.int32))
-        row, origin = dataclasses.replace(self, normalization=None)._row(record, -1, 0.0, 1.0)
-        return dataclasses.replace(row, mask=np.zeros_like(row.mask), duration=np.float32(0)), origin
+        t, g, p, k = self.framing.snippets, self.max_segments, self.max_proposals, self.num_classes
+        row = Batch(
+            features=np.zeros((t, self.width), np.float32),
+            mask=np.zeros(t, bool),
+            stride=np.float32(1),
+            duration=np.float32(0),
+            labels=np.zeros(k, np.float32),
+            segments=np.zeros((g, 2), np.float32),
+            segment_labels=np.zeros(g, np.int32),
+            segment_mask=np.zeros(g, bool),
+            proposals=np.zeros((p, 2), np.float32),
+            proposal_scores=np.zeros(p, np.float32),
+            proposal_mask=np.zeros(p, bool),
+            class_scores=np.zeros(k, np.float32),
+        )
+        return row, Origin(np.int32(-1), np.float32(0))
+
+    def _random_offset(self, record: Record, free: int, span: float, rng: np.random.Generator) -> int:
+        # Uniform windows of an hour with three short actions would be background nearly always: most windows are drawn
+        # around an action.
+        if len(record.segments) and rng.uniform() < self.around_actions:
+            start, end = record.segments[rng.integers(len(record.segments))] / record.stride
+            low, high = sorted((int(end - span) + 1, int(start)))
+            return int(np.clip(rng.integers(low, high + 1), 0, free))
+        return int(rng.integers(0, free + 1))
 
     def _length(self, record: Record) -> int:
         return min(len(record.features[s]) for s in self.streams)
@@ -103,7 +126,7 @@ class Assembler:
         proposals = np.zeros((self.max_proposals, 2), np.float32)
         proposal_scores = np.zeros(self.max_proposals, np.float32)
         found = 0
-        if self.proposals is not None and self.max_proposals and record.id:
+        if self.proposals is not None and self.max_proposals:
             seconds, scores = self.proposals.get(record.id, (np.zeros((0, 2)), np.zeros(0)))
             framed, inside = frame(np.asarray(seconds, np.float64), 0.5)
             best = inside[np.argsort(-scores[inside], kind="stable")][: self.max_proposals]
@@ -194,11 +217,7 @@ def detection_batches(
 
     def assemble(window: tuple[int, float]) -> tuple[Batch, Origin]:
         i, offset = window
-        if i >= 0:
-            return assembler.detection_row(split[i], i, offset)
-        row, origin = assembler.empty_row()
-        width = sum(split.metadata.streams[s] for s in assembler.streams)
-        return dataclasses.replace(row, features=np.zeros((row.features.shape[0], width), np.float32)), origin
+        return assembler.detection_row(split[i], i, offset) if i >= 0 else assembler.empty_row()
 
     data: Any = grain.MapDataset.source(windows).map(assemble).batch(batch_size)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)

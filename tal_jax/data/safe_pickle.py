@@ -3,7 +3,7 @@
 `pickle.load` calls whatever a file names. Here the names of NumPy's and PyTorch's array reconstruction lead to
 stand-ins that only take notes, everything else is refused, and the arrays are built afterwards with every size, stride
 and offset checked against the bytes that are there. NumPy's own `__setstate__` is never reached either: it trusts the
-flags of a pickled dtype. Reads plain pickles, and both the zip and the legacy format of `torch.save`; PyTorch is not needed.
+flags of a pickled dtype. Reads plain pickles, and the zip and the legacy format of `torch.save`; PyTorch is not needed.
 """
 
 import io
@@ -49,8 +49,8 @@ def read(path: str | os.PathLike, where: str | None = None) -> Any:
       where: how errors name it; the path by default.
 
     Returns:
-      What was pickled, of dict, list, tuple, str, bytes, numbers, None, and `np.ndarray` for arrays and tensors
-      (bfloat16 as `ml_dtypes.bfloat16`).
+      What was pickled, of dict, list, tuple, str, bytes, numbers, None, and read-only `np.ndarray` for arrays and
+      tensors (bfloat16 as `ml_dtypes.bfloat16`).
 
     Raises:
       InputError: the file is missing, damaged, or wants anything but arrays and tensors; says what, and how to convert.
@@ -177,7 +177,8 @@ class _Tensor(_Inert):
             raise ValueError("a tensor reaches beyond its storage")
         steps = tuple(s * flat.itemsize for s in self.strides)
         start = flat[self.offset :] if count else flat[:0]
-        return np.lib.stride_tricks.as_strided(start, self.shape, steps, writeable=False).copy()
+        # a view: a file may hold any number of tensors over the same storage
+        return np.lib.stride_tricks.as_strided(start, self.shape, steps, writeable=False)
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
@@ -203,7 +204,11 @@ def _scalar(dtype: Any, raw: Any) -> _Array:
 def _encode(text: Any, encoding: Any) -> bytes:
     if not isinstance(text, str) or encoding != "latin1":
         raise _Refused(f"it calls _codecs.encode for {encoding!r:.40}")
-    return text.encode("latin1")  # how protocol 2 stores bytes
+    return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    return b""
 
 
 def _parameter(data: Any, *_: Any) -> Any:
@@ -220,7 +225,8 @@ class _Unpickler(pickle.Unpickler):
             "numpy.ndarray": _Type(),
             "numpy.dtype": _Function(_Dtype),
             "collections.OrderedDict": _Function(_Dict),
-            "_codecs.encode": _Function(_encode),
+            "_codecs.encode": _Function(_encode),  # how protocols 0 to 2 store bytes
+            "__builtin__.bytes": _Function(_no_bytes),
             "torch.Size": _Function(tuple),
             "torch._utils._rebuild_tensor": _Function(_Tensor),
             "torch._utils._rebuild_tensor_v2": _Function(_Tensor),
@@ -254,7 +260,7 @@ def _end_of_pickle(data: bytes) -> int:
         if opcode.name in REFUSED_OPCODES:
             raise _Refused(f"it uses the pickle instruction {opcode.name}")
         # the unpickler allocates its memo up to the highest index
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
             raise _Refused("its memo is larger than the file")
         end = position or 0
     return end + 1

@@ -18,7 +18,7 @@ class DetectionResult:
     labels: tuple[str, ...]  # [K]
 
     @property
-    def mAP(self) -> np.ndarray:  # noqa: N802: the name everyone knows
+    def mAP(self) -> np.ndarray:
         """[A] float64: mean over classes."""
         return self.per_class.mean(axis=1)
 
@@ -35,8 +35,9 @@ def evaluate_detections(
 
     The rules are those of `compute_average_precision_detection` of the ActivityNet evaluator:
     - The detections of a class, over all recordings, are taken by falling score (equal scores: see `pairs.descending`).
-    - Each takes, among the ground truth of its recording and class that is still free, the segment of highest temporal IoU
-      if that reaches the threshold, and is a true positive; else it is a false positive. Of equal IoUs the later one wins.
+    - Each takes the segment of highest temporal IoU among the ground truth of its recording and class that is still
+      free, if that reaches the threshold, and is a true positive; else it is a false positive. Of equal IoUs the later
+      one wins.
     - Precision is interpolated as in VOC 2010 and later: the highest precision at this or a larger recall.
     - A class without detections counts 0. Ground truth without positive length stays in the count and is never matched.
     - Detections in recordings without ground truth of the class are false positives.
@@ -44,7 +45,7 @@ def evaluate_detections(
     Args:
       truth: the annotated segments, `recording` and `label` not negative.
       detections: the scored segments. Those whose label is not an index into `labels` change nothing.
-      labels: names of the classes by index. Classes without ground truth are left out of the result, as in the original.
+      labels: [K] names of the classes. Classes without ground truth are left out of the result, as in the original.
       tiou: [A] thresholds in (0, 1].
 
     Raises:
@@ -66,7 +67,7 @@ def evaluate_detections(
     last = np.searchsorted(ranked.label, counted, side="right")
     for column, (k, a, b) in enumerate(zip(counted, first, last, strict=True)):
         per_class[:, column] = _average_precision(hits[:, a:b], positives[k])
-    return DetectionResult(thresholds, per_class, tuple(labels[k] for k in counted))
+    return DetectionResult(thresholds, per_class, tuple(labels[int(k)] for k in counted))
 
 
 def _match(truth: SegmentTable, ranked: SegmentTable, thresholds: np.ndarray) -> np.ndarray:
@@ -128,7 +129,7 @@ def parse_tiou(text: str) -> np.ndarray:
         if ":" in text:
             first, last, step = (float(part) for part in text.split(":"))
             steps = round((last - first) / step)
-            if steps < 0 or abs(first + steps * step - last) > 1e-6:
+            if not (0 <= steps < 1000 and abs(first + steps * step - last) <= 1e-6):  # also when one is not a number
                 raise InputError(f"--tiou: {text!r}: steps of {step:g} do not lead from {first:g} to {last:g}: {hint}")
             values = first + step * np.arange(steps + 1)
         else:

@@ -1,9 +1,9 @@
 """Flat tables of segments, and the pairs of detection and ground truth that overlap enough to match."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tal_jax.errors import InputError
 
@@ -13,9 +13,9 @@ CHUNK_PAIRS = 2_000_000
 
 @dataclass(frozen=True, eq=False)
 class SegmentTable:
-    """The segments of many recordings as flat arrays, in file order. Times are in one unit throughout, usually seconds."""
+    """The segments of many recordings as flat arrays, in file order. Times are in one unit, usually seconds."""
 
-    recording: np.ndarray  # [n] int64: index of the recording; negative where it is not part of the evaluation
+    recording: np.ndarray  # [n] int64: index of the recording; negative where the ground truth has no such recording
     label: np.ndarray  # [n] int64: index of the class; negative where there is none
     segments: np.ndarray  # [n, 2] float64 (start, end)
     score: np.ndarray  # [n] float64; anything finite for ground truth
@@ -28,7 +28,7 @@ class SegmentTable:
         return SegmentTable(self.recording[rows], self.label[rows], self.segments[rows], self.score[rows])
 
 
-def segment_table(recording: Sequence, label: Sequence, segments: Sequence, score: Sequence) -> SegmentTable:
+def segment_table(recording: ArrayLike, label: ArrayLike, segments: ArrayLike, score: ArrayLike) -> SegmentTable:
     """A `SegmentTable` from anything array-like, checked.
 
     Raises:
@@ -37,19 +37,17 @@ def segment_table(recording: Sequence, label: Sequence, segments: Sequence, scor
     table = SegmentTable(
         np.asarray(recording, np.int64),
         np.asarray(label, np.int64),
-        np.asarray(segments, np.float64).reshape(-1, 2) if len(segments) == 0 else np.asarray(segments, np.float64),
+        np.asarray(segments, np.float64).reshape((-1, 2) if np.size(segments) == 0 else np.shape(segments)),
         np.asarray(score, np.float64),
     )
     n = len(table.score)
     shapes = [x.shape for x in (table.recording, table.label, table.segments, table.score)]
     if shapes != [(n,), (n,), (n, 2), (n,)]:
-        raise InputError(
-            f"segment table: shapes {shapes} are not [n], [n], [n, 2], [n]: give one row for every segment"
-        )
+        raise InputError(f"segment table: shapes {shapes} are not [n], [n], [n, 2], [n]: give each segment a row")
     finite = np.isfinite(table.segments).all(axis=1) & np.isfinite(table.score)
     if not finite.all():
         raise InputError(
-            f"segment table: row {int(np.argmin(finite))} holds a time or score that is not finite: remove it"
+            f"segment table: row {int(np.argmin(finite))} has a time or score that is not finite: remove it"
         )
     return table
 
@@ -112,7 +110,7 @@ def overlapping_pairs(
 
 
 def group_ranks(group: np.ndarray) -> np.ndarray:
-    """How many earlier rows belong to the same group: [n] int64 -> [n] int64, such as [7, 3, 7, 7, 3] -> [0, 0, 1, 2, 1]."""
+    """How many earlier rows belong to the same group: [n] -> [n] int64, such as [7, 3, 7, 7, 3] -> [0, 0, 1, 2, 1]."""
     order = np.argsort(group, kind="stable")
     same = group[order]
     rank = np.empty(len(group), np.int64)
@@ -123,7 +121,7 @@ def group_ranks(group: np.ndarray) -> np.ndarray:
 def descending(score: np.ndarray) -> np.ndarray:
     """Indices that sort by falling score; among equal scores the later row comes first: [n] float -> [n] int64.
 
-    The ActivityNet evaluator writes `argsort()[::-1]`. NumPy's default sort leaves the order of equal values open, but for
-    short arrays it is stable, which makes the reversed order "later first". That is the rule here for every length.
+    The ActivityNet evaluator writes `argsort()[::-1]`. NumPy's default sort leaves the order of equal values open, but
+    for short arrays it is stable, which makes the reversed order "later first". That is the rule here for every length.
     """
     return np.argsort(score, kind="stable")[::-1]

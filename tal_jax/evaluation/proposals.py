@@ -39,12 +39,13 @@ def evaluate_proposals(
 ) -> ProposalResult:
     """Recall at budgets of 1%, 2%, .. 100% of `max_average` proposals per recording.
 
-    The rules are those of `average_recall_vs_avg_nr_proposals` of the ActivityNet evaluator. The budget is global, not a
-    fixed number per recording: with V recordings that have ground truth and N proposals in all, recording v with n_v
-    proposals keeps the best `m_v = min(floor(n_v * max_average * V / N), n_v)`; at budget j = 1 .. 100 the best
-    `min(floor(m_v * j/100 * max_average * V / sum(m)), m_v)` of them count. So recordings with more proposals get more of the
-    budget. A ground-truth segment is found when any counting proposal reaches the threshold (one proposal may find several);
-    recall is found over all segments of all recordings. Equal scores: see `pairs.descending`. Labels are not looked at.
+    The rules are those of `average_recall_vs_avg_nr_proposals` of the ActivityNet evaluator. The budget is global, not
+    a fixed number per recording: with V recordings that have ground truth and N proposals in all, recording v with n_v
+    proposals keeps the best `m_v = min(floor(n_v * max_average * V / N), n_v)`, and at budget j = 1 .. 100 the best
+    `min(floor(m_v * j / 100 * max_average * V / sum(m)), m_v)` of them count. So recordings with more proposals get
+    more of the budget. A ground-truth segment is found when any proposal that counts reaches the threshold (one
+    proposal may find several); recall is over all segments of all recordings. Equal scores: see `pairs.descending`.
+    Labels are not looked at.
 
     Args:
       truth: the annotated segments, `recording` not negative.

@@ -45,7 +45,7 @@ def select(
     Args:
       recordings: as `annotations.read` returns them.
       submission: as `submission.read` returns it.
-      subset: "training", "validation", "testing" or another spelling that annotation files use ("train", "val", "test").
+      subset: "training", "validation", "testing" or another spelling of annotation files ("train", "val", "test").
       blocked: ids of recordings to leave out, of ground truth and detections.
 
     Raises:
@@ -59,17 +59,18 @@ def select(
     if not labels:
         raise InputError(f"--subset={subset}: none of its {len(counted)} recordings has a segment: nothing to evaluate")
     class_index = {label: k for k, label in enumerate(labels)}
-    rows = [
-        (index[key], class_index[instance.label], (instance.start, instance.end))
-        for key, r in counted.items()
-        for instance in r.instances
-    ]
-    truth = segment_table(*([row[i] for row in rows] for i in range(3)), np.ones(len(rows)))
+    rows = [(index[key], instance) for key, r in counted.items() for instance in r.instances]
+    truth = segment_table(
+        recording=[i for i, _ in rows],
+        label=[class_index[instance.label] for _, instance in rows],
+        segments=[(instance.start, instance.end) for _, instance in rows],
+        score=np.ones(len(rows)),
+    )
 
     if submission.recordings and not any(key in members for key in submission.recordings):
         raise InputError(
             f"detections: none of the {len(submission.recordings)} recordings is in the subset {name} (first: "
-            f"{submission.recordings[0]!r}; the subset has {next(iter(members))!r}): check --subset and how the ids are written"
+            f"{submission.recordings[0]!r}; the subset has {next(iter(members))!r}): check --subset and the ids"
         )
     ignored = [key for key in submission.recordings if key in recordings and key not in members and key not in blocked]
     left_out = {*ignored, *blocked}

@@ -1,12 +1,11 @@
 """Detections files in the ActivityNet submission layout.
 
-`{"version": .., "external_data": {..}, "results": {id: [{"label": .., "score": .., "segment": [start, end]}]}}`, times in
-seconds; proposals have no label.
+`{"version": .., "external_data": {..}, "results": {id: [{"label": .., "score": .., "segment": [start, end]}]}}`,
+times in seconds; proposals have no label.
 """
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tal_jax.data import atomic
 from tal_jax.errors import InputError
 from tal_jax.evaluation.pairs import SegmentTable, segment_table
 
@@ -35,7 +35,7 @@ def read(path: str | os.PathLike) -> Submission:
     """Reads a detections file; numbers may be strings.
 
     Raises:
-      InputError: missing, not JSON, not this layout, an id twice, or a number that is not finite. Names file, id and row.
+      InputError: missing, not JSON of this layout, an id twice, or a number that is not finite; names file, id and row.
     """
     content = _load(path)
     results = content.get("results") if isinstance(content, dict) else None
@@ -84,28 +84,17 @@ def write(path: str | os.PathLike, submission: Submission) -> None:
 
 
 def write_json(path: str | os.PathLike, content: Any, indent: int | None = None) -> None:
-    """Writes JSON beside the target, then renames it: the target is never half-written.
+    """Writes JSON, all of it or nothing.
 
     Raises:
-      InputError: the folder does not exist or cannot be written.
-      ValueError: the content holds a number that is not finite.
+      InputError: the path is a folder, or lies in one that does not exist or cannot be written.
+      ValueError: the content has a number that is not finite.
     """
-    text = json.dumps(content, indent=indent, allow_nan=False)  # before any file exists
-    target = Path(path)
+    text = json.dumps(content, indent=indent, allow_nan=False)
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as e:
+        atomic.write(path, (text + "\n").encode())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as e:
         raise InputError(f"{path}: cannot be written ({e.strerror}): name a file in a folder that exists") from e
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.chmod(temporary, 0o644)  # mkstemp makes private files
-        os.replace(temporary, target)
-    except BaseException as e:
-        os.unlink(temporary)
-        if isinstance(e, IsADirectoryError):
-            raise InputError(f"{path}: is a folder: name a file") from e
-        raise
 
 
 def _load(path: str | os.PathLike) -> Any:
@@ -137,13 +126,13 @@ def _numbers(path: str | os.PathLike, rows: list[tuple], recording: list[int], i
         pass
     for place, row in enumerate(rows):
         try:
-            valid = np.isfinite(np.array(row, np.float64).reshape(3)).all()
+            valid = bool(np.isfinite(np.array(row, np.float64).reshape(3)).all())
         except (TypeError, ValueError, OverflowError):
             valid = False
         if not valid:
             culprit = recording[place]
             raise InputError(
-                f"{path}: {ids[culprit]!r}: detection {place - recording.index(culprit)}: (start, end, score) = {row!r:.90} are "
-                "not three finite numbers: correct or remove it"
+                f"{path}: {ids[culprit]!r}: detection {place - recording.index(culprit)}: (start, end, score) = "
+                f"{row!r:.90} are not three finite numbers: correct or remove it"
             )
     raise AssertionError("every single row is valid, so the whole table is")

@@ -21,7 +21,8 @@ def threshold_name(tiou: float) -> str:
 
 def detection_table(result: DetectionResult) -> str:
     """AP in percent: a line per class, then the mean; a column per threshold, then the average."""
-    rows = [(label, *(100 * column), 100 * column.mean()) for label, column in zip(result.labels, result.per_class.T)]
+    percent = 100 * result.per_class.T
+    rows = [(label, *row, row.mean()) for label, row in zip(result.labels, percent, strict=True)]
     mean = ("mAP", *(100 * result.mAP), 100 * result.average)
     return _table(("AP % at tIoU", *map(threshold_name, result.tiou), "average"), rows, mean)
 
@@ -41,7 +42,7 @@ def detection_json(result: DetectionResult) -> dict[str, Any]:
 
 
 def proposal_table(result: ProposalResult) -> str:
-    """Recall in percent: a line per threshold, then AR@AN; a column per number of proposals. Then a line with the AUC."""
+    """Recall in percent: a line per threshold, then AR@AN and AUC; a column per average number of proposals."""
     columns = [n - 1 for n in REPORTED_NUMBERS]
     rows = [(threshold_name(t), *(100 * recall[columns])) for t, recall in zip(result.tiou, result.recall, strict=True)]
     table = _table(
@@ -61,9 +62,8 @@ def proposal_json(result: ProposalResult) -> dict[str, Any]:
 def account(selection: Selection) -> list[str]:
     """One line for everything that entered the evaluation, was left out, or cannot match."""
     s = selection
-    lines = [
-        f"{len(s.recordings)} recordings, {len(s.truth)} segments, {len(s.labels)} classes, {len(s.detections)} detections"
-    ]
+    counts = (s.recordings, "recordings"), (s.truth, "segments"), (s.labels, "classes"), (s.detections, "detections")
+    lines = [", ".join(f"{len(items)} {what}" for items, what in counts)]
     if s.missing:
         lines.append(f"missing: {_names(s.missing)} not in the detections: their segments count as misses")
     if s.blocked:

@@ -94,6 +94,14 @@ class BMNTask:
             mask=allowed.reshape(b, -1),
         )
         found = top_k(found, self.candidates)
+        return self._nms(found, batch.duration, self.proposals)
+
+    def merge(self, detections: Detections) -> Detections:
+        """Soft-NMS over the windows of a recording; nothing is dropped, overlapping proposals lose score."""
+        whole = jnp.max(jnp.where(detections.mask, detections.segments[..., 1], 0.0), axis=1)
+        return self._nms(detections, whole, detections.scores.shape[-1])
+
+    def _nms(self, found: Detections, duration: Array, kept: int) -> Detections:
         low, high = self.nms_threshold
-        relative = width(found.segments) / jnp.maximum(batch.duration, 1e-6)[:, None]
-        return soft_nms(found, sigma=self.nms_sigma, threshold=low + (high - low) * relative, top_k=self.proposals)
+        relative = width(found.segments) / jnp.maximum(duration, 1e-6)[:, None]
+        return soft_nms(found, sigma=self.nms_sigma, threshold=low + (high - low) * relative, top_k=kept)

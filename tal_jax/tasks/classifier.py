@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from tal_jax.losses.tcanet import video_class_loss
 from tal_jax.models.classifier import VideoClassifier
+from tal_jax.ops.nms import soft_nms
 from tal_jax.tasks.task import Params
 from tal_jax.types import Array, Batch, Detections
 
@@ -41,4 +42,13 @@ class ClassifierTask:
             labels=order.astype(jnp.int32),
             scores=jnp.take_along_axis(scores, order, axis=-1),
             mask=jnp.ones((b, k), bool),
+        )
+
+    def merge(self, detections: Detections) -> Detections:
+        """A class's score is its best window's: hard NMS of segments that all cover the whole recording."""
+        end = jnp.max(jnp.where(detections.mask, detections.segments[..., 1], 0.0), axis=1, keepdims=True)
+        whole = jnp.stack([jnp.zeros_like(end), end], axis=-1)
+        segments = jnp.broadcast_to(whole, detections.segments.shape)
+        return soft_nms(
+            detections.replace(segments=segments), method="hard", top_k=self.model.num_classes, min_score=1e-9
         )

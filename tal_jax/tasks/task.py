@@ -21,3 +21,7 @@ class Task(Protocol):
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections in snippet units, best first."""
         ...
+
+    def merge(self, detections: Detections) -> Detections:
+        """One set of detections from the windows of a recording, padded together: [1, P] -> [1, P']."""
+        ...

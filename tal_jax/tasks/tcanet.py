@@ -137,11 +137,18 @@ class TCANetTask:
             scores=jnp.tile(score, (1, copies, 1)).reshape(b, total),
             mask=jnp.tile(real, (1, copies, 1)).reshape(b, total),
         )
+        return self._nms(top_k(found, self.candidates), self.detections)
+
+    def merge(self, detections: Detections) -> Detections:
+        """Soft-NMS over the windows of a recording; nothing is dropped, overlapping detections lose score."""
+        return self._nms(detections, detections.scores.shape[-1])
+
+    def _nms(self, found: Detections, kept: int) -> Detections:
         return soft_nms(
-            top_k(found, self.candidates),
+            found,
             method=self.nms_method,
             sigma=self.nms_sigma,
             power=self.nms_power,
             threshold=self.nms_threshold,
-            top_k=self.detections,
+            top_k=kept,
         )

@@ -1,0 +1,187 @@
+"""What all configs of the supervised track share: BMN proposals refined by TCANet, at the published sizes.
+
+Not meant to be trained itself; take configs/supervised_{hacs,activitynet,thumos,geotec,watch}.py.
+"""
+
+from ml_collections import ConfigDict
+
+
+def optimizer(learning_rate: float, weight_decay: float, warmup_steps: int = 0) -> ConfigDict:
+    """AdamW with step decay after 7 of 9 epochs."""
+    return ConfigDict(
+        {
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "warmup_steps": warmup_steps,
+            "schedule": "step",  # or cosine, constant
+            "decay_at": 0.78,
+            "decay_factor": 0.1,
+            "clip_norm": 0.0,
+        }
+    )
+
+
+def framing(proposals: int = 0) -> ConfigDict:
+    """How recordings become snippets; 0 is chosen from the training set."""
+    return ConfigDict(
+        {
+            "mode": "window",  # pad, or cut what is longer; or "resize"
+            "snippets": 0,
+            "scale": 0.0,  # stored snippets per frame snippet
+            "overlap": 0.5,
+            "keep": 0.75,
+            "longest_action": 64,
+            "max_snippets": 512,
+            "proposals": proposals,
+            "min_seconds": 0.0,  # training leaves out segments up to this length
+            "stride_jitter": 0.0,
+            "noise": 0.0,
+            "around_actions": 0.75,
+        }
+    )
+
+
+def get_config() -> ConfigDict:
+    """The shared defaults."""
+    bmn = {
+        "task": "bmn",
+        "steps": 20_000,
+        "batch_size": 16,
+        "eval_every_steps": 5_000,
+        "ema_decay": 0.0,
+        "data": framing(),
+        "optimizer": optimizer(1e-3, 1e-4),
+        "model": {
+            "durations": 0,
+            "hidden": 256,
+            "proposal_hidden": 128,
+            "map_hidden": 512,
+            "map_conv_hidden": 128,
+            "groups": 4,
+            "bins": 32,
+            "points": 3,
+            "masked_cells": True,
+            "dtype": "float32",
+        },
+        "options": {
+            "random_negatives": False,
+            "regression_weight": 10.0,
+            "region": 3.0,
+            "classification_power": 1.0,
+            "candidates": 500,
+            "proposals": 100,
+            "nms_sigma": 0.4,
+            "nms_threshold": (0.5, 0.9),
+        },
+    }
+    tcanet = {
+        "task": "tcanet",
+        "steps": 20_000,
+        "batch_size": 16,
+        "eval_every_steps": 5_000,
+        "ema_decay": 0.0,
+        "proposals": "",  # a file instead of the bmn stage's
+        "class_scores": "",  # a file with video-level class scores
+        "data": framing(proposals=100),
+        "optimizer": optimizer(4e-4, 1e-5, warmup_steps=1000),
+        "model": {
+            "hidden": 512,
+            "groups": 4,
+            "encoders": 2,
+            "heads": 8,
+            "local_heads": 4,
+            "window": 9,
+            "ffn": 256,
+            "dropout": 0.1,
+            "stages": 3,
+            "tau": 0.5,
+            "regressor_hidden": 512,
+            "frame_hidden": 128,
+            "context": 32,
+            "inside": 64,
+            "frame_level": True,
+            "segment_level": True,
+            "variant": "report",
+            "attention": "banded",
+            "dtype": "float32",
+        },
+        "options": {
+            "thresholds": (0.5, 0.6, 0.7),
+            "random_negatives": False,
+            "jitter": 0.0,
+            "ends_weight": 1.0,
+            "center_weight": 1.0,
+            "confidence_weight": 1.0,
+            "class_weight": 1.0,
+            "class_target": "iou",
+            "class_threshold": 0.5,
+            "classes": "head",  # or "video" (class_scores), or "both"
+            "video_classes": 3,
+            "fuse": "last",
+            "proposal_power": 1.0,
+            "confidence_stages": (1,),
+            "candidates": 400,
+            "detections": 200,
+            "nms_method": "gaussian",
+            "nms_sigma": 0.4,
+            "nms_power": 2.5,
+            "nms_threshold": 0.0,
+        },
+    }
+    return ConfigDict(
+        {
+            "seed": 0,
+            "track": ("bmn", "tcanet"),
+            "data": {
+                "dir": "",
+                "streams": (),  # all
+                "train_split": "training",
+                "eval_split": "validation",
+                "holdout": 0.0,  # this share of the training recordings instead of eval_split
+                "normalize": False,  # by the training set's mean and standard deviation
+            },
+            "stages": {"bmn": bmn, "tcanet": tcanet},
+            "checkpoint": {"every_steps": 1000},
+            "log_every_steps": 50,
+        }
+    )
+
+
+def choose_classes(config: ConfigDict, variant: str) -> None:
+    """Applies a variant in place: where the classes come from, or the released code's numerics.
+
+    head: the segment-level head on TCANet, trained jointly; for recordings with several classes.
+    video: video-level scores, from --config.stages.tcanet.class_scores=FILE.
+    classifier: video-level scores of a classifier stage, trained on the same features.
+    released: `video` with the released variant of TCANet.
+    """
+    options = config.stages.tcanet.options
+    if variant == "classifier":
+        config.track = ("bmn", "classifier", "tcanet")
+        config.stages.classifier = classifier()
+    if variant == "released":
+        config.stages.tcanet.model.variant = "released"
+        options.random_negatives = True
+        config.stages.bmn.options.random_negatives = True
+        config.stages.bmn.model.masked_cells = False
+    if variant in ("video", "classifier", "released"):
+        options.update(classes="video", class_weight=0.0)
+    elif variant != "head":
+        raise ValueError(f"variant is head, video, classifier or released, not {variant!r}")
+
+
+def classifier() -> ConfigDict:
+    """The video-level classifier as a stage."""
+    return ConfigDict(
+        {
+            "task": "classifier",
+            "steps": 5_000,
+            "batch_size": 32,
+            "eval_every_steps": 1_000,
+            "ema_decay": 0.0,
+            "data": framing(),
+            "optimizer": optimizer(1e-3, 1e-3, warmup_steps=200),
+            "model": {"hidden": 256, "top": 8, "dropout": 0.5, "dtype": "float32"},
+            "options": {},
+        }
+    )

@@ -1,0 +1,31 @@
+"""Supervised track on small sensor sets; lengths, widths, classes and strides come from the data.
+
+python -m launch.prepare --annotations=annotations.json --features=imu=features --stride=0.1 --out=DATA
+python -m launch.train --config=configs/supervised_geotec.py --workdir=W --config.data.dir=DATA
+"""
+
+from ml_collections import ConfigDict
+
+from configs import supervised
+
+
+def get_config() -> ConfigDict:
+    """Small models: hundreds of recordings, one CPU."""
+    config = supervised.get_config()
+    config.data.normalize = True
+    bmn, tcanet = config.stages.bmn, config.stages.tcanet
+
+    bmn.steps, bmn.batch_size, bmn.eval_every_steps = 600, 16, 200
+    bmn.data.update(longest_action=32, max_snippets=256)
+    bmn.model.update(hidden=96, proposal_hidden=16, map_hidden=64, map_conv_hidden=32, bins=16)
+    bmn.optimizer.update(learning_rate=1e-3, weight_decay=1e-3, warmup_steps=50, schedule="cosine", clip_norm=1.0)
+    bmn.ema_decay = 0.99
+
+    tcanet.steps, tcanet.batch_size, tcanet.eval_every_steps = 1200, 16, 200
+    tcanet.data.update(longest_action=128, max_snippets=512, proposals=48)
+    tcanet.model.update(hidden=128, regressor_hidden=128, frame_hidden=64, context=16, inside=32, ffn=128)
+    tcanet.options.jitter = 0.1
+    tcanet.optimizer.update(learning_rate=1e-3, weight_decay=1e-3, warmup_steps=100, schedule="cosine", clip_norm=1.0)
+    tcanet.ema_decay = 0.99
+    config.checkpoint.every_steps = 200
+    return config

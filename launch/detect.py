@@ -1,0 +1,37 @@
+"""Writes the detections of a trained workdir in the ActivityNet submission layout.
+
+python -m launch.detect --workdir=W --split=validation --out=D.json [--stage=NAME] [--data=DATA] [--checkpoint=best]
+"""
+
+import os
+from collections.abc import Sequence
+
+from absl import flags
+
+from launch import app
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training.")
+_SPLIT = flags.DEFINE_string("split", "validation", "Split of the prepared set.")
+_OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).")
+_STAGE = flags.DEFINE_string("stage", "", "Stage; the last of the track by default; a bmn stage gives proposals.")
+_DATA = flags.DEFINE_string("data", "", "Another prepared set than the one trained on.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which checkpoint.")
+flags.mark_flags_as_required(["workdir", "out"])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Detects and writes."""
+    del argv
+    from tal_jax.evaluation.submission import write
+    from tal_jax.train.detect import detect
+
+    submission = detect(
+        _WORKDIR.value, _SPLIT.value, stage=_STAGE.value, data_dir=_DATA.value, checkpoint=_CHECKPOINT.value
+    )
+    write(_OUT.value, submission)
+    print(f"{_OUT.value}: {len(submission.table)} detections in {len(submission.recordings)} recordings")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main)

@@ -1,0 +1,35 @@
+"""Draws some recordings, with what is there and what was detected.
+
+python -m launch.plot --ground_truth=A.json --detections=D.json --subset=validation --out=F.png [--recordings=6]
+    [--min_score=0.3]
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from launch import app
+from tal_jax.data import annotations
+from tal_jax.evaluation import figure, selection, submission
+
+_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations in the ActivityNet layout.", required=True)
+_DETECTIONS = flags.DEFINE_string("detections", None, "Detections in the ActivityNet submission layout.", required=True)
+_SUBSET = flags.DEFINE_string("subset", None, "training, validation or testing.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Picture to write: .png, .pdf or .svg.", required=True)
+_RECORDINGS = flags.DEFINE_integer("recordings", 6, "How many recordings to show.")
+_MIN_SCORE = flags.DEFINE_float("min_score", 0.3, "Least score to show, as a fraction of the recording's best.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads both files and writes the picture."""
+    del argv
+    recordings = annotations.read(_GROUND_TRUTH.value)
+    chosen = selection.select(recordings, submission.read(_DETECTIONS.value), _SUBSET.value)
+    shown = figure.strips(chosen, recordings, _RECORDINGS.value, _MIN_SCORE.value)
+    text = figure.caption(shown, chosen, _MIN_SCORE.value)
+    figure.save(figure.draw(shown, chosen.labels, text), _OUT.value)
+    print(f"{_OUT.value}: {text}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,57 @@
+"""Checks annotations and features, and packs them into TFRecords with TFDS metadata.
+
+python -m launch.prepare --annotations=A.json --features=rgb=RGB_DIR --features=flow=FLOW_DIR --stride=0.5 --out=DATA
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from launch import app
+from tal_jax.data import prepare
+
+ANNOTATIONS = flags.DEFINE_string("annotations", None, "ActivityNet-style JSON file.", required=True)
+FEATURES = flags.DEFINE_multi_string(
+    "features", None, "NAME=DIR (or NAME=FILE.h5); repeat it for several streams.", required=True
+)
+STRIDE = flags.DEFINE_string(
+    "stride", None, "Seconds per snippet, or 'resized': features cover each recording evenly.", required=True
+)
+OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
+PROPOSALS = flags.DEFINE_string("proposals", None, "Folder of CSV files, one per recording, times in seconds.")
+DTYPE = flags.DEFINE_enum("dtype", "float16", prepare.DTYPES, "How features are stored.")
+WIDTH = flags.DEFINE_multi_string("width", [], "NAME=C: channels of a stream, where the files do not tell.")
+LAYOUT = flags.DEFINE_multi_string("layout", [], "NAME=TC or NAME=CT, where the files do not tell.")
+MISSING = flags.DEFINE_enum("missing", "error", ["error", "skip"], "What to do with recordings without features.")
+MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.0, "Leave out instances of this length or less.")
+DAMAGED = flags.DEFINE_string("damaged", None, "Recordings to leave out: 'hacs', or a file with one id a line.")
+WORKERS = flags.DEFINE_integer("workers", None, "Processes; all cores by default.", lower_bound=1)
+SHARD_MB = flags.DEFINE_integer("shard_mb", 256, "Largest size of a shard.", lower_bound=1)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prepares the set, and prints what was kept and what was left out and why."""
+    del argv
+    print(
+        prepare.prepare(
+            prepare.Options(
+                annotations=ANNOTATIONS.value,
+                features=prepare.pairs("features", FEATURES.value),
+                stride=STRIDE.value,
+                out=OUT.value,
+                proposals=PROPOSALS.value,
+                dtype=DTYPE.value,
+                widths=prepare.pairs("width", WIDTH.value),
+                layouts=prepare.pairs("layout", LAYOUT.value),
+                missing=MISSING.value,
+                min_seconds=MIN_SECONDS.value,
+                damaged=DAMAGED.value,
+                workers=WORKERS.value,
+                shard_mb=SHARD_MB.value,
+            )
+        )
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,32 @@
+"""Trains the stages of a track, or goes on where it stopped.
+
+python -m launch.train --config=configs/X.py[:variant] --workdir=W [--stage=NAME] [--config.data.dir=DATA ...]
+"""
+
+import os
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from launch import app
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.")
+_STAGE = flags.DEFINE_string("stage", "", "Run only this stage; again from the start if it is finished.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the config and trains."""
+    del argv
+    from tal_jax.train.loop import train_and_evaluate  # jax starts only after the flags are known to be right
+
+    config = _CONFIG.value.to_dict()
+    print(_CONFIG.value)
+    train_and_evaluate(config, _WORKDIR.value, _STAGE.value)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main)

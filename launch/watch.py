@@ -1,0 +1,22 @@
+"""Composes the demo's data set of smart-watch sessions from the package seglearn: python -m launch.watch --out=DIR."""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from launch import app
+from tal_jax.data import watch
+
+_OUT = flags.DEFINE_string("out", None, "Folder for annotations.json, features/, clips.json and clips/.", required=True)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the composition.", lower_bound=0)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes the data set and says where, and what to do with it."""
+    del argv
+    watch.compose(_OUT.value, seed=_SEED.value)
+    print(f"{_OUT.value}: 300 training and 100 validation sessions, {watch.STRIDE} s per snippet, and clips")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,303 @@
+"""Proposals and video-level class scores: files of other systems, and one compact Parquet file for a whole set."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tal_jax.data import atomic
+from tal_jax.errors import InputError
+
+FILE_NAME = "proposals.parquet"
+START_NAMES = ("start", "xmin", "t-start", "t_start", "tmin", "begin")
+END_NAMES = ("end", "xmax", "t-end", "t_end", "tmax")
+SCORE_NAMES = ("score", "xscore", "confidence", "prob")
+LABELS_KEY = b"labels"
+
+
+class Proposals(Mapping[str, tuple[np.ndarray, np.ndarray]]):
+    """id -> (segments [P, 2] float32 seconds, scores [P] float32), best first; views into arrays for the whole set."""
+
+    def __init__(self, ids: Sequence[str], bounds: np.ndarray, segments: np.ndarray, scores: np.ndarray):
+        """Takes [N] ids in any order, bounds [N + 1] of their rows, and all rows: segments [R, 2], scores [R]."""
+        self._row = {id: i for i, id in enumerate(ids)}
+        self._bounds, self._segments, self._scores = bounds, segments, scores
+
+    def __getitem__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
+        i = self._row[id]
+        rows = slice(self._bounds[i], self._bounds[i + 1])
+        return self._segments[rows], self._scores[rows]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+
+def read_csv(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the proposals of one recording: a header with `start,end,score` or `xmin,xmax,score`, times in seconds.
+
+    Returns:
+      (segments [P, 2] float32, scores [P] float32), in file order; further columns are ignored.
+
+    Raises:
+      InputError: the file is missing, lacks a column, or holds anything but finite numbers with start < end.
+    """
+    try:
+        header, *lines = Path(path).read_text(encoding="utf-8").splitlines() or [""]
+        names = [cell.strip().strip('"').lower() for cell in header.split(",")]
+        columns = [_column(path, names, wanted) for wanted in (START_NAMES, END_NAMES, SCORE_NAMES)]
+        lines = [line for line in lines if line.strip()]
+        rows = (
+            np.loadtxt(lines, np.float32, comments=None, delimiter=",", usecols=columns, ndmin=2)
+            if lines
+            else np.empty((0, 3), np.float32)
+        )
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}): check --proposals") from e
+    except (ValueError, IndexError) as e:
+        if isinstance(e, InputError):
+            raise
+        raise InputError(f"{path}: not a table of numbers ({e!s:.80}): write start,end,score in seconds") from e
+    return check(str(path), rows[:, :2], rows[:, 2])
+
+
+def check(where: str, segments: Any, scores: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns segments [P, 2] and scores [P] as float32.
+
+    Raises:
+      InputError: naming `where`, for other shapes, a number that is not finite, or a segment with start >= end.
+    """
+    segments, scores = np.asarray(segments, np.float32), np.asarray(scores, np.float32)
+    if segments.shape != (*scores.shape, 2) or scores.ndim != 1:
+        raise InputError(f"{where}: expected [P, 2] segments and [P] scores, got {segments.shape} and {scores.shape}")
+    good = np.isfinite(segments).all(axis=1) & np.isfinite(scores) & (segments[:, 0] < segments[:, 1])
+    if not good.all():
+        i = int(np.argmin(good))
+        start, end = segments[i]
+        raise InputError(f"{where}: proposal {i + 1} is {start}-{end} s, score {scores[i]}: remove or correct it")
+    return segments, scores
+
+
+def write(path: str | os.PathLike, items: Iterable[tuple[str, Any, Any]]) -> None:
+    """Writes the proposals of a set: rows sorted by id, then by falling score. The file appears when it is complete.
+
+    Args:
+      path: of the Parquet file, columns id, start, end, score.
+      items: (id, segments [P, 2] seconds, scores [P]) per recording, in any order; P = 0 is kept as a recording
+        without proposals.
+
+    Raises:
+      InputError: an id comes twice, or see `check`.
+      OSError: the disk is full.
+    """
+    checked: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for id, segments, scores in items:
+        if id in checked:
+            raise InputError(f"{path}: record {id}: comes twice: keep one")
+        checked[id] = check(f"{path}: record {id}", segments, scores)
+    ids = sorted(checked)
+    orders = [np.argsort(-checked[id][1], kind="stable") for id in ids]
+    segments = np.concatenate(
+        [checked[id][0][order] for id, order in zip(ids, orders, strict=True)] or [np.empty((0, 2))]
+    )
+    scores = np.concatenate([checked[id][1][order] for id, order in zip(ids, orders, strict=True)] or [np.empty(0)])
+    codes = np.repeat(np.arange(len(ids), dtype=np.int32), [len(order) for order in orders])
+    table = pa.table(
+        {
+            "id": pa.DictionaryArray.from_arrays(codes, pa.array(ids, pa.string())),
+            "start": pa.array(segments[:, 0], pa.float32()),
+            "end": pa.array(segments[:, 1], pa.float32()),
+            "score": pa.array(scores, pa.float32()),
+        }
+    )
+    # recordings without proposals have no row, but they are not missing either
+    empty = [id for id, order in zip(ids, orders, strict=True) if not len(order)]
+    table = table.replace_schema_metadata({b"empty": json.dumps(empty).encode()})
+    _write_table(path, table)
+
+
+def read(path: str | os.PathLike) -> Proposals:
+    """Reads a Parquet file of `write`, or `proposals.parquet` of a prepared set if `path` is a folder.
+
+    Rows may come in any order; they are sorted where they are not.
+
+    Raises:
+      InputError: the file is missing, damaged, or lacks a column.
+    """
+    path = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
+    table = _read_table(path, ("id", "start", "end", "score"))
+    try:
+        segments = np.stack([_floats(table["start"]), _floats(table["end"])], axis=1)
+        scores = _floats(table["score"])
+        codes, names = _codes(table["id"])
+        empty = json.loads((table.schema.metadata or {}).get(b"empty", b"[]"))
+    except (pa.ArrowException, ValueError, TypeError) as e:
+        raise InputError(f"{path}: not a proposal file ({e!s:.80}): write it again") from e
+    check(str(path), segments, scores)
+    steps = np.diff(codes)
+    if (steps < 0).any() or ((steps == 0) & (np.diff(scores) > 0)).any():
+        order = np.lexsort((-scores, codes))
+        codes, segments, scores = codes[order], segments[order], scores[order]
+    bounds = np.searchsorted(codes, np.arange(len(names) + 1))
+    known = set(names)
+    ids = [*names, *(id for id in empty if id not in known)]
+    bounds = np.concatenate([bounds, np.full(len(ids) - len(names), len(codes))])
+    return Proposals(ids, bounds, segments, scores)
+
+
+def write_class_scores(path: str | os.PathLike, labels: Sequence[str], items: Iterable[tuple[str, Any]]) -> None:
+    """Writes video-level class scores: columns id and scores (K float32), the labels in the file's metadata.
+
+    Args:
+      path: of the Parquet file; it appears when it is complete.
+      labels: K class names, the order of the scores.
+      items: (id, scores [K]) per recording.
+
+    Raises:
+      InputError: scores of another length, or not finite.
+      OSError: the disk is full.
+    """
+    ids, rows = [], []
+    for id, scores in items:
+        ids.append(id)
+        rows.append(_class_row(f"{path}: record {id}", scores, len(labels)))
+    flat = np.concatenate(rows) if rows else np.empty(0, np.float32)
+    scores = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), max(len(labels), 1))
+    table = pa.table({"id": pa.array(ids, pa.string()), "scores": scores})
+    _write_table(path, table.replace_schema_metadata({LABELS_KEY: json.dumps(list(labels)).encode()}))
+
+
+def read_class_scores(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Reads video-level class scores of `write_class_scores`, or the JSON that classifiers are handed out in.
+
+    JSON layouts: `{"results": {id: [{"label": .., "score": ..}, ..]}}`, `{id: {label: score}}`, and
+    `{"class": [..], "results": {id: [score, ..]}}`. Classes a recording does not list score 0.
+
+    Args:
+      path: the file, Parquet if its name ends so.
+      labels: the K classes of the data set.
+
+    Returns:
+      id -> [K] float32, in the order of `labels`.
+
+    Raises:
+      InputError: the file is missing or of another layout, or its labels are not those of the data set.
+    """
+    if Path(path).suffix == ".parquet":
+        table = _read_table(path, ("id", "scores"))
+        try:
+            names = json.loads((table.schema.metadata or {})[LABELS_KEY])
+            column = table["scores"].combine_chunks()
+            values = np.asarray(column.flatten(), np.float32).reshape(len(table), len(names))
+            ids = table["id"].to_pylist()
+        except (KeyError, ValueError, TypeError, AttributeError, pa.ArrowException) as e:
+            raise InputError(f"{path}: not a file of class scores ({e!s:.80}): write it again") from e
+        if not np.isfinite(values).all():
+            raise InputError(f"{path}: record {ids[np.argmin(np.isfinite(values).all(axis=1))]}: scores are not finite")
+        return dict(zip(ids, _reorder(path, values, names, labels), strict=True))
+    return _class_scores_json(path, labels)
+
+
+def _class_scores_json(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray]:
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}): check the path of the class scores") from e
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"{path}: not valid JSON ({e!s:.80}): repair or download it again") from e
+    results = content.get("results", content) if isinstance(content, dict) else None
+    if not isinstance(results, dict):
+        raise InputError(f'{path}: expected {{"results": {{id: [{{"label", "score"}}, ..]}}}}, got {content!r:.60}')
+    if "class" in content:
+        names = content["class"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f'{path}: "class" must be the list of labels, got {names!r:.60}')
+        rows = [_class_row(f"{path}: record {id}", row, len(names)) for id, row in results.items()]
+        values = np.stack(rows) if rows else np.empty((0, len(names)), np.float32)
+        return dict(zip(results, _reorder(path, values, names, labels), strict=True))
+    position = {label: i for i, label in enumerate(labels)}
+    scores = {}
+    for id, entry in results.items():
+        row = np.zeros(len(labels), np.float32)
+        try:
+            pairs = entry.items() if isinstance(entry, dict) else [(item["label"], item["score"]) for item in entry]
+            for label, score in pairs:
+                if label not in position:
+                    raise InputError(f"{path}: record {id}: label {label!r:.60} is not of the data set: rename it")
+                row[position[label]] = float(score)
+        except (TypeError, KeyError, ValueError, AttributeError) as e:
+            if isinstance(e, InputError):
+                raise
+            raise InputError(f"{path}: record {id}: expected labels with scores, got {entry!r:.60}") from e
+        scores[id] = _class_row(f"{path}: record {id}", row, len(labels))
+    return scores
+
+
+def _reorder(path: str | os.PathLike, values: np.ndarray, names: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    if sorted(names) != sorted(labels):
+        odd = sorted(set(names) ^ set(labels)) or ["a label that comes twice"]
+        raise InputError(f"{path}: its {len(names)} labels are not the {len(labels)} of the data set, see {odd[0]!r}")
+    position = {name: i for i, name in enumerate(names)}
+    return values[:, [position[label] for label in labels]]
+
+
+def _class_row(where: str, scores: Any, count: int) -> np.ndarray:
+    try:
+        row = np.asarray(scores, np.float32)
+    except (ValueError, TypeError):
+        row = np.empty(0, np.float32)
+    if row.shape != (count,) or not np.isfinite(row).all():
+        raise InputError(f"{where}: expected {count} finite class scores, got {scores!r:.60}: write them again")
+    return row
+
+
+def _column(path: str | os.PathLike, names: Sequence[str], wanted: Sequence[str]) -> int:
+    for name in wanted:
+        if name in names:
+            return names.index(name)
+    raise InputError(f"{path}: no column {' or '.join(wanted[:2])} among {', '.join(names)!r:.60}: add a header row")
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
+    """[R] positions in the sorted distinct names, and the names that occur."""
+    encoded = (
+        column.combine_chunks() if pa.types.is_dictionary(column.type) else column.combine_chunks().dictionary_encode()
+    )
+    if column.null_count:
+        raise ValueError("an id is missing")
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    names = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(names)
+    rank = np.empty(len(names), np.int64)
+    rank[order] = np.arange(len(names))
+    return rank[np.asarray(encoded.indices)], [str(name) for name in names[order]]
+
+
+def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(column.to_numpy(), np.float32)
+
+
+def _read_table(path: str | os.PathLike, columns: Sequence[str]) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e!s:.100}): check the path, or write it again") from e
+    except pa.ArrowException as e:
+        raise InputError(f"{path}: not a Parquet file ({e!s:.100}): check the path, or write it again") from e
+    lacking = [name for name in columns if name not in table.column_names]
+    if lacking:
+        raise InputError(f"{path}: no column {lacking[0]!r}: expected {', '.join(columns)}")
+    return table
+
+
+def _write_table(path: str | os.PathLike, table: pa.Table) -> None:
+    with atomic.writing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")

@@ -1,0 +1,93 @@
+"""Checkpoints of a stage by Orbax: the state and the data iterator, the last one and the best one."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from tal_jax.errors import InputError
+from tal_jax.train.step import TrainState
+
+
+def folder(workdir: str | os.PathLike, stage: str) -> Path:
+    """Where a stage keeps its checkpoints."""
+    return Path(workdir).absolute() / stage / "checkpoints"
+
+
+class Checkpoints:
+    """Saves asynchronously and atomically; keeps the newest `keep` and the best by the metric `average`."""
+
+    def __init__(self, workdir: str | os.PathLike, stage: str, *, keep: int = 1):
+        preserve = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(keep),
+                checkpoint_managers.BestN(
+                    get_metric_fn=lambda m: m["average"], n=1, keep_checkpoints_without_metrics=False
+                ),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(preservation_policy=preserve, best_fn=lambda m: m["average"])
+        self._manager = ocp.CheckpointManager(folder(workdir, stage), options=options)
+
+    def latest(self) -> int | None:
+        """The step of the newest checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainState, data: Any, score: float | None = None) -> None:
+        """Starts saving the state and the data iterator; `score` is the latest evaluation's, if there was one."""
+        if step == self._manager.latest_step():
+            return
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(data)
+        )
+        self._manager.save(step, args=args, metrics=None if score is None else {"average": score}, force=True)
+
+    def restore(self, step: int, state: TrainState, data: Any) -> TrainState:
+        """The state of a step, with the shapes and shardings of `state`; sets the data iterator to where it was."""
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract), data=grain.checkpoint.CheckpointRestore(data)
+        )
+        return self._manager.restore(step, args=args)["state"]
+
+    def wait(self) -> None:
+        """Blocks until what was saved is on disk; raises what went wrong while saving."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and releases the threads."""
+        self._manager.close()
+
+
+def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last") -> Any:
+    """The parameters that predictions are made with, as a plain tree of NumPy arrays.
+
+    Args:
+      workdir, stage: a stage that has at least one checkpoint.
+      which: "last" or "best" (by the periodic evaluation).
+
+    Raises:
+      InputError: there is no such checkpoint.
+    """
+    path = folder(workdir, stage)
+    if which not in ("last", "best"):
+        raise InputError(f"checkpoint is 'last' or 'best', not {which!r}")
+    step = None
+    if path.is_dir():
+        options = ocp.CheckpointManagerOptions(read_only=True, best_fn=lambda m: m["average"])
+        with ocp.CheckpointManager(path, options=options) as manager:
+            step = manager.latest_step() if which == "last" else manager.best_step()
+            if step is not None:
+                tree = manager.metadata(step)["state"]
+                abstract = jax.tree.map(lambda m: ocp.RestoreArgs(restore_type=np.ndarray), dict(tree))
+                state = manager.restore(
+                    step,
+                    args=ocp.args.Composite(state=ocp.args.PyTreeRestore(restore_args=abstract)),
+                )["state"]
+                return state["params"] if state.get("ema") is None else state["ema"]
+    raise InputError(f"{path}: no {which} checkpoint: train the stage first (launch.train --workdir={workdir})")

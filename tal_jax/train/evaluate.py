@@ -1,0 +1,42 @@
+"""The periodic evaluation of a stage, on the records themselves."""
+
+import numpy as np
+
+from tal_jax.evaluation.detection import evaluate_detections
+from tal_jax.evaluation.proposals import evaluate_proposals
+from tal_jax.tasks.task import Params
+from tal_jax.train.build import Stage
+from tal_jax.train.predict import Predictor, truth_table
+
+TIOU = np.round(np.linspace(0.5, 0.95, 10), 2)
+
+
+def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_size: int) -> dict[str, float]:
+    """Scores of the stage's predictions on its evaluation recordings; `average` decides which checkpoint is best.
+
+    Proposals: AR@AN and AUC. Detections: mAP at 0.5, 0.75, 0.95 and their average over 0.5:0.05:0.95. Classifier: mean
+    over recordings of whether the best class is right. Nothing without recordings or without ground truth.
+    """
+    if stage.evaluation is None or len(stage.eval_index) == 0:
+        return {}
+    truth = truth_table(stage.evaluation, stage.eval_index)
+    if len(truth) == 0:
+        return {}
+    found = predictor(params, stage.evaluation, stage.assembler, index=stage.eval_index, batch_size=batch_size)
+    if stage.kind == "bmn":
+        result = evaluate_proposals(truth, found)
+        recall = result.average_recall
+        at = {f"AR@{n}": float(np.interp(n, result.numbers, recall)) for n in (1, 5, 10, 100)}
+        return {"average": result.auc, "AUC": result.auc, **at}
+    if stage.kind == "classifier":
+        best = {}
+        for i, label, score in zip(found.recording, found.label, found.score, strict=True):
+            if score > best.get(i, (-1.0, -1))[0]:
+                best[i] = (score, label)
+        present = set(zip(truth.recording.tolist(), truth.label.tolist(), strict=True))
+        right = np.mean([(i, label) in present for i, (_, label) in best.items()])
+        return {"average": float(right), "top1": float(right)}
+    labels = stage.evaluation.metadata.labels
+    detection = evaluate_detections(truth, found, labels, TIOU)
+    at = {f"mAP@{t:.2f}": float(m) for t, m in zip(detection.tiou, detection.mAP, strict=True) if t in (0.5, 0.75, 0.95)}
+    return {"average": detection.average, "average_mAP": detection.average, **at}

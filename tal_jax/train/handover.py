@@ -1,0 +1,47 @@
+"""What a finished stage writes for the next one: proposals or class scores of every recording, once, as Parquet."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tal_jax.data.dataset import open_split
+from tal_jax.data.proposals import write as write_proposals
+from tal_jax.data.proposals import write_class_scores
+from tal_jax.evaluation.pairs import SegmentTable
+from tal_jax.tasks.task import Params
+from tal_jax.train.build import CLASS_SCORES, PROPOSALS, Stage
+from tal_jax.train.predict import Predictor
+
+
+def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int, workdir: Path) -> None:
+    """Predicts every split of the set and writes WORKDIR/STAGE/proposals.parquet or class_scores.parquet."""
+    if stage.kind not in ("bmn", "classifier"):
+        return
+    parts: list[tuple[np.ndarray, SegmentTable]] = []
+    for name in stage.training.metadata.splits:
+        split = open_split(stage.training.directory, name)
+        index = np.arange(len(split))
+        found = predictor(params, split, stage.assembler, index=index, batch_size=batch_size)
+        parts.append((split.ids, found))
+
+    def by_recording() -> Iterator[tuple[str, SegmentTable]]:
+        for ids, table in parts:
+            # Recordings come in order, so each one's rows are a slice.
+            edges = np.searchsorted(table.recording, np.arange(len(ids) + 1))
+            for i, id in enumerate(ids):
+                yield str(id), table.take(np.s_[edges[i] : edges[i + 1]])
+
+    if stage.kind == "bmn":
+        write_proposals(
+            workdir / stage.name / PROPOSALS, ((id, rows.segments, rows.score) for id, rows in by_recording())
+        )
+        return
+    labels = stage.training.metadata.labels
+
+    def scores(rows: SegmentTable) -> np.ndarray:
+        line = np.zeros(len(labels), np.float32)
+        line[rows.label] = rows.score
+        return line
+
+    write_class_scores(workdir / stage.name / CLASS_SCORES, labels, ((id, scores(rows)) for id, rows in by_recording()))

@@ -1,0 +1,170 @@
+"""Training: the stages of a track one after another, each resumable."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tal_jax.data.pipeline import Origin, training_batches
+from tal_jax.errors import InputError
+from tal_jax.train.build import Stage, build_stage
+from tal_jax.train.checkpoint import Checkpoints
+from tal_jax.train.evaluate import evaluate_stage
+from tal_jax.train.handover import hand_on
+from tal_jax.train.optimizer import build_optimizer
+from tal_jax.train.predict import Predictor
+from tal_jax.train.progress import Progress
+from tal_jax.train.sharding import by_row, make_mesh, put_batch, replicated, rows_per_process
+from tal_jax.train.step import TrainState, init_state, make_train_step
+from tal_jax.train.workdir import claim_config, finished, mark_finished
+
+
+def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path, stage: str = "") -> None:
+    """Runs the stages of `config["track"]` that are not finished, in order.
+
+    Args:
+      config: plain nested values.
+      workdir: results go to WORKDIR/STAGE; an interrupted stage goes on where it stopped.
+      stage: run only this one; if it is finished already, again from the start.
+
+    Raises:
+      InputError: bad config or data, or a workdir that belongs to another config.
+    """
+    workdir = Path(workdir).absolute()
+    track = tuple(config["track"])
+    if stage and stage not in track:
+        raise InputError(f"--stage={stage}: no such stage: the track is {', '.join(track)}")
+    if stage and finished(workdir, stage):
+        shutil.rmtree(workdir / stage)
+    claim_config(config, workdir, [stage] if stage else track)
+    for name in [stage] if stage else track:
+        if finished(workdir, name):
+            print(f"stage {name}: finished, nothing to do")
+            continue
+        if name != stage and not needed(config, name):
+            print(f"stage {name}: not needed, its results come from elsewhere")
+            continue
+        train_stage(config, name, workdir)
+
+
+def needed(config: Mapping[str, Any], name: str) -> bool:
+    """Whether any later stage, or the user, reads what a stage makes: given files replace it."""
+    kind = config["stages"][name]["task"]
+    refiners = [s for n, s in config["stages"].items() if n in config["track"] and s["task"] == "tcanet"]
+    if kind == "bmn" and refiners:
+        return any(not s["proposals"] for s in refiners)
+    if kind == "classifier" and refiners:
+        return any(not s["class_scores"] and s["options"].get("classes", "head") != "head" for s in refiners)
+    return True
+
+
+def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
+    """Trains one stage from its last checkpoint to its last step, evaluates it and hands its results on."""
+    settings = config["stages"][name]
+    stage = build_stage(config, name, workdir)
+    steps, batch_size, seed = settings["steps"], settings["batch_size"], config["seed"]
+    mesh = make_mesh()
+    rows = rows_per_process(mesh, batch_size)
+    try:
+        optimizer, rate = build_optimizer(steps=steps, **settings["optimizer"])
+    except TypeError as e:
+        raise InputError(f"config: stages.{name}.optimizer: {e}") from e
+
+    data = training_batches(
+        stage.training,
+        stage.assembler,
+        index=stage.train_index,
+        batch_size=rows,
+        seed=seed,
+        process=(jax.process_index(), jax.process_count()),
+    )
+    batches = iter(data)
+    ema_decay = settings["ema_decay"]
+    example, _ = stage.assembler.training_row(stage.training[0], 0, np.random.default_rng(0))
+    example = jax.tree.map(lambda x: np.broadcast_to(x, (batch_size, *np.shape(x))), example)
+    make = jax.jit(
+        lambda: init_state(stage.task, optimizer, example, seed=seed, ema=ema_decay > 0), out_shardings=replicated(mesh)
+    )
+    state = make()
+    step_fn = jax.jit(
+        make_train_step(stage.task, optimizer, seed=seed, ema_decay=ema_decay),
+        in_shardings=(replicated(mesh), by_row(mesh)),
+        out_shardings=(replicated(mesh), replicated(mesh)),
+        donate_argnums=0,
+    )
+    predictor = Predictor(stage.task, mesh)
+
+    checkpoints = Checkpoints(workdir, name)
+    start = checkpoints.latest() or 0
+    if start:
+        state = checkpoints.restore(start, state, batches)
+    print(describe(stage, state, len(stage.train_index), steps, batch_size, start))
+
+    every = config["checkpoint"]["every_steps"]
+    evaluate_every = settings["eval_every_steps"]
+    log_every = config["log_every_steps"]
+    progress = Progress(workdir / name, name=name, total=steps, start=start)
+    score, before = None, None
+    try:
+        for step in range(start + 1, steps + 1):
+            with progress.waiting():
+                batch, origin = next(batches)
+            state, metrics = step_fn(state, put_batch(mesh, batch))
+            progress.advance()
+            # The step before is looked at while this one runs: the device does not wait for the host.
+            if before is not None:
+                check_finite(stage, *before)
+            before = (step, metrics, origin)
+            if step % log_every == 0 or step == steps:
+                values = {k: float(v) for k, v in jax.device_get(metrics).items() if k != "finite"}
+                progress.log(step, {**values, "learning_rate": float(rate(step - 1))})
+            if step == steps or step % every == 0:
+                check_finite(stage, *before)
+            if (evaluate_every and step % evaluate_every == 0) or step == steps:
+                result = evaluate_stage(stage, predictor, state.eval_params, batch_size)
+                score = result.get("average", score)
+                progress.log(step, result)
+            if step % every == 0 or step == steps:
+                checkpoints.save(step, state, batches, score)
+        checkpoints.wait()
+        hand_on(stage, predictor, state.eval_params, batch_size, workdir)
+    finally:
+        progress.close()
+        checkpoints.close()
+    mark_finished(workdir, name, steps)
+
+
+def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Origin) -> None:
+    """Stops a run whose loss or gradient is NaN or infinite; the parameters are still those of the step before.
+
+    Raises:
+      InputError: names the step and the recordings of its batch.
+    """
+    if not float(metrics["finite"]):
+        ids = ", ".join(str(stage.training.ids[i]) for i in origin.index)
+        raise InputError(
+            f"stage {stage.name}: loss or gradient is not finite at step {step}, recordings {ids}: look at their "
+            "features, or lower the learning rate; the last checkpoint is kept"
+        )
+
+
+def describe(stage: Stage, state: TrainState, recordings: int, steps: int, batch_size: int, start: int) -> str:
+    """The lines printed before the first step: parameters per module, shapes, where the run starts."""
+    framing = stage.assembler.framing
+    counts = {
+        name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in state.params.get("params", {}).items()
+    }
+    width = max(len(n) for n in [*counts, "parameters"])
+    rows = [f"  {name:<{width}} {count:>12,}" for name, count in counts.items()]
+    return "\n".join(
+        [
+            f"stage {stage.name}: {recordings} recordings, {steps} steps of {batch_size}"
+            + (f", going on from step {start}" if start else ""),
+            f"  frame: {framing.mode}, {framing.snippets} snippets of {framing.scale:g} stored ones",
+            *rows,
+            f"  {'parameters':<{width}} {sum(counts.values()):>12,}",
+        ]
+    )

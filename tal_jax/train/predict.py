@@ -1,0 +1,143 @@
+"""The prediction loop: every recording of a split once, windows merged, in seconds."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from tal_jax.data.dataset import Split
+from tal_jax.data.pipeline import Assembler, Origin, detection_batches
+from tal_jax.evaluation.pairs import SegmentTable
+from tal_jax.tasks.task import Params, Task
+from tal_jax.train.sharding import by_row, put_batch, replicated
+from tal_jax.types import Batch, Detections
+
+# A detection cut off by the inner edge of a window is seen whole by the neighbouring window, which overlaps this one.
+EDGE_PENALTY = 0.1
+EDGE_SNIPPETS = 1.0
+
+
+class Predictor:
+    """A task's compiled prediction step over a mesh; compiled once for all calls."""
+
+    def __init__(self, task: Task, mesh: Mesh):
+        self._mesh = mesh
+        self._merge = jax.jit(task.merge)
+        self._step = jax.jit(
+            task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh)
+        )
+
+    def __call__(
+        self,
+        params: Params,
+        split: Split,
+        assembler: Assembler,
+        *,
+        index: np.ndarray,
+        batch_size: int,
+        advance: Callable[[int], Any] = lambda n: None,
+    ) -> SegmentTable:
+        """Detections of the given recordings.
+
+        Args:
+          params: of the task.
+          split: records.
+          assembler: makes the rows.
+          index: [N] positions in the split.
+          batch_size: rows per step.
+          advance: called with the number of recordings that were finished.
+
+        Returns:
+          A table in seconds; `recording` is the position in the split.
+        """
+        parts: list[tuple[int, Detections]] = []
+        for position, windows in self._windows(params, split, assembler, index, batch_size):
+            parts.append((position, windows[0] if len(windows) == 1 else self._merged(windows)))
+            advance(1)
+        recording = [np.full(len(d.scores), i) for i, d in parts]
+        found = [d for _, d in parts]
+
+        def joined(arrays: list[Any], empty: tuple[int, ...]) -> np.ndarray:
+            return np.concatenate(arrays) if arrays else np.zeros(empty)
+
+        return SegmentTable(
+            joined(recording, (0,)).astype(np.int64),
+            joined([d.labels for d in found], (0,)).astype(np.int64),
+            joined([d.segments for d in found], (0, 2)).astype(np.float64),
+            joined([d.scores for d in found], (0,)).astype(np.float64),
+        )
+
+    def _windows(
+        self, params: Params, split: Split, assembler: Assembler, index: np.ndarray, batch_size: int
+    ) -> Iterator[tuple[int, list[Detections]]]:
+        """Unpadded detections in seconds, all windows of a recording together."""
+        _, batches = detection_batches(split, assembler, index=index, batch_size=batch_size)
+        current, windows = -1, []
+        for batch, origin, found in self._ahead(params, batches):
+            for row, position in enumerate(origin.index):
+                if position < 0:
+                    continue
+                if position != current and windows:
+                    yield current, windows
+                    windows = []
+                current = int(position)
+                ends = (float(split.durations[current]), float(batch.stride[row]), float(origin.offset[row]))
+                windows.append(_in_seconds(jax.tree.map(lambda x, r=row: x[r], found), batch.features.shape[1], *ends))
+        if windows:
+            yield current, windows
+
+    def _ahead(self, params: Params, batches: Any) -> Iterator[tuple[Batch, Origin, Detections]]:
+        """Dispatches a batch before the results of the one before are read, so that the device does not wait."""
+        waiting: tuple[Batch, Origin, Detections] | None = None
+        for batch, origin in batches:
+            found = self._step(params, put_batch(self._mesh, batch))
+            if waiting is not None:
+                yield waiting[0], waiting[1], jax.device_get(waiting[2])
+            waiting = (batch, origin, found)
+        if waiting is not None:
+            yield waiting[0], waiting[1], jax.device_get(waiting[2])
+
+    def _merged(self, windows: list[Detections]) -> Detections:
+        """All windows' detections through the task's own NMS."""
+        joined = jax.tree.map(lambda *x: np.concatenate(x), *windows)
+        count = len(joined.scores)
+        # Powers of two: few shapes, few compilations.
+        size = 1 << max(count - 1, 1).bit_length()
+
+        def padded(x: np.ndarray) -> np.ndarray:
+            return np.pad(x, [(0, size - count)] + [(0, 0)] * (x.ndim - 1))[None]
+
+        merged = jax.device_get(self._merge(jax.tree.map(padded, joined)))
+        return _real(jax.tree.map(lambda x: x[0], merged))
+
+
+def _real(d: Detections) -> Detections:
+    return jax.tree.map(lambda x: x[d.mask], d)
+
+
+def _in_seconds(d: Detections, snippets: int, duration: float, stride: float, offset: float) -> Detections:
+    """A window's detections [P] in seconds of the recording, without padding."""
+    d = _real(d)
+    end = offset + snippets * stride
+    cut = np.zeros(len(d.scores), bool)
+    if offset > 0:
+        cut |= d.segments[:, 0] < EDGE_SNIPPETS
+    if end < duration - stride:
+        cut |= d.segments[:, 1] > snippets - EDGE_SNIPPETS
+    seconds = np.clip(d.segments.astype(np.float64) * stride + offset, 0, duration)
+    scores = np.where(cut, EDGE_PENALTY, np.float32(1)).astype(np.float32) * d.scores
+    kept = seconds[:, 1] > seconds[:, 0]
+    return jax.tree.map(lambda x: x[kept], d.replace(segments=seconds, scores=scores))
+
+
+def truth_table(split: Split, index: np.ndarray) -> SegmentTable:
+    """The ground truth of the given recordings, as stored."""
+    records = [(int(i), split[int(i)]) for i in index]
+    return SegmentTable(
+        np.concatenate([np.full(len(r.labels), i, np.int64) for i, r in records]),
+        np.concatenate([r.labels for _, r in records]).astype(np.int64),
+        np.concatenate([r.segments for _, r in records]),
+        np.ones(sum(len(r.labels) for _, r in records)),
+    )

@@ -1,0 +1,80 @@
+"""What a person sees of a training: a progress line, `metrics.jsonl`, TensorBoard events."""
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class Progress:
+    """Progress bar with step time and estimate on stderr; every metric also as a JSON line and as an event.
+
+    A run that goes on from a checkpoint drops the lines of later steps, which it will write again.
+    """
+
+    def __init__(self, directory: Path, *, name: str, total: int, start: int):
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / "metrics.jsonl"
+        if path.exists():
+            # A line cut short by a kill is dropped with the later steps.
+            kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
+            path.write_text("".join(f"{line}\n" for line in kept))
+        self._file = path.open("a")
+        self._events = SummaryWriter(str(directory), purge_step=start + 1 if start else None, flush_secs=10)
+        self._bar = tqdm(total=total, initial=start, desc=name, unit="step", mininterval=1.0, dynamic_ncols=True)
+        self._clock, self._last, self._waited = time.monotonic(), start, 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Times what the block waits for: the share of time spent so is logged as `waiting`."""
+        begin = time.monotonic()
+        yield
+        self._waited += time.monotonic() - begin
+
+    def advance(self, steps: int = 1) -> None:
+        """Moves the bar."""
+        self._bar.update(steps)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes scalars of a step."""
+        now = time.monotonic()
+        values = {k: float(v) for k, v in metrics.items()}
+        if "loss" in values and step > self._last:
+            values["step_seconds"] = (now - self._clock) / (step - self._last)
+            values["waiting"] = self._waited / max(now - self._clock, 1e-9)
+            self._clock, self._last, self._waited = now, step, 0.0
+        for k, v in values.items():
+            self._events.add_scalar(k, v, step)
+        # JSON knows no NaN; null says "not a number" to every reader.
+        line = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        self._file.write(json.dumps({"step": step, **line}) + "\n")
+        self._file.flush()
+        if "loss" not in values:
+            self._clock, self._waited = time.monotonic(), 0.0  # an evaluation is not part of a step
+        shown = {k: f"{values[k]:.3g}" for k in ("loss", "waiting", "average_mAP", "AR@100") if k in values}
+        if "step_seconds" in values:
+            shown["ms"] = f"{1000 * values['step_seconds']:.0f}"
+        self._bar.set_postfix(shown, refresh=False)
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        tqdm.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        """Ends the bar and the files."""
+        self._bar.close()
+        self._file.close()
+        self._events.close()
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf

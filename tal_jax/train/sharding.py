@@ -1,0 +1,39 @@
+"""One mesh over all devices: rows of a batch are split over it, parameters are copied."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tal_jax.errors import InputError
+from tal_jax.types import Batch
+
+
+def make_mesh() -> Mesh:
+    """All devices of all processes along the axis `data`."""
+    return Mesh(np.asarray(jax.devices()), ("data",))
+
+
+def rows_per_process(mesh: Mesh, batch_size: int) -> int:
+    """Rows of the global batch that this process reads.
+
+    Raises:
+      InputError: the batch does not divide over the devices.
+    """
+    if batch_size % mesh.size:
+        raise InputError(f"config: batch_size {batch_size} does not divide over {mesh.size} devices")
+    return batch_size // jax.process_count()
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of parameters."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def by_row(mesh: Mesh) -> NamedSharding:
+    """The sharding of batches: the leading axis over `data`."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def put_batch(mesh: Mesh, batch: Batch) -> Batch:
+    """Host rows of this process to a global device batch; returns at once, the copy overlaps with computation."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(by_row(mesh), x), batch)

@@ -1,0 +1,67 @@
+"""The training state and one step of training: pure, donated, jitted over the mesh."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from tal_jax.tasks.task import Params, Task
+from tal_jax.types import Array, Batch
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a step changes."""
+
+    step: Array  # int32 scalar, number of steps taken
+    params: Params
+    opt_state: Any
+    ema: Params | None  # exponential moving average of params, None when off
+
+    @property
+    def eval_params(self) -> Params:
+        """What predictions are made with: the average where there is one."""
+        return self.params if self.ema is None else self.ema
+
+
+def init_state(task: Task, optimizer: optax.GradientTransformation, batch: Batch, *, seed: int, ema: bool) -> TrainState:
+    """A fresh state; a function of the seed and of the batch's shapes."""
+    params = task.init(jax.random.key(seed), batch)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        ema=jax.tree.map(jnp.copy, params) if ema else None,
+    )
+
+
+def make_train_step(
+    task: Task, optimizer: optax.GradientTransformation, *, seed: int, ema_decay: float
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+    """The step function (state, batch) -> (state, metrics); jit it with the state donated.
+
+    The step's randomness is a function of (seed, step), so an interrupted run goes on with the same draws. A step whose
+    gradients are not finite leaves the parameters alone; its metrics say so (`finite` = 0).
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        rng = jax.random.fold_in(jax.random.key(seed + 1), state.step)
+        (loss, metrics), grads = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, rng)
+        norm = optax.global_norm(grads)
+        finite = jnp.isfinite(norm) & jnp.isfinite(loss)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema is not None:
+            # A short memory at first, or the random start would linger: min(decay, (1 + n) / (10 + n)).
+            n = state.step.astype(jnp.float32)
+            decay = jnp.minimum(ema_decay, (1 + n) / (10 + n))
+            ema = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, ema, params)
+        new = TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
+        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state.replace(step=state.step + 1))
+        return kept, {"loss": loss, **metrics, "gradient_norm": norm, "finite": finite.astype(jnp.float32)}
+
+    return train_step

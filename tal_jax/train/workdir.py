@@ -1,0 +1,83 @@
+"""What a workdir remembers: the config of every stage, and which stages are finished."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tal_jax.data import atomic
+from tal_jax.errors import InputError
+
+# These change how a run is watched and saved or where its data lie, not what it computes.
+FREE = {"checkpoint", "log_every_steps", "data.dir"}
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted key, JSON's types."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            out.update(flat(value, f"{name}."))
+        else:
+            out[name] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]) -> None:
+    """Stores the config with every stage that runs; a stage begun under another config is an error.
+
+    What a stage computes depends on its own section, on `data` and on `seed`, not on its neighbours' sections.
+
+    Raises:
+      InputError: names the first keys that differ.
+    """
+    for name in stages:
+        path = workdir / name / "config.json"
+        mine = {k: v for k, v in config.items() if k != "stages"} | {"stages": {name: config["stages"][name]}}
+        if path.exists():
+            try:
+                stored = flat(json.loads(path.read_text()))
+            except ValueError as e:
+                raise InputError(f"{path}: damaged ({e}): remove the folder {path.parent} to train it anew") from e
+            wanted = flat(json.loads(json.dumps(mine, default=list)))
+            different = [
+                f"{k} {stored.get(k)!r} -> {wanted.get(k)!r}"
+                for k in sorted(stored.keys() | wanted.keys())
+                if stored.get(k) != wanted.get(k) and not any(k == f or k.startswith(f"{f}.") for f in FREE)
+            ]
+            if different:
+                raise InputError(
+                    f"{workdir}: stage {name} belongs to another config ({'; '.join(different[:5])}): choose another "
+                    f"--workdir, or remove {path.parent} to train it anew"
+                )
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write(path, json.dumps(mine, indent=1, default=list).encode())
+    atomic.write(workdir / "config.json", json.dumps(config, indent=1, default=list).encode())
+
+
+def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
+    """The config that a workdir was trained with.
+
+    Raises:
+      InputError: it is not a workdir.
+    """
+    path = Path(workdir) / "config.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as e:
+        raise InputError(f"{path}: missing: {workdir} is not the workdir of a training (launch.train)") from e
+    except ValueError as e:
+        raise InputError(f"{path}: damaged ({e}): train again or restore the file") from e
+
+
+def finished(workdir: Path, stage: str) -> bool:
+    """Whether a stage has taken all its steps and handed its results on."""
+    return (workdir / stage / "finished.json").exists()
+
+
+def mark_finished(workdir: Path, stage: str, steps: int) -> None:
+    """Says so, last of all."""
+    atomic.write(workdir / stage / "finished.json", json.dumps({"steps": steps}).encode())
