@@ -33,6 +33,7 @@ def framing(proposals: int = 0) -> ConfigDict:
             "longest_action": 64,
             "max_snippets": 512,
             "proposals": proposals,
+            "train_proposals": 0,  # drawn from them in training; 0: all
             "min_seconds": 0.0,  # training leaves out segments up to this length
             "stride_jitter": 0.0,
             "noise": 0.0,
@@ -99,6 +100,7 @@ def get_config() -> ConfigDict:
             "frame_hidden": 128,
             "context": 32,
             "inside": 64,
+            "context_inside": 0.0,
             "frame_level": True,
             "segment_level": True,
             "variant": "report",
@@ -109,6 +111,7 @@ def get_config() -> ConfigDict:
             "thresholds": (0.5, 0.6, 0.7),
             "random_negatives": False,
             "jitter": 0.0,
+            "regression_beta": 1.0,
             "ends_weight": 1.0,
             "center_weight": 1.0,
             "confidence_weight": 1.0,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from launch import app
-from tal_jax.data import prepare
+from tal_jax.data import dataset, plan, prepare
 
 ANNOTATIONS = flags.DEFINE_string("annotations", None, "ActivityNet-style JSON file.", required=True)
 FEATURES = flags.DEFINE_multi_string(
@@ -19,7 +19,7 @@ STRIDE = flags.DEFINE_string(
 )
 OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
 PROPOSALS = flags.DEFINE_string("proposals", None, "Folder of CSV files, one per recording, times in seconds.")
-DTYPE = flags.DEFINE_enum("dtype", "float16", prepare.DTYPES, "How features are stored.")
+DTYPE = flags.DEFINE_enum("dtype", "float16", dataset.DTYPES, "How features are stored.")
 WIDTH = flags.DEFINE_multi_string("width", [], "NAME=C: channels of a stream, where the files do not tell.")
 LAYOUT = flags.DEFINE_multi_string("layout", [], "NAME=TC or NAME=CT, where the files do not tell.")
 MISSING = flags.DEFINE_enum("missing", "error", ["error", "skip"], "What to do with recordings without features.")
@@ -34,15 +34,15 @@ def main(argv: Sequence[str]) -> None:
     del argv
     print(
         prepare.prepare(
-            prepare.Options(
+            plan.Options(
                 annotations=ANNOTATIONS.value,
-                features=prepare.pairs("features", FEATURES.value),
+                features=plan.pairs("features", FEATURES.value),
                 stride=STRIDE.value,
                 out=OUT.value,
                 proposals=PROPOSALS.value,
                 dtype=DTYPE.value,
-                widths=prepare.pairs("width", WIDTH.value),
-                layouts=prepare.pairs("layout", LAYOUT.value),
+                widths=plan.pairs("width", WIDTH.value),
+                layouts=plan.pairs("layout", LAYOUT.value),
                 missing=MISSING.value,
                 min_seconds=MIN_SECONDS.value,
                 damaged=DAMAGED.value,

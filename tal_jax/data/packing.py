@@ -184,7 +184,6 @@ def _store(path: str, id: str, name: str, array: np.ndarray, dtype: str) -> np.n
         stored = np.ascontiguousarray(array.astype(kind))
     if not np.isfinite(stored.astype(np.float32)).all():
         largest = float(np.abs(array.astype(np.float64)).max())
-        wider = " or float32" if dtype == "float16" else ""
-        remedy = f"use --dtype=bfloat16{wider}" if dtype == "float16" else "scale the features down"
+        remedy = "use --dtype=bfloat16 or float32" if dtype == "float16" else "scale the features down"
         raise InputError(f"{path}: record {id}: {largest:g} in stream {name} does not fit in {dtype}: {remedy}")
     return stored

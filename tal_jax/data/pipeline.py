@@ -31,7 +31,8 @@ class Assembler:
     width: int  # C, of all streams together
     num_classes: int  # K
     max_segments: int  # G
-    max_proposals: int = 0  # P
+    max_proposals: int = 0  # P in detection
+    train_proposals: int = 0  # P in training: as many, drawn from the best max_proposals; 0: all of them
     normalization: Normalization | None = None
     proposals: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None  # id -> (seconds [P, 2], scores [P])
     class_scores: Mapping[str, np.ndarray] | None = None  # id -> [K]
@@ -123,13 +124,16 @@ class Assembler:
         labels = np.zeros(self.num_classes, np.float32)
         labels[record.labels[kept]] = 1.0
 
-        proposals = np.zeros((self.max_proposals, 2), np.float32)
-        proposal_scores = np.zeros(self.max_proposals, np.float32)
+        slots = self.train_proposals if training and self.train_proposals else self.max_proposals
+        proposals = np.zeros((slots, 2), np.float32)
+        proposal_scores = np.zeros(slots, np.float32)
         found = 0
-        if self.proposals is not None and self.max_proposals:
+        if self.proposals is not None and slots:
             seconds, scores = self.proposals.get(record.id, (np.zeros((0, 2)), np.zeros(0)))
             framed, inside = frame(np.asarray(seconds, np.float64), 0.5)
             best = inside[np.argsort(-scores[inside], kind="stable")][: self.max_proposals]
+            if rng is not None and len(best) > slots:
+                best = best[np.sort(rng.choice(len(best), slots, replace=False))]
             found = len(best)
             proposals[:found], proposal_scores[:found] = framed[best], scores[best]
 
@@ -147,7 +151,7 @@ class Assembler:
             segment_mask=np.arange(self.max_segments) < len(kept),
             proposals=proposals,
             proposal_scores=proposal_scores,
-            proposal_mask=np.arange(self.max_proposals) < found,
+            proposal_mask=np.arange(slots) < found,
             class_scores=scores,
         )
         return row, Origin(np.int32(index), np.float32(start))

@@ -63,7 +63,7 @@ def read(fd: int, path: str | os.PathLike, offset: int, length: int, id: str) ->
     intact = (
         struct.unpack("<Q", view[:8])[0] == length
         and view[8:HEADER_BYTES] == _masked_crc(block[:8])
-        
+        and view[-FOOTER_BYTES:] == _masked_crc(data)
     )
     if not intact:
         raise InputError(f"{path}: record {id}: the checksum (CRC32C) does not match, the shard is damaged: {REMEDY}")

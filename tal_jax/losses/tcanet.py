@@ -19,6 +19,7 @@ def stage_loss(
     *,
     threshold: float,
     rng: Array | None = None,
+    regression_beta: float = 1.0,
     class_target: str = "iou",
     class_threshold: float = 0.5,
 ) -> dict[str, Array]:
@@ -39,6 +40,8 @@ def stage_loss(
       proposal_mask: [B, P].
       threshold: the stage's IoU threshold.
       rng: draws negatives at random, None uses the expectation (`losses.reduction.draw`).
+      regression_beta: where the regression's smooth L1 turns from quadratic to linear; the released code has 1, which
+        is quadratic nearly everywhere, a small value asks for the median and sharpens boundaries.
       class_target, class_threshold: see above.
 
     Returns:
@@ -47,8 +50,8 @@ def stage_loss(
     iou, index = geometry.match(output.proposals, segments, segment_mask)
     target = jnp.take_along_axis(segments, index[..., None], axis=1)
     positive = (iou >= threshold) & proposal_mask
-    ends = jnp.sum(smooth_l1(output.ends - geometry.encode_ends(output.proposals, target)), axis=-1)
-    center = jnp.sum(smooth_l1(output.center - geometry.encode_center(output.proposals, target)), axis=-1)
+    ends = jnp.sum(smooth_l1(output.ends - geometry.encode_ends(output.proposals, target), regression_beta), axis=-1)
+    center = jnp.sum(smooth_l1(output.center - geometry.encode_center(output.proposals, target), regression_beta), axis=-1)
 
     high = (iou > threshold) & proposal_mask
     middle = (iou > 0.3) & (iou <= threshold) & proposal_mask

@@ -34,6 +34,7 @@ class TemporalBoundaryRegressor(nn.Module):
     groups: int = 4
     context: int = 32  # points of either context, a multiple of 4
     inside: int = 64  # points inside, 2 * context + inside is a multiple of 4
+    context_inside: float = 0.0  # how far the contexts reach into the proposal, in widths; 0 in the report
     num_classes: int = 0
     frame_level: bool = True
     segment_level: bool = True
@@ -52,7 +53,9 @@ class TemporalBoundaryRegressor(nn.Module):
           ends [B, P, 2], center [B, P, 2], iou_logit [B, P], class_logits [B, P, K], all float32. A level that is
           switched off gives zeros.
         """
-        points = proposal_points(proposals, limit, context=self.context, inside=self.inside)
+        points = proposal_points(
+            proposals, limit, context=self.context, inside=self.inside, context_inside=self.context_inside
+        )
         x = interpolate(features, points)  # [B, P, 2 context + inside, H]
 
         def conv(name, features, kernel, stride=1, groups=self.groups, padding=0):

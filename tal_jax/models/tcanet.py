@@ -33,6 +33,7 @@ class TCANet(nn.Module):
     frame_hidden: int = 128
     context: int = 32
     inside: int = 64
+    context_inside: float = 0.0
     frame_level: bool = True
     segment_level: bool = True
     variant: str = "report"
@@ -88,6 +89,7 @@ class TCANet(nn.Module):
                 groups=self.groups,
                 context=self.context,
                 inside=self.inside,
+                context_inside=self.context_inside,
                 num_classes=self.num_classes,
                 frame_level=self.frame_level,
                 segment_level=self.segment_level,

@@ -26,7 +26,7 @@ def conv1d(
       dilation: distance between kernel taps.
       groups: number of channel groups; divides C and O.
       padding: zeros added at both ends.
-      implementation: `lax` (the backend's convolution), `shifted` (shifted copies, one grouped einsum) or `auto`:
+      implementation: `lax` (the backend's convolution), `shifted` (shifted copies, a matrix product per group) or `auto`:
         `shifted` on CPUs, where XLA's gradients of grouped convolutions are slow, `lax` elsewhere.
 
     Returns:
@@ -49,13 +49,17 @@ def conv1d(
     if implementation != "shifted":
         raise ValueError(f"implementation is 'auto', 'lax' or 'shifted', not {implementation!r}")
     taps, group_in, out = kernel.shape
+    group_out = out // groups
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(padding, padding), (0, 0)])
     length = (x.shape[-2] - dilation * (taps - 1) - 1) // stride + 1
     shifted = [
         lax.slice_in_dim(x, k * dilation, k * dilation + (length - 1) * stride + 1, stride, axis=x.ndim - 2)
         for k in range(taps)
     ]
-    # [..., T', K, groups, C / groups]: taps join the contracted axis, so each group is one matrix product.
-    columns = jnp.stack(shifted, axis=-2).reshape((*x.shape[:-2], length, taps, groups, group_in))
-    y = jnp.einsum("...tkgc,kcgo->...tgo", columns, kernel.reshape((taps, group_in, groups, out // groups)))
-    return y.reshape((*x.shape[:-2], length, out))
+    # Per group the taps join the contracted axis: one matrix product [T', K C / groups] x [K C / groups, O / groups].
+    outputs = []
+    for g in range(groups):
+        columns = jnp.concatenate([s[..., g * group_in : (g + 1) * group_in] for s in shifted], axis=-1)
+        weights = kernel[:, :, g * group_out : (g + 1) * group_out].reshape((taps * group_in, group_out))
+        outputs.append(columns @ weights)
+    return jnp.concatenate(outputs, axis=-1) if groups > 1 else outputs[0]

@@ -43,22 +43,26 @@ def interpolate(x: Array, positions: Array, *, implementation: str = "auto") -> 
     return y.reshape((*positions.shape, h))
 
 
-def proposal_points(proposals: Array, limit: Array, *, context: int, inside: int) -> Array:
+def proposal_points(
+    proposals: Array, limit: Array, *, context: int, inside: int, context_inside: float = 0.0
+) -> Array:
     """Where a proposal is sampled: [start context | inside | end context].
 
-    The contexts are [s - w/2, s] and [e, e + w/2] with w = e - s. All ends are clamped to [0, limit], then point i of n
+    The contexts are [s - w/2, s + c w] and [e - c w, e + w/2] with w = e - s and c = context_inside, 0 in the report: a
+    boundary that lies inside the proposal is then out of the frame level's sight. All ends are clamped to [0, limit], then point i of n
     in [a, b] lies at a + (b - a)(i + 1/2) / n.
 
     Args:
       proposals: [B, P, 2] in snippet units.
       limit: [B] upper end for clamping: the recording's duration, or T as in the released code.
       context, inside: number of points in either context, and inside.
+      context_inside: how far the contexts reach into the proposal, as a fraction of its width.
 
     Returns:
       positions [B, P, 2 context + inside] in snippet units.
     """
     s, e = proposals[..., 0], proposals[..., 1]
-    half = (e - s) / 2
+    half, inner = (e - s) / 2, (e - s) * context_inside
 
     def spread(a, b, n):
         a, b = (jnp.clip(z, 0.0, limit[:, None]) for z in (a, b))
@@ -66,5 +70,5 @@ def proposal_points(proposals: Array, limit: Array, *, context: int, inside: int
         return a[..., None] + (b - a)[..., None] * at[None, None, :]
 
     return jnp.concatenate(
-        [spread(s - half, s, context), spread(s, e, inside), spread(e, e + half, context)], axis=-1
+        [spread(s - half, s + inner, context), spread(s, e, inside), spread(e - inner, e + half, context)], axis=-1
     )

@@ -37,6 +37,7 @@ class TCANetTask:
     thresholds: tuple[float, ...] = (0.5, 0.6, 0.7)  # IoU threshold of each stage's regression
     random_negatives: bool = False  # draw the confidence's negatives at random; False: their expectation
     jitter: float = 0.0  # noise on training proposals, as a fraction of their width
+    regression_beta: float = 1.0
     ends_weight: float = 1.0
     center_weight: float = 1.0
     confidence_weight: float = 1.0
@@ -95,6 +96,7 @@ class TCANetTask:
                 batch.proposal_mask,
                 threshold=threshold,
                 rng=jax.random.fold_in(negatives, i) if self.random_negatives else None,
+                regression_beta=self.regression_beta,
                 class_target=self.class_target,
                 class_threshold=self.class_threshold,
             )

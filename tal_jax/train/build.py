@@ -102,8 +102,8 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, scale: float, where
 
 
 DATA_KEYS = {
-    "mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets", "proposals", "min_seconds",
-    "stride_jitter", "noise", "around_actions",
+    "mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets", "proposals",
+    "train_proposals", "min_seconds",     "stride_jitter", "noise", "around_actions",
 }  # fmt: skip
 STAGE_KEYS = {
     "task", "model", "options", "data", "optimizer", "steps", "batch_size", "eval_every_steps", "ema_decay",
@@ -176,6 +176,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         num_classes=len(metadata.labels),
         max_segments=max(metadata.segments_per_recording, 1),
         max_proposals=frame["proposals"] if proposals is not None else 0,
+        train_proposals=frame.get("train_proposals", 0),
         normalization=normalization,
         proposals=proposals,
         class_scores=class_scores,

@@ -79,15 +79,15 @@ def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last
         raise InputError(f"checkpoint is 'last' or 'best', not {which!r}")
     step = None
     if path.is_dir():
-        options = ocp.CheckpointManagerOptions(read_only=True, best_fn=lambda m: m["average"])
+        options = ocp.CheckpointManagerOptions(best_fn=lambda m: m["average"], read_only=True)
         with ocp.CheckpointManager(path, options=options) as manager:
             step = manager.latest_step() if which == "last" else manager.best_step()
-            if step is not None:
-                tree = manager.metadata(step)["state"]
-                abstract = jax.tree.map(lambda m: ocp.RestoreArgs(restore_type=np.ndarray), dict(tree))
-                state = manager.restore(
-                    step,
-                    args=ocp.args.Composite(state=ocp.args.PyTreeRestore(restore_args=abstract)),
-                )["state"]
-                return state["params"] if state.get("ema") is None else state["ema"]
-    raise InputError(f"{path}: no {which} checkpoint: train the stage first (launch.train --workdir={workdir})")
+    if step is None:
+        raise InputError(f"{path}: no {which} checkpoint: train the stage first (launch.train --workdir={workdir})")
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        saved = path / str(step) / "state"
+        tree = checkpointer.metadata(saved).item_metadata.tree
+        # As NumPy arrays: the devices of the training need not exist here.
+        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        state = checkpointer.restore(saved, restore_args=arrays)
+    return state["params"] if state.get("ema") is None else state["ema"]

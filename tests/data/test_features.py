@@ -48,9 +48,10 @@ def test_every_format_gives_the_same_array(tmp_path, extension, key):
     np.testing.assert_array_equal(features.read(stream, "r", file), ARRAY, strict=True)
 
 
-def test_slowfast_layout(tmp_path):
+@pytest.mark.parametrize("length", [9, 6])  # 6 snippets of 6 channels: square, but the file tells
+def test_slowfast_layout(tmp_path, length):
     torch = pytest.importorskip("torch")
-    slow, fast = torch.rand(1, 4, 9), torch.rand(1, 2, 9)
+    slow, fast = torch.rand(1, 4, length), torch.rand(1, 2, length)
     for name, value in {
         "tensors": {"slow_feature": slow, "fast_feature": fast, "feature_frames": torch.arange(9)},
         "arrays": {"slow_feature": slow.numpy(), "fast_feature": fast.numpy(), "feature_frames": [1]},
@@ -63,7 +64,7 @@ def test_slowfast_layout(tmp_path):
         np.testing.assert_array_equal(got, np.concatenate([slow[0].numpy().T, fast[0].numpy().T], axis=1))
     value["fast_feature"] = fast.numpy()[..., :5]
     path.write_bytes(pickle.dumps(value))
-    with pytest.raises(InputError, match="slow has 9 snippets, fast 5"):
+    with pytest.raises(InputError, match=f"slow has {length} snippets, fast 5"):
         features.read(stream, "r", File(str(path)))
 
 
@@ -221,6 +222,8 @@ def test_broken_files_name_the_record_and_a_remedy(tmp_path):
         assert "\n" not in message, path
         if path.suffix != ".h5":
             assert "record REC" in message, path
+    with pytest.raises(InputError, match=r"cut\.npy: record REC: truncated"):
+        features.agree("rgb", {"REC": File(str(tmp_path / "cut.npy"))})
     with pytest.raises(InputError, match="snippet 3 of stream rgb"):
         features.read(features.Stream("rgb", 5, "TC"), "REC", File(str(tmp_path / "nan.npy")))
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tal_jax.data import dataset, packing, prepare, proposals, workers
+from tal_jax.data.plan import pairs
 from tal_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -161,7 +162,7 @@ def bad_inputs(tmp_path):
     other = build(tmp_path / name, {}, {"y": {f"r{i:03d}": np.ones((3, 2)) for i in range(12)}})
     base["features"] |= other["features"]
     random_set(tmp_path / name)
-    yield name, ("r000", "3 snippets"), base
+    yield name, ("record r00", "3 snippets"), base
 
 
 def repeat(path):
@@ -466,10 +467,10 @@ def test_nothing_in_the_data_layer_imports_jax():
 
 
 def test_arguments_of_the_form_name_value():
-    assert prepare.pairs("features", ["rgb=/a=b", "flow=/c"]) == {"rgb": "/a=b", "flow": "/c"}
+    assert pairs("features", ["rgb=/a=b", "flow=/c"]) == {"rgb": "/a=b", "flow": "/c"}
     for values in (["rgb"], ["=x"], ["rgb="], ["a/b=c"], ["rgb=1", "rgb=2"]):
         with pytest.raises(InputError, match="--features"):
-            prepare.pairs("features", values)
+            pairs("features", values)
 
 
 def test_a_failed_first_run_leaves_an_empty_folder_as_it_was(tmp_path):

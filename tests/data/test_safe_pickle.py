@@ -267,12 +267,12 @@ def test_sizes_strides_and_offsets_stay_inside_the_file(tmp_path):
 
 
 def test_a_pickle_cannot_claim_more_memory_than_it_has_bytes(tmp_path):
-    for data in (
-        b"\x80\x02]r" + struct.pack("<I", 1 << 31) + b".",  # LONG_BINPUT: the memo would take 32 GiB
-        b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".",  # BYTEARRAY8
-        b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b".",  # BINBYTES8
+    for data, named in (
+        (b"\x80\x02]r" + struct.pack("<I", 1 << 31) + b".", "memo"),  # LONG_BINPUT: it would take 32 GiB
+        (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "damaged"),  # BYTEARRAY8
+        (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b".", "damaged"),  # BINBYTES8
     ):
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=named):
             read_bytes(tmp_path, data)
 
 

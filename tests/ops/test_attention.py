@@ -1,0 +1,163 @@
+"""Equations 1-6: every implementation against the loop, values and gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references
+from derivatives import gradient
+
+from tal_jax.ops.attention import global_attention, local_attention
+
+IMPLEMENTATIONS = ["gather", "banded", "dense"]
+SCALE = 0.7
+
+
+def inputs(t, *, b=2, n=2, h=2, seed=0):
+    rng = np.random.default_rng(seed)
+    q, k, v, cotangent = rng.normal(size=(4, b, t, n, h))
+    return q, k, v, cotangent
+
+
+def reference(q, k, v, mask, radius=None):
+    rows = zip(q, k, v, mask, strict=True)
+    return np.stack([references.attention(*row, scale=SCALE, radius=radius) for row in rows])
+
+
+def check(attend, t, mask, radius, **kwargs):
+    """Values and gradients of attend(q, k, v, mask) and of the loop."""
+    q, k, v, cotangent = inputs(t, **kwargs)
+
+    @jax.jit
+    def forward_and_back(q, k, v, cotangent):
+        y, pull = jax.vjp(lambda q, k, v: attend(q, k, v, mask), q, k, v)
+        return y, pull(cotangent)
+
+    y, grads = forward_and_back(*(x.astype(np.float32) for x in (q, k, v, cotangent)))
+    np.testing.assert_allclose(y, reference(q, k, v, mask, radius), rtol=1e-4, atol=1e-5)
+    for place, found in enumerate(grads):
+
+        def scalar(z, place=place):
+            args = [q, k, v]
+            args[place] = z
+            return np.sum(reference(*args, mask, radius) * cotangent)
+
+        np.testing.assert_allclose(found, gradient(scalar, (q, k, v)[place]), rtol=1e-3, atol=1e-4)
+
+
+def gap_mask(t):
+    """The second recording is padded, and has a hole that hides whole windows."""
+    mask = np.ones((2, t), bool)
+    mask[1, t - 2 :] = False
+    mask[1, 1:4] = False
+    return mask
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_local_values_and_gradients(implementation):
+    # Radius 1 and a hole of three snippets: snippet 2 sees nothing.
+    attend = functools.partial(local_attention, window=3, scale=SCALE, implementation=implementation)
+    check(attend, 7, gap_mask(7), 1, h=1)
+    q, k, v, _ = inputs(7)
+    y = attend(*(x.astype(np.float32) for x in (q, k, v)), gap_mask(7))
+    np.testing.assert_array_equal(y[1, 2], 0)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("t", "window"),
+    [(39, 9), (40, 67), (5, 21), (1, 1), (4, 1)],
+    ids=["several blocks", "radius beyond a block", "window beyond the sequence", "one snippet", "window of one"],
+)
+def test_local_values_in_other_shapes(t, window, implementation):
+    q, k, v, _ = inputs(t, n=1)
+    mask = np.arange(t)[None] < np.array([[t], [max(t - 3, 1)]])
+    y = local_attention(
+        *(x.astype(np.float32) for x in (q, k, v)), mask, window=window, scale=SCALE, implementation=implementation
+    )
+    np.testing.assert_allclose(y, reference(q, k, v, mask, window // 2), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_local_gradients_over_several_blocks(implementation):
+    """Held against the dense form, which the loop holds in small."""
+    q, k, v, cotangent = (x.astype(np.float32) for x in inputs(39, n=1))
+    mask = np.arange(39)[None] < np.array([[39], [30]])
+
+    def grads(form):
+        attend = functools.partial(local_attention, mask=mask, window=9, scale=SCALE, implementation=form)
+        return jax.jit(lambda: jax.vjp(attend, q, k, v)[1](cotangent))()
+
+    for found, expected in zip(grads(implementation), grads("dense"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_global_values_and_gradients():
+    check(functools.partial(global_attention, scale=SCALE), 5, gap_mask(5), None)
+
+
+FORMS = {
+    **{
+        name: functools.partial(local_attention, window=3, scale=SCALE, implementation=name) for name in IMPLEMENTATIONS
+    },
+    "global": functools.partial(global_attention, scale=SCALE),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_recording_without_snippets_gives_zero_and_no_gradient(form):
+    q, k, v, _ = (x.astype(np.float32) for x in inputs(4))
+    mask = np.array([[True] * 4, [False] * 4])
+    y, pull = jax.vjp(lambda q, k, v: FORMS[form](q, k, v, mask), q, k, v)
+    np.testing.assert_array_equal(y[1], 0)
+    for grad in pull(jnp.ones_like(y)):
+        assert np.isfinite(grad).all()
+        np.testing.assert_array_equal(grad[1], 0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_hidden_keys_do_not_matter_and_large_scores_do_not_overflow(form):
+    q, k, v, _ = (x.astype(np.float32) for x in inputs(6))
+    mask = np.array([[True] * 6, [True] * 4 + [False] * 2])
+    y = FORMS[form](q, k, v, mask)
+    k2, v2 = k.copy(), v.copy()
+    k2[1, 4:], v2[1, 4:] = 1e4, -1e4
+    np.testing.assert_array_equal(np.asarray(FORMS[form](q, k2, v2, mask))[1], np.asarray(y)[1])
+    assert np.isfinite(FORMS[form](1e3 * q, 1e3 * k, v, mask)).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_bfloat16_stays_close(form):
+    q, k, v, _ = (x.astype(np.float32) for x in inputs(6))
+    mask = np.ones((2, 6), bool)
+    y = FORMS[form](*(x.astype(jnp.bfloat16) for x in (q, k, v)), mask)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(y.astype(np.float32), FORMS[form](q, k, v, mask), atol=0.05)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_dropout_keeps_the_expectation_and_follows_its_key(form):
+    q, k, v, _ = (x.astype(np.float32) for x in inputs(5))
+    mask = np.ones((2, 5), bool)
+    dropped = jax.jit(
+        jax.vmap(lambda key: FORMS[form](q, k, v, mask, dropout_rate=0.5, rng=key))
+    )(jax.random.split(jax.random.key(0), 2000))  # fmt: skip
+    assert np.abs(np.asarray(dropped[0] - dropped[1])).max() > 0.1
+    expected = np.asarray(FORMS[form](q, k, v, mask))
+    error = np.asarray(dropped).std(axis=0) / np.sqrt(len(dropped))
+    assert (np.abs(np.asarray(dropped).mean(axis=0) - expected) < 6 * error + 1e-6).all()
+
+
+@pytest.mark.parametrize("window", [0, 4, -3])
+def test_even_and_empty_windows_are_refused(window):
+    x = np.zeros((1, 3, 1, 1), np.float32)
+    with pytest.raises(ValueError, match=f"window.*{window}"):
+        local_attention(x, x, x, np.ones((1, 3), bool), window=window, scale=1.0)
+
+
+def test_unknown_implementation():
+    x = np.zeros((1, 3, 1, 1), np.float32)
+    with pytest.raises(ValueError, match="sparse"):
+        local_attention(x, x, x, np.ones((1, 3), bool), window=3, scale=1.0, implementation="sparse")

@@ -1,0 +1,60 @@
+"""Both forms of the convolution against the loop."""
+
+import jax
+import numpy as np
+import pytest
+import references
+from derivatives import gradient
+
+from tal_jax.ops.convolution import conv1d
+
+# (T, C, O, taps) and the options: stride, dilation, groups, padding.
+CASES = [
+    ((9, 4, 6, 3), {"padding": 1}),
+    ((9, 4, 6, 3), {"stride": 2, "padding": 1, "groups": 2}),
+    ((11, 4, 4, 3), {"stride": 3, "dilation": 2, "padding": 2, "groups": 4}),
+    ((8, 6, 3, 8), {"groups": 3}),
+    ((5, 2, 2, 1), {"stride": 2}),
+    ((7, 2, 4, 2), {"dilation": 5, "padding": 0}),
+]
+
+
+@pytest.mark.parametrize("implementation", ["shifted", "lax"])
+@pytest.mark.parametrize(("shape", "options"), CASES)
+def test_values_and_gradients(shape, options, implementation):
+    t, c, o, taps = shape
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, t, c))
+    kernel = rng.normal(size=(taps, c // options.get("groups", 1), o))
+    expected = np.stack([references.conv1d(row, kernel, **options) for row in x])
+    cotangent = rng.normal(size=expected.shape)
+
+    @jax.jit
+    def forward_and_back(x, kernel, cotangent):
+        y, pull = jax.vjp(lambda x, k: conv1d(x, k, implementation=implementation, **options), x, kernel)
+        return y, *pull(cotangent)
+
+    y, dx, dkernel = forward_and_back(*(z.astype(np.float32) for z in (x, kernel, cotangent)))
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+    def scalar(x, kernel):
+        return sum(np.sum(references.conv1d(r, kernel, **options) * g) for r, g in zip(x, cotangent, strict=True))
+
+    np.testing.assert_allclose(dx, gradient(lambda z: scalar(z, kernel), x), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(dkernel, gradient(lambda z: scalar(x, z), kernel), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("implementation", ["shifted", "lax", "auto"])
+def test_leading_axes_are_kept(implementation):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(2, 3, 6, 4)).astype(np.float32)
+    kernel = rng.normal(size=(3, 2, 4)).astype(np.float32)
+    y = conv1d(x, kernel, groups=2, padding=1, implementation=implementation)
+    assert y.shape == (2, 3, 6, 4)
+    np.testing.assert_allclose(y[1, 2], references.conv1d(x[1, 2], kernel, groups=2, padding=1), rtol=1e-4, atol=1e-5)
+    assert conv1d(x[0, 0], kernel, groups=2, implementation=implementation).shape == (4, 4)
+
+
+def test_unknown_implementation():
+    with pytest.raises(ValueError, match="fast"):
+        conv1d(np.zeros((1, 3, 1), np.float32), np.zeros((1, 1, 1), np.float32), implementation="fast")
