@@ -86,6 +86,7 @@ def get_config() -> ConfigDict:
         "data": framing(proposals=100),
         "optimizer": optimizer(4e-4, 1e-5, warmup_steps=1000),
         "model": {
+            "snippet_head": False,
             "hidden": 512,
             "groups": 4,
             "encoders": 2,
@@ -104,6 +105,7 @@ def get_config() -> ConfigDict:
             "frame_level": True,
             "segment_level": True,
             "variant": "report",
+            "encoder_variant": "",
             "attention": "banded",
             "dtype": "float32",
         },
@@ -116,6 +118,7 @@ def get_config() -> ConfigDict:
             "center_weight": 1.0,
             "confidence_weight": 1.0,
             "class_weight": 1.0,
+            "snippet_weight": 1.0,
             "class_target": "iou",
             "class_threshold": 0.5,
             "classes": "head",  # or "video" (class_scores), or "both"

@@ -31,7 +31,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """Parses flags, calls `main(argv)`, and turns `InputError` and a full disk into one line and exit status 2."""
 
     def guarded(argv: Sequence[str]) -> None:
-        logging.set_verbosity(logging.WARNING)
+        logging.set_verbosity(logging.ERROR)  # Orbax warns of what is meant to be so
         try:
             main(argv)
         except InputError as e:

@@ -14,19 +14,20 @@ def make_batch(*, seed=0, snippets=12, channels=4, classes=3, slots=3, proposals
     b = len(lengths)
     duration = np.array(lengths, np.float32) - np.float32(0.25)
 
-    def segments(n):
+    def segments(n, low, high):  # half widths from low to high of the recording
         centre = rng.uniform(0.15, 0.85, (b, n)) * duration[:, None]
-        half = rng.uniform(0.1, 0.4, (b, n)) * duration[:, None]
+        half = rng.uniform(low, high, (b, n)) * duration[:, None]
         ends = np.stack([centre - half, centre + half], axis=-1)
         return np.clip(ends, 0, duration[:, None, None]).astype(np.float32)
 
-    truth = segments(slots)
-    given = segments(proposals)
-    # Half of the proposals are near a segment, so that every stage has positives.
-    near = truth[:, np.arange(proposals) % max(slots, 1)] if slots else given
-    noise = rng.normal(0, 0.3, given.shape).astype(np.float32)
-    close = np.clip(np.sort(near + noise, axis=-1), 0, duration[:, None, None])
-    given = np.where((np.arange(proposals) % 2 == 0)[None, :, None], close, given)
+    truth = segments(slots, 0.1, 0.4)
+    near = truth[:, np.arange(proposals) % slots] + rng.normal(0, 0.3, (b, proposals, 2))
+    near = np.clip(np.sort(near, axis=-1), 0, duration[:, None, None]).astype(np.float32)
+    # In turn near a segment, anywhere and short: overlaps of all sizes.
+    kind = (np.arange(proposals) % 3)[None, :, None]
+    given = np.where(
+        kind == 0, near, np.where(kind == 1, segments(proposals, 0.1, 0.4), segments(proposals, 0.02, 0.06))
+    )
     labels = rng.integers(0, classes, (b, slots)).astype(np.int32)
     segment_mask = np.arange(slots)[None] < np.maximum(slots - np.arange(b), 1)[:, None]
     present = np.zeros((b, classes), np.float32)

@@ -1,6 +1,7 @@
 """Test settings: four virtual CPU devices, strict dtype and rank promotion, warnings are errors (pyproject.toml)."""
 
 import os
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
@@ -9,6 +10,10 @@ import hypothesis
 import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Compiling is most of the time: every program is compiled once per test session.
+jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="tal_jax_tests_"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=30, derandomize=True)

@@ -97,20 +97,20 @@ def interpolate(x, position):
     return y
 
 
-def proposal_points(proposal, limit, *, context, inside):
+def proposal_points(proposal, limit, *, context, inside, context_inside=0.0):
     """Positions [2 context + inside] at which one proposal is sampled."""
     s, e = (float(z) for z in proposal)
-    half = (e - s) / 2
+    half, inner = (e - s) / 2, (e - s) * context_inside
     points = []
-    for a, b, n in ((s - half, s, context), (s, e, inside), (e, e + half, context)):
+    for a, b, n in ((s - half, s + inner, context), (s, e, inside), (e - inner, e + half, context)):
         a, b = min(max(a, 0.0), limit), min(max(b, 0.0), limit)
         points += [a + (b - a) * (i + 0.5) / n for i in range(n)]
     return np.array(points)
 
 
-def regressor(params, x, proposal, limit, *, groups, context, inside):
+def regressor(params, x, proposal, limit, *, groups, context, inside, context_inside=0.0):
     """Equations 10-12 for one proposal: ends [2], center [2], IoU logit, class logits [K]."""
-    points = proposal_points(proposal, limit, context=context, inside=inside)
+    points = proposal_points(proposal, limit, context=context, inside=inside, context_inside=context_inside)
     sampled = np.stack([interpolate(x, p) for p in points])
 
     def conv(name, y, **kwargs):
@@ -149,29 +149,38 @@ def base(params, features, mask, groups):
     return x
 
 
-def tcanet(params, features, mask, duration, proposals, *, stages, encoders, groups, context, inside, heads,
-           local_heads, window, tau=0.5, variant="report", train=False, given=None):  # fmt: skip
+def encode(params, features, mask, *, encoders, groups, heads, local_heads, window, variant="report",
+           encoder_variant=None):  # fmt: skip
+    """Base convolutions and LGTEs: [T, C] -> [T, H]."""
+    x = base(params, features, mask, groups)
+    for i in range(encoders):
+        block = {"heads": heads, "local_heads": local_heads, "window": window, "variant": encoder_variant or variant}
+        x = lgte(params[f"lgte{i + 1}"], x, mask, **block)
+        x = x if variant == "released" else np.where(mask[:, None], x, 0.0)
+    return x
+
+
+def tcanet(params, features, mask, duration, proposals, *, stages, groups, context, inside, context_inside=0.0,
+           tau=0.5, variant="report", train=False, given=None, **encoder):  # fmt: skip
     """TCANet on one recording: a dictionary of [P, ...] arrays per stage.
 
     given: the proposals [P, 2] of every stage, instead of the previous stage's segments.
     """
+    x = encode(params, features, mask, groups=groups, variant=variant, **encoder)
     released = variant == "released"
-    x = base(params, features, mask, groups)
-    for i in range(encoders):
-        x = lgte(params[f"lgte{i + 1}"], x, mask, heads=heads, local_heads=local_heads, window=window, variant=variant)
-        x = x if released else np.where(mask[:, None], x, 0.0)
     limit = float(len(features)) if released else float(duration)
     scales = {"ends_scale": 0.2 if not train else 1.0, "center_scale": (0.1, 0.2)} if released else {}
+    sampling = {"groups": groups, "context": context, "inside": inside, "context_inside": context_inside}
     outputs = []
     for stage in range(stages):
         if given is not None:
             proposals = given[stage]
         rows = []
         for proposal in proposals:
-            ends, center, logit, classes = regressor(
-                params[f"tbr{stage + 1}"], x, proposal, limit, groups=groups, context=context, inside=inside
+            ends, center, logit, classes = regressor(params[f"tbr{stage + 1}"], x, proposal, limit, **sampling)
+            rows.append(
+                (proposal, ends, center, logit, classes, refine(proposal, ends, center, limit, tau=tau, **scales))
             )
-            rows.append((proposal, ends, center, logit, classes, refine(proposal, ends, center, limit, tau=tau, **scales)))
         names = ("proposals", "ends", "center", "iou_logit", "class_logits", "segments")
         outputs.append({name: np.stack(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)})
         proposals = outputs[-1]["segments"]

@@ -63,7 +63,9 @@ def test_match_finds_the_best_real_segment(proposals, truth, real):
     assert value.shape == index.shape == (2, P)
     for b, p in np.ndindex(2, P):
         overlaps = [iou(proposals[b, p].astype(float), g.astype(float)) for g in truth[b]]
-        np.testing.assert_allclose(value[b, p], max([o for o, r in zip(overlaps, real[b], strict=True) if r], default=0))
+        np.testing.assert_allclose(
+            value[b, p], max([o for o, r in zip(overlaps, real[b], strict=True) if r], default=0)
+        )
         if real[b].any():
             assert real[b, index[b, p]]
             np.testing.assert_allclose(overlaps[index[b, p]], value[b, p], rtol=1e-6)

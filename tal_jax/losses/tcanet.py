@@ -78,3 +78,24 @@ def stage_loss(
 def video_class_loss(logits: Array, labels: Array) -> Array:
     """Sigmoid cross-entropy of video-level logits [B, K] against multi-hot labels [B, K], mean over both."""
     return masked_mean(sigmoid_cross_entropy(logits, labels), jnp.ones_like(labels))
+
+
+def snippet_class_loss(logits: Array, segments: Array, segment_labels: Array, segment_mask: Array, mask: Array) -> Array:
+    """Dense supervision of the encoder: sigmoid cross-entropy of every snippet's classes, mean over real snippets.
+
+    A snippet belongs to the classes of the segments that hold its centre. Not in the report; it is how a small training
+    set teaches the encoder where classes begin and end.
+
+    Args:
+      logits: [B, T, K].
+      segments, segment_labels, segment_mask: ground truth [B, G, 2], [B, G], [B, G].
+      mask: [B, T].
+
+    Returns:
+      scalar, summed over classes.
+    """
+    centre = jnp.arange(mask.shape[1], dtype=jnp.float32)[None, :, None] + 0.5
+    inside = (centre >= segments[:, None, :, 0]) & (centre < segments[:, None, :, 1]) & segment_mask[:, None, :]
+    classes = jax.nn.one_hot(segment_labels, logits.shape[-1], dtype=jnp.float32)  # [B, G, K]
+    target = jnp.minimum(jnp.einsum("btg,bgk->btk", inside.astype(jnp.float32), classes), 1.0)
+    return masked_mean(jnp.sum(sigmoid_cross_entropy(logits, target), axis=-1), mask)

@@ -1,6 +1,7 @@
 """TCANet: local-global temporal encoding and progressive boundary refinement of proposals (report, section 2)."""
 
 import flax.linen as nn
+import flax.struct
 import jax.numpy as jnp
 from jax import lax
 
@@ -8,6 +9,14 @@ from tal_jax.models.convolution import Conv1D, masked
 from tal_jax.models.lgte import LGTE
 from tal_jax.models.tbr import RegressorOutput, TemporalBoundaryRegressor, refine
 from tal_jax.types import Array
+
+
+@flax.struct.dataclass
+class TCANetOutput:
+    """The regressors' outputs, and class logits of every snippet from the encoded features."""
+
+    stages: tuple[RegressorOutput, ...]
+    snippet_logits: Array  # [B, T, K] float32; K = 0 without the snippet head
 
 
 class TCANet(nn.Module):
@@ -19,6 +28,7 @@ class TCANet(nn.Module):
     """
 
     num_classes: int = 0  # K of the segment-level class head; 0: none
+    snippet_head: bool = False  # class logits of every snippet too, for a dense auxiliary loss; not in the report
     hidden: int = 512
     groups: int = 4
     encoders: int = 2
@@ -37,13 +47,14 @@ class TCANet(nn.Module):
     frame_level: bool = True
     segment_level: bool = True
     variant: str = "report"
+    encoder_variant: str = ""  # of the LGTEs alone; "": as `variant`
     attention: str = "banded"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(
         self, features: Array, mask: Array, duration: Array, proposals: Array, *, train: bool
-    ) -> tuple[RegressorOutput, ...]:
+    ) -> TCANetOutput:
         """Refines proposals.
 
         Args:
@@ -54,7 +65,7 @@ class TCANet(nn.Module):
           train: dropout on; needs a `dropout` rng.
 
         Returns:
-          One `RegressorOutput` per stage.
+          One `RegressorOutput` per stage, and the snippets' class logits.
         """
         if self.variant not in ("report", "released"):
             raise ValueError(f"variant is 'report' or 'released', not {self.variant!r}")
@@ -71,7 +82,7 @@ class TCANet(nn.Module):
                 window=self.window,
                 ffn=self.ffn,
                 dropout=self.dropout,
-                variant=self.variant,
+                variant=self.encoder_variant or self.variant,
                 implementation=self.attention,
                 dtype=self.dtype,
                 name=f"lgte{i + 1}",
@@ -109,4 +120,9 @@ class TCANet(nn.Module):
             outputs.append(RegressorOutput(proposals, ends, center, iou_logit, class_logits, refined))
             # A stage learns from the proposals it is given; it does not answer for where they came from.
             proposals = lax.stop_gradient(refined)
-        return tuple(outputs)
+        snippet_classes = self.num_classes if self.snippet_head else 0
+        if snippet_classes:
+            snippet_logits = nn.Dense(snippet_classes, dtype=self.dtype, name="snippet_out")(x).astype(jnp.float32)
+        else:
+            snippet_logits = jnp.zeros((*mask.shape, 0), jnp.float32)
+        return TCANetOutput(tuple(outputs), snippet_logits)

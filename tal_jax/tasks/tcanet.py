@@ -5,9 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from tal_jax.losses.tcanet import stage_loss
-from tal_jax.models.tbr import RegressorOutput
-from tal_jax.models.tcanet import TCANet
+from tal_jax.losses.tcanet import snippet_class_loss, stage_loss
+from tal_jax.models.tcanet import TCANet, TCANetOutput
 from tal_jax.ops.nms import soft_nms, top_k
 from tal_jax.tasks.task import Params
 from tal_jax.types import Array, Batch, Detections
@@ -42,6 +41,7 @@ class TCANetTask:
     center_weight: float = 1.0
     confidence_weight: float = 1.0
     class_weight: float = 1.0
+    snippet_weight: float = 1.0  # of the snippet head's loss, where the model has one
     class_target: str = "iou"
     class_threshold: float = 0.5
     classes: str = "head"
@@ -77,7 +77,7 @@ class TCANetTask:
         proposals = batch.proposals
         if self.jitter:
             proposals = jitter(proposals, batch.duration, self.jitter, noise)
-        outputs = self.model.apply(
+        output = self.model.apply(
             params, batch.features, batch.mask, batch.duration, proposals, train=True, rngs={"dropout": dropout}
         )
         weights = {
@@ -87,9 +87,14 @@ class TCANetTask:
             "classes": self.class_weight,
         }
         total, metrics = jnp.zeros(()), {}
-        for i, (output, threshold) in enumerate(zip(outputs, self.thresholds, strict=True)):
+        if output.snippet_logits.shape[-1]:
+            metrics["snippets"] = snippet_class_loss(
+                output.snippet_logits, batch.segments, batch.segment_labels, batch.segment_mask, batch.mask
+            )
+            total += self.snippet_weight * metrics["snippets"]
+        for i, (stage, threshold) in enumerate(zip(output.stages, self.thresholds, strict=True)):
             losses = stage_loss(
-                output,
+                stage,
                 batch.segments,
                 batch.segment_labels,
                 batch.segment_mask,
@@ -102,18 +107,17 @@ class TCANetTask:
             )
             total += sum(weights[name] * value for name, value in losses.items())
             for name, value in losses.items():
-                metrics[name] = metrics.get(name, jnp.zeros(())) + value / len(outputs)
+                metrics[name] = metrics.get(name, jnp.zeros(())) + value / len(output.stages)
         return total, metrics
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Scored and labelled segments after soft-NMS."""
-        outputs = self.model.apply(
-            params, batch.features, batch.mask, batch.duration, batch.proposals, train=False
-        )
-        return self.decode(outputs, batch)
+        output = self.model.apply(params, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
+        return self.decode(output, batch)
 
-    def decode(self, outputs: tuple[RegressorOutput, ...], batch: Batch) -> Detections:
+    def decode(self, output: TCANetOutput, batch: Batch) -> Detections:
         """Score = proposal score^a x predicted IoUs of `confidence_stages` x class score, then soft-NMS per class."""
+        outputs = output.stages
         chosen = outputs if self.fuse == "all" else outputs[-1:]
         segments = jnp.concatenate([o.segments for o in chosen], axis=1)  # [B, P', 2]
         score = batch.proposal_scores**self.proposal_power

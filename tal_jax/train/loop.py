@@ -35,6 +35,9 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path, stage: st
     """
     workdir = Path(workdir).absolute()
     track = tuple(config["track"])
+    for name in track:
+        if name not in config["stages"]:
+            raise InputError(f"config: track: no stage {name!r}: it has {', '.join(config['stages'])}")
     if stage and stage not in track:
         raise InputError(f"--stage={stage}: no such stage: the track is {', '.join(track)}")
     if stage and finished(workdir, stage):

@@ -42,7 +42,8 @@ def detections(rows):
 
 def check(rows, thresholds, method, agnostic, kept, power=2.0, min_score=0.0):
     found = detections(rows)
-    result = compiled(method, agnostic, kept, power, min_score)(found, np.array([thresholds], np.float32))
+    limits = np.array([thresholds], np.float32)
+    result = jax.tree.map(np.asarray, compiled(method, agnostic, kept, power, min_score)(found, limits))
     expected = references.soft_nms(
         [((r[0], r[1]), r[2], float(np.float32(r[3])), t) for r, t in zip(rows, thresholds, strict=True) if r[4]],
         top_k=kept,
@@ -67,7 +68,7 @@ row = st.tuples(
     st.integers(0, 6), st.integers(0, 6), st.integers(0, 1), st.sampled_from([0.9, 0.75, 0.5, 0.2, 0.0]), st.booleans()
 ).map(lambda r: (r[0], r[0] + r[1], *r[2:]))
 rows_of = st.lists(row, min_size=P, max_size=P)
-limits_of = st.lists(st.sampled_from([0.0, 0.3, 0.45, 0.9]), min_size=P, max_size=P)
+limits_of = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.9]), min_size=P, max_size=P)
 
 
 @pytest.mark.parametrize(
@@ -93,37 +94,50 @@ def test_ties_go_to_the_lower_index():
     np.testing.assert_array_equal(result.segments[0, :, 0], range(P))
 
 
+def test_an_overlap_of_exactly_the_threshold_does_not_count():
+    found = detections([(0, 4, 0, 0.9, True), (0, 2, 0, 0.8, True), (1, 3, 0, 0.0, True), (4, 6, 0, 0.7, True)])
+    result = compiled("hard", False, 4, min_score=1e-6)(found, np.full((1, 4), 0.5, np.float32))
+    np.testing.assert_allclose(result.scores, [[0.9, 0.8, 0.7, 0]], rtol=1e-6)
+
+
 def test_hard_nms_by_hand():
     found = detections([(0, 4, 0, 0.9, True), (1, 4, 0, 0.8, True), (1, 4, 1, 0.7, True), (5, 6, 0, 0.1, True)])
-    result = soft_nms(found, method="hard", threshold=0.5, min_score=1e-6)
-    np.testing.assert_array_equal(result.mask[0], [True, True, True, False])
-    np.testing.assert_allclose(result.scores[0], [0.9, 0.7, 0.1, 0], rtol=1e-6)
-    result = soft_nms(found, method="hard", threshold=0.5, min_score=1e-6, class_agnostic=True)
-    np.testing.assert_allclose(result.scores[0], [0.9, 0.1, 0, 0], rtol=1e-6)
+    limit = np.full((1, 4), 0.5, np.float32)
+    result = compiled("hard", False, 4, min_score=1e-6)(found, limit)
+    np.testing.assert_array_equal(result.mask, [[True, True, True, False]])
+    np.testing.assert_allclose(result.scores, [[0.9, 0.7, 0.1, 0]], rtol=1e-6)
+    result = compiled("hard", True, 4, min_score=1e-6)(found, limit)
+    np.testing.assert_allclose(result.scores, [[0.9, 0.1, 0, 0]], rtol=1e-6)
 
 
 def test_recordings_do_not_touch_each_other_and_all_masked_gives_nothing():
     rows = [(0, 4 + i, 0, 0.9 - 0.1 * i, True) for i in range(P)]
     one, none = detections(rows), detections([(*r[:4], False) for r in rows])
     both = jax.tree.map(lambda a, b: np.concatenate([a, b]), one, none)
-    result = soft_nms(both)
-    alone = soft_nms(one)
+    run = compiled("gaussian", False, P)
+    result, alone = run(both, np.zeros((2, P), np.float32)), run(one, np.zeros((1, P), np.float32))
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[:1], y), result, alone)
-    assert not result.mask[1].any()
-    np.testing.assert_array_equal(result.scores[1], 0)
+    assert not np.asarray(result.mask)[1].any()
+    np.testing.assert_array_equal(np.asarray(result.scores)[1], 0)
 
 
 def test_padding_further_changes_nothing():
     rows = [(0, 4 + i, i % 2, 0.9 - 0.1 * i, True) for i in range(P)]
     padded = detections([*rows, *[(0, 5, 0, 1.0, False)] * 4])
-    result, expected = soft_nms(padded), soft_nms(detections(rows))
-    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[:, :P], y), result, expected)
-    assert not result.mask[:, P:].any()
+    run = compiled("gaussian", False, P)
+    result, expected = (
+        run(padded, np.zeros((1, P + 4), np.float32)),
+        run(detections(rows), np.zeros((1, P), np.float32)),
+    )
+    jax.tree.map(np.testing.assert_array_equal, result, expected)
 
 
-@given(rows_of, st.integers(1, P + 2))
+best = jax.jit(top_k, static_argnums=1)
+
+
+@given(rows_of, st.sampled_from([1, 3, P + 2]))
 def test_top_k(rows, k):
-    found = top_k(detections(rows), k)
+    found = jax.tree.map(np.asarray, best(detections(rows), k))
     n = min(k, P)
     assert found.segments.shape == (1, n, 2)
     order = sorted([i for i in range(P) if rows[i][4]], key=lambda i: (-rows[i][3], i))[:n]

@@ -65,22 +65,30 @@ def test_unknown_implementation():
 
 
 CONTEXT, INSIDE = 4, 3
-points = jax.jit(lambda p, limit: proposal_points(p, limit, context=CONTEXT, inside=INSIDE))
+points = {
+    reach: jax.jit(
+        lambda p, limit, c=reach: proposal_points(p, limit, context=CONTEXT, inside=INSIDE, context_inside=c)
+    )
+    for reach in (0.0, 0.25)
+}
 
 
+@pytest.mark.parametrize("reach", points)
 @given(st.lists(st.tuples(st.floats(0, 12, width=32), st.floats(0, 12, width=32)), min_size=6, max_size=6))
-def test_points_of_proposals(ends):
+def test_points_of_proposals(reach, ends):
     proposals = np.array(ends, np.float32).reshape(2, 3, 2)
     limit = np.array([12, 7.5], np.float32)
-    found = np.asarray(points(proposals, limit))
+    found = np.asarray(points[reach](proposals, limit))
     assert found.shape == (2, 3, 2 * CONTEXT + INSIDE)
     for b, p in np.ndindex(2, 3):
-        expected = references.proposal_points(proposals[b, p], float(limit[b]), context=CONTEXT, inside=INSIDE)
+        expected = references.proposal_points(
+            proposals[b, p], float(limit[b]), context=CONTEXT, inside=INSIDE, context_inside=reach
+        )
         np.testing.assert_allclose(found[b, p], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_points_of_a_plain_proposal():
-    found = points(np.array([[[4, 8]]], np.float32), np.array([9], np.float32))[0, 0]
+    found = points[0.0](np.array([[[4, 8]]], np.float32), np.array([9], np.float32))[0, 0]
     np.testing.assert_allclose(found[:CONTEXT], [2.25, 2.75, 3.25, 3.75])
     np.testing.assert_allclose(found[CONTEXT : CONTEXT + INSIDE], [4 + 4 * (i + 0.5) / 3 for i in range(3)], rtol=1e-6)
     # The end context [8, 10] is cut at 9.

@@ -1,0 +1,42 @@
+# make demo    compose sessions, prepare, train, detect, evaluate: results under runs/demo
+# make test    all tests            make lint    ruff and mypy
+# Each does its own set-up: it needs Python 3.11 or newer and make, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+
+.DELETE_ON_ERROR:
+.PHONY: setup demo test lint clean-demo
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: setup
+	$(BIN)/python -m launch.watch --out=$(DEMO)/sessions
+	$(BIN)/python -m launch.prepare --annotations=$(DEMO)/sessions/annotations.json \
+	  --features=imu=$(DEMO)/sessions/features --stride=0.2 --out=$(DEMO)/data
+	$(BIN)/python -m launch.train --config=configs/supervised_watch.py --workdir=$(DEMO)/work \
+	  --config.data.dir=$(DEMO)/data
+	$(BIN)/python -m launch.detect --workdir=$(DEMO)/work --split=validation --out=$(DEMO)/detections.json
+	$(BIN)/python -m launch.evaluate --ground_truth=$(DEMO)/sessions/annotations.json \
+	  --detections=$(DEMO)/detections.json --subset=validation --json=$(DEMO)/evaluation.json
+	$(BIN)/python -m launch.plot --ground_truth=$(DEMO)/sessions/annotations.json \
+	  --detections=$(DEMO)/detections.json --subset=validation --out=$(DEMO)/detections.png
+
+clean-demo:
+	rm -rf $(DEMO)
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

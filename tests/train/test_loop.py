@@ -1,0 +1,200 @@
+"""Training end to end on tiny files: stages, resuming, what is written, and what stops a run."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from sensor_set import prepare_set, tiny_config
+
+from tal_jax.data import proposals
+from tal_jax.errors import InputError
+from tal_jax.train import loop
+from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.detect import detect
+from tal_jax.train.loop import train_and_evaluate
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("set")
+    prepare_set(folder)
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """One uninterrupted run of both stages."""
+    workdir = tmp_path_factory.mktemp("run")
+    train_and_evaluate(tiny_config(data).to_dict(), workdir)
+    return workdir
+
+
+def lines(workdir, stage):
+    return [json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()]
+
+
+def learned(workdir, stage):
+    """Losses by step: wall-clock times are left out."""
+    return {x["step"]: x["loss"] for x in lines(workdir, stage) if "loss" in x}
+
+
+def test_a_run_writes_what_it_promises(trained):
+    for stage in ("bmn", "tcanet"):
+        assert (trained / stage / "finished.json").exists()
+        assert list((trained / stage).glob("events.out.tfevents.*"))
+        steps = [x["step"] for x in lines(trained, stage) if "loss" in x]
+        assert steps == [1, 2, 3, 4]
+        assert any("average" in x for x in lines(trained, stage))
+        assert all(np.isfinite(x["loss"]) for x in lines(trained, stage) if "loss" in x)
+    found = proposals.read(trained / "bmn" / "proposals.parquet")
+    assert sorted(found) == [f"r{i:02d}" for i in range(12)]  # both splits
+    assert all(len(scores) for _, scores in (found[i] for i in found))
+
+
+def test_restored_parameters_are_plain_arrays(trained):
+    for stage in ("bmn", "tcanet"):
+        leaves = jax.tree.leaves(restore_params(trained, stage))
+        assert leaves
+        assert {type(x) for x in leaves} == {np.ndarray}
+    with pytest.raises(InputError, match="no last checkpoint"):
+        restore_params(trained, "classifier")
+
+
+def test_detections_lie_in_their_recordings(trained):
+    submission = detect(trained, "validation")
+    assert submission.recordings == ("r08", "r09", "r10", "r11")
+    table = submission.table
+    assert len(table)
+    assert set(table.label.tolist()) <= {0, 1}
+    assert (table.segments[:, 0] >= 0).all()
+    assert (table.segments[:, 1] > table.segments[:, 0]).all()
+    assert table.segments.max() <= 28 * 0.5
+    proposed = detect(trained, "validation", stage="bmn").table
+    assert len(proposed)
+    assert set(proposed.label.tolist()) == {-1}
+
+
+def test_finished_stages_are_not_trained_again(trained, data, capsys):
+    before = {p: p.stat().st_mtime_ns for p in trained.rglob("*.jsonl")}
+    train_and_evaluate(tiny_config(data).to_dict(), trained)
+    assert {p: p.stat().st_mtime_ns for p in trained.rglob("*.jsonl")} == before
+    assert capsys.readouterr().out.count("finished, nothing to do") == 2
+
+
+def test_another_config_is_refused(trained, data):
+    config = tiny_config(data)
+    config.stages.bmn.optimizer.learning_rate = 0.5
+    with pytest.raises(InputError, match=r"stage bmn belongs to another config .*learning_rate 0.001 -> 0.5"):
+        train_and_evaluate(config.to_dict(), trained)
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(trained, data, tmp_path, monkeypatch):
+    real = loop.Progress.log
+
+    def log(self, step, metrics):
+        real(self, step, metrics)
+        if step == 3 and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            raise Killed  # one step after the checkpoint of step 2
+
+    monkeypatch.setattr(loop.Progress, "log", log)
+    workdir = tmp_path / "run"
+    config = tiny_config(data).to_dict()
+    with pytest.raises(Killed):
+        train_and_evaluate(config, workdir)
+    assert not (workdir / "bmn" / "finished.json").exists()
+    train_and_evaluate(config, workdir)
+    for stage in ("bmn", "tcanet"):
+        assert learned(workdir, stage) == learned(trained, stage)
+        jax.tree.map(np.testing.assert_array_equal, restore_params(workdir, stage), restore_params(trained, stage))
+
+
+def test_given_proposals_replace_the_bmn_stage(trained, data, tmp_path, capsys):
+    config = tiny_config(data)
+    config.stages.tcanet.proposals = str(trained / "bmn" / "proposals.parquet")
+    train_and_evaluate(config.to_dict(), tmp_path)
+    assert "stage bmn: not needed" in capsys.readouterr().out
+    assert learned(tmp_path, "tcanet") == learned(trained, "tcanet")
+
+
+def test_a_stage_can_be_run_again(trained, data, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    config = tiny_config(data)
+    config.stages.tcanet.options.jitter = 0.3
+    train_and_evaluate(config.to_dict(), workdir, stage="tcanet")
+    assert learned(workdir, "tcanet") != learned(trained, "tcanet")
+    assert learned(workdir, "bmn") == learned(trained, "bmn")
+
+
+def test_infinite_gradients_stop_the_run_and_name_the_recordings(data, tmp_path):
+    config = tiny_config(data)
+    config.stages.bmn.optimizer.learning_rate = 1e30
+    with pytest.raises(InputError, match=r"not finite at step \d+, recordings r0\d"):
+        train_and_evaluate(config.to_dict(), tmp_path)
+    if (tmp_path / "bmn" / "checkpoints").exists():
+        saved = [p for p in (tmp_path / "bmn" / "checkpoints").iterdir() if p.name.isdigit()]
+        for leaf in jax.tree.leaves(restore_params(tmp_path, "bmn")) if saved else []:
+            assert np.isfinite(leaf).all()
+
+
+def test_the_step_is_compiled_once(data, tmp_path, monkeypatch):
+    traced = []
+    real = loop.make_train_step
+
+    def make(*args, **kwargs):
+        step = real(*args, **kwargs)
+
+        def counted(state, batch):
+            traced.append(1)
+            return step(state, batch)
+
+        return counted
+
+    monkeypatch.setattr(loop, "make_train_step", make)
+    train_and_evaluate(tiny_config(data).to_dict(), tmp_path, stage="bmn")
+    assert len(traced) == 1
+
+
+def test_video_level_classes_from_a_classifier_stage(data, tmp_path):
+    from configs import supervised
+
+    config = tiny_config(data)
+    supervised.choose_classes(config, "classifier")
+    classifier = config.stages.classifier
+    classifier.batch_size, classifier.steps, classifier.eval_every_steps = 4, 3, 0
+    classifier.model.hidden = 8
+    train_and_evaluate(config.to_dict(), tmp_path)
+    scores = proposals.read_class_scores(tmp_path / "classifier" / "class_scores.parquet", ["action_0", "action_1"])
+    assert len(scores) == 12
+    assert set(detect(tmp_path, "validation").table.label.tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stages.bmn.model.hiden": 3}, "stages.bmn.model.hiden: no such key: did you mean 'hidden'"),
+        ({"stages.bmn.options.sigma": 3}, "stages.bmn.options.sigma: no such key: did you mean"),
+        ({"stages.bmn.data.mode": "pad"}, "data.mode is 'window' or 'resize'"),
+        ({"stages.bmn.task": "bnm"}, "stages.bmn.task is one of bmn, classifier, tcanet"),
+        ({"stages.bmn.batch_size": 3}, "batch_size 3 does not divide over 4 devices"),
+        ({"stages.bmn.optimizer.schedule": "linear"}, "optimizer.schedule"),
+        ({"stages.bmn.model.dtype": "float16"}, "model.dtype"),
+        ({"data.dir": ""}, "data.dir is empty"),
+        ({"data.dir": "/nowhere"}, "no complete data set"),
+        ({"data.streams": ("flow",)}, "no stream 'flow'"),
+        ({"data.train_split": "trainin"}, "no split 'trainin'"),
+        ({"track": ("bmn", "tcan")}, "no stage 'tcan'"),
+    ],
+)
+def test_bad_configs_are_named(data, tmp_path, change, message):
+    config = tiny_config(data)
+    with config.unlocked():
+        config.update_from_flattened_dict(change)
+    with pytest.raises(InputError, match=message):
+        train_and_evaluate(config.to_dict(), tmp_path)
