@@ -15,16 +15,28 @@ def get_config() -> ConfigDict:
     config.data.normalize = True
     bmn, tcanet = config.stages.bmn, config.stages.tcanet
 
-    bmn.steps, bmn.batch_size, bmn.eval_every_steps = 600, 16, 200
-    bmn.data.update(longest_action=32, max_snippets=256)
+    bmn.steps, bmn.batch_size, bmn.eval_every_steps = 400, 16, 200
+    bmn.data.update(longest_action=32, max_snippets=256, stride_jitter=0.15, noise=0.2)
     bmn.model.update(hidden=96, proposal_hidden=16, map_hidden=64, map_conv_hidden=32, bins=16)
     bmn.optimizer.update(learning_rate=1e-3, weight_decay=1e-3, warmup_steps=50, schedule="cosine", clip_norm=1.0)
     bmn.ema_decay = 0.99
 
-    tcanet.steps, tcanet.batch_size, tcanet.eval_every_steps = 1200, 16, 200
-    tcanet.data.update(longest_action=128, max_snippets=512, proposals=48)
-    tcanet.model.update(hidden=128, regressor_hidden=128, frame_hidden=64, context=16, inside=32, ffn=128)
-    tcanet.options.jitter = 0.1
+    tcanet.steps, tcanet.batch_size, tcanet.eval_every_steps = 800, 16, 200
+    tcanet.data.update(
+        longest_action=128, max_snippets=512, proposals=48, train_proposals=24, stride_jitter=0.15, noise=0.2
+    )
+    tcanet.model.update(
+        hidden=128,
+        regressor_hidden=128,
+        frame_hidden=64,
+        ffn=128,
+        context=8,
+        inside=16,
+        context_inside=0.25,
+        encoder_variant="released",
+        snippet_head=True,
+    )
+    tcanet.options.update(jitter=0.1, regression_beta=0.05, proposal_power=0.0, confidence_stages=(0,))
     tcanet.optimizer.update(learning_rate=1e-3, weight_decay=1e-3, warmup_steps=100, schedule="cosine", clip_norm=1.0)
     tcanet.ema_decay = 0.99
     config.checkpoint.every_steps = 200

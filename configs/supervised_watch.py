@@ -14,10 +14,9 @@ from configs import supervised_geotec
 def get_config() -> ConfigDict:
     """The small sensor models with a step count for a demonstration."""
     config = supervised_geotec.get_config()
-    config.stages.bmn.steps = 300
-    config.stages.bmn.eval_every_steps = 0
-    config.stages.bmn.data.longest_action = 24
-    config.stages.tcanet.steps = 500
-    config.stages.tcanet.eval_every_steps = 0
-    config.stages.tcanet.data.proposals = 32
+    bmn, tcanet = config.stages.bmn, config.stages.tcanet
+    bmn.steps, bmn.eval_every_steps = 200, 0
+    bmn.data.longest_action = 16
+    tcanet.steps, tcanet.eval_every_steps = 400, 0
+    tcanet.data.update(longest_action=40, proposals=32, train_proposals=16)
     return config

@@ -10,13 +10,12 @@ from absl import flags
 
 from launch import app
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training.", required=True)
 _SPLIT = flags.DEFINE_string("split", "validation", "Split of the prepared set.")
-_OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).")
+_OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).", required=True)
 _STAGE = flags.DEFINE_string("stage", "", "Stage; the last of the track by default; a bmn stage gives proposals.")
 _DATA = flags.DEFINE_string("data", "", "Another prepared set than the one trained on.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which checkpoint.")
-flags.mark_flags_as_required(["workdir", "out"])
 
 
 def main(argv: Sequence[str]) -> None:

@@ -12,9 +12,9 @@ from ml_collections import config_flags
 from launch import app
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.", required=True)
 _STAGE = flags.DEFINE_string("stage", "", "Run only this stage; again from the start if it is finished.")
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(argv: Sequence[str]) -> None:

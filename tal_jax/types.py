@@ -1,15 +1,16 @@
 """The two structs that everything speaks: `Batch` goes into a task, `Detections` come out."""
 
-import flax.struct
-import jax
-import numpy as np
+from typing import Any
 
-Array = jax.Array | np.ndarray
+import flax.struct
+
+# A jax.Array, a NumPy array or scalar, or a tracer: the same struct holds all of them on its way.
+Array = Any
 
 
 @flax.struct.dataclass
 class Batch:
-    """A padded batch of recordings, or of windows of recordings. Masks say what is real; padding never changes a result.
+    """A padded batch of recordings, or of windows of recordings. Masks say what is real; padding changes no result.
 
     Segments and proposals are in snippet units: seconds = x * stride, snippet i covers [i, i + 1).
     """

@@ -5,12 +5,13 @@ import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+# Compiling is most of the time of these small programs.
+os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 import hypothesis
 import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-# Compiling is most of the time: every program is compiled once per test session.
 jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="tal_jax_tests_"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

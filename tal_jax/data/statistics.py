@@ -24,7 +24,8 @@ class Normalization:
 def measure(split: Split, streams: tuple[str, ...], recordings: int = 500) -> Normalization:
     """Statistics over evenly chosen recordings of a split, streams concatenated in order."""
     index = np.unique(np.linspace(0, len(split) - 1, min(recordings, len(split))).astype(int))
-    count, total, square = 0, 0.0, 0.0
+    width = sum(split.metadata.streams[s] for s in streams)
+    count, total, square = 0, np.zeros(width), np.zeros(width)
     for i in index:
         record = split[int(i)]
         x = np.concatenate([record.features[s] for s in streams], axis=1).astype(np.float64)

@@ -19,7 +19,7 @@ def sigmoid_cross_entropy(logits: Array, targets: Array) -> Array:
 
 
 def sigmoid_focal(logits: Array, targets: Array, gamma: float = 2.0) -> Array:
-    """Cross-entropy weighted by |y - p|^gamma: focal loss for soft targets (Li et al. 2020, arXiv:2006.04388, eq. 5)."""
+    """Cross-entropy weighted by |y - p|^gamma: focal loss for soft targets (Li et al. 2020, arXiv:2006.04388)."""
     p = jax.nn.sigmoid(logits)
     return sigmoid_cross_entropy(logits, targets) * jnp.abs(targets - p) ** gamma
 

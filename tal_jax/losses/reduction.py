@@ -35,5 +35,5 @@ def draw(pool: Array, count: Array, rng: Array | None) -> Array:
         return jnp.where(pool, jnp.minimum(1.0, count / jnp.maximum(size, 1.0)), 0.0)
     chance = jnp.where(pool, jax.random.uniform(rng, pool.shape), 2.0).ravel()
     order = jnp.argsort(chance)
-    taken = jnp.arange(chance.size) < jnp.minimum(count, size)
+    taken = jnp.arange(chance.size, dtype=jnp.float32) < jnp.minimum(count, size)
     return jnp.zeros(chance.size, jnp.float32).at[order].set(taken.astype(jnp.float32)).reshape(pool.shape)

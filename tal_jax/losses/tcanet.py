@@ -51,7 +51,9 @@ def stage_loss(
     target = jnp.take_along_axis(segments, index[..., None], axis=1)
     positive = (iou >= threshold) & proposal_mask
     ends = jnp.sum(smooth_l1(output.ends - geometry.encode_ends(output.proposals, target), regression_beta), axis=-1)
-    center = jnp.sum(smooth_l1(output.center - geometry.encode_center(output.proposals, target), regression_beta), axis=-1)
+    center = jnp.sum(
+        smooth_l1(output.center - geometry.encode_center(output.proposals, target), regression_beta), axis=-1
+    )
 
     high = (iou > threshold) & proposal_mask
     middle = (iou > 0.3) & (iou <= threshold) & proposal_mask
@@ -80,7 +82,9 @@ def video_class_loss(logits: Array, labels: Array) -> Array:
     return masked_mean(sigmoid_cross_entropy(logits, labels), jnp.ones_like(labels))
 
 
-def snippet_class_loss(logits: Array, segments: Array, segment_labels: Array, segment_mask: Array, mask: Array) -> Array:
+def snippet_class_loss(
+    logits: Array, segments: Array, segment_labels: Array, segment_mask: Array, mask: Array
+) -> Array:
     """Dense supervision of the encoder: sigmoid cross-entropy of every snippet's classes, mean over real snippets.
 
     A snippet belongs to the classes of the segments that hold its centre. Not in the report; it is how a small training

@@ -32,6 +32,8 @@ class VideoClassifier(nn.Module):
         real = jnp.sum(mask, axis=1, dtype=jnp.int32)
         # Counted from the real length: padding must not change how many snippets vote.
         votes = jnp.maximum(-(-real // self.top), 1)
-        voting = (jnp.arange(mask.shape[1])[None, :] < votes[:, None]) & (jnp.arange(mask.shape[1])[None] < real[:, None])
+        voting = (jnp.arange(mask.shape[1])[None, :] < votes[:, None]) & (
+            jnp.arange(mask.shape[1])[None] < real[:, None]
+        )
         total = jnp.sum(jnp.where(voting[..., None], ordered, 0.0), axis=1)
         return total / jnp.maximum(jnp.sum(voting, axis=1, dtype=jnp.int32), 1).astype(jnp.float32)[:, None]

@@ -8,7 +8,7 @@ from tal_jax.types import Array
 
 
 def masked(x: Array, mask: Array) -> Array:
-    """Zeroes padded snippets: x [B, T, C], mask [B, T]. Convolutions then see what a shorter sequence would show them."""
+    """Zeroes padded snippets: x [B, T, C], mask [B, T]. Convolutions then see what they see of a shorter sequence."""
     return jnp.where(mask[..., None], x, jnp.zeros((), x.dtype))
 
 

@@ -52,9 +52,7 @@ class TCANet(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, features: Array, mask: Array, duration: Array, proposals: Array, *, train: bool
-    ) -> TCANetOutput:
+    def __call__(self, features: Array, mask: Array, duration: Array, proposals: Array, *, train: bool) -> TCANetOutput:
         """Refines proposals.
 
         Args:

@@ -85,6 +85,7 @@ def local_attention(
 
 def _local_gather(q, k, v, mask, radius, scale, dropout_rate, rng):
     t = q.shape[1]
+    k, v, mask = (jnp.asarray(x) for x in (k, v, mask))  # NumPy arrays cannot be indexed by traced positions
     index = jnp.arange(t)[:, None] + jnp.arange(-radius, radius + 1)[None, :]  # [T, W]
     inside = (index >= 0) & (index < t)
     index = jnp.clip(index, 0, max(t - 1, 0))

@@ -26,8 +26,8 @@ def conv1d(
       dilation: distance between kernel taps.
       groups: number of channel groups; divides C and O.
       padding: zeros added at both ends.
-      implementation: `lax` (the backend's convolution), `shifted` (shifted copies, a matrix product per group) or `auto`:
-        `shifted` on CPUs, where XLA's gradients of grouped convolutions are slow, `lax` elsewhere.
+      implementation: `lax` (the backend's convolution), `shifted` (shifted copies, a matrix product per group) or
+        `auto`: `shifted` on CPUs, where XLA's gradients of grouped convolutions are slow, `lax` elsewhere.
 
     Returns:
       [..., T', O] with T' = (T + 2 padding - dilation (K - 1) - 1) // stride + 1.

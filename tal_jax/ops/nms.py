@@ -24,7 +24,7 @@ def soft_nms(
     An overlap iou > threshold with the picked one multiplies the score by
       gaussian: exp(-iou^power / sigma) (power 2 in BMN, 2.5 in the released TCANet),
       linear: 1 - iou,
-      hard: 0, classic NMS.
+      hard: 0; with a min_score above 0 this is classic NMS.
 
     Args:
       detections: scores in [0, inf); any order.

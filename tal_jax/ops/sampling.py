@@ -43,14 +43,12 @@ def interpolate(x: Array, positions: Array, *, implementation: str = "auto") -> 
     return y.reshape((*positions.shape, h))
 
 
-def proposal_points(
-    proposals: Array, limit: Array, *, context: int, inside: int, context_inside: float = 0.0
-) -> Array:
+def proposal_points(proposals: Array, limit: Array, *, context: int, inside: int, context_inside: float = 0.0) -> Array:
     """Where a proposal is sampled: [start context | inside | end context].
 
     The contexts are [s - w/2, s + c w] and [e - c w, e + w/2] with w = e - s and c = context_inside, 0 in the report: a
-    boundary that lies inside the proposal is then out of the frame level's sight. All ends are clamped to [0, limit], then point i of n
-    in [a, b] lies at a + (b - a)(i + 1/2) / n.
+    boundary that lies inside the proposal is then out of the frame level's sight. All ends are clamped to [0, limit],
+    then point i of n in [a, b] lies at a + (b - a)(i + 1/2) / n.
 
     Args:
       proposals: [B, P, 2] in snippet units.

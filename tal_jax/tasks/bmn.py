@@ -1,6 +1,7 @@
 """The proposal stage: BMN, its loss, and proposals from its map."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ class BMNTask:
 
     def loss(self, params: Params, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
         """BMN's three losses."""
-        output = self.model.apply(params, batch.features, batch.mask)
+        output: Any = self.model.apply(params, batch.features, batch.mask)
         return bmn_loss(
             output,
             batch.segments,
@@ -57,7 +58,8 @@ class BMNTask:
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """The best proposals of every recording after soft-NMS."""
-        return self.decode(self.model.apply(params, batch.features, batch.mask), batch)
+        output: Any = self.model.apply(params, batch.features, batch.mask)
+        return self.decode(output, batch)
 
     def decode(self, output: BMNOutput, batch: Batch) -> Detections:
         """Scores start x end x classification^a x regression of all cells between candidates; soft-NMS keeps the best.

@@ -1,6 +1,7 @@
 """The video-level classifier stage: class scores for everyone who has none."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ class ClassifierTask:
 
     def loss(self, params: Params, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
         """Sigmoid cross-entropy against the recordings' labels."""
-        logits = self.model.apply(params, batch.features, batch.mask, train=True, rngs={"dropout": rng})
+        logits: Any = self.model.apply(params, batch.features, batch.mask, train=True, rngs={"dropout": rng})
         loss = video_class_loss(logits, batch.labels)
         # A recording counts as right when its highest-scored class is one of its own.
         best = jnp.argmax(logits, axis=-1)
@@ -33,7 +34,8 @@ class ClassifierTask:
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections [B, K]: class k covers the recording with score sigmoid(logit k)."""
-        scores = jax.nn.sigmoid(self.model.apply(params, batch.features, batch.mask, train=False))
+        logits: Any = self.model.apply(params, batch.features, batch.mask, train=False)
+        scores = jax.nn.sigmoid(logits)
         b, k = scores.shape
         ends = jnp.broadcast_to(batch.duration[:, None], (b, k))
         order = jnp.argsort(-scores, axis=-1)
@@ -50,5 +52,8 @@ class ClassifierTask:
         whole = jnp.stack([jnp.zeros_like(end), end], axis=-1)
         segments = jnp.broadcast_to(whole, detections.segments.shape)
         return soft_nms(
-            detections.replace(segments=segments), method="hard", top_k=self.model.num_classes, min_score=1e-9
+            dataclasses.replace(detections, segments=segments),
+            method="hard",
+            top_k=self.model.num_classes,
+            min_score=1e-9,
         )

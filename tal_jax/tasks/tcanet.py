@@ -1,6 +1,7 @@
 """The refinement stage: TCANet, its losses, and detections from its regressors."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,8 @@ class TCANetTask:
             raise ValueError(f"thresholds has {len(self.thresholds)} entries for {self.model.stages} stages")
         if self.classes not in ("head", "video", "both"):
             raise ValueError(f"classes is 'head', 'video' or 'both', not {self.classes!r}")
+        if self.classes != "video" and not self.model.num_classes:
+            raise ValueError(f"classes={self.classes!r} needs the class head: model.num_classes is 0")
         if self.fuse not in ("last", "all"):
             raise ValueError(f"fuse is 'last' or 'all', not {self.fuse!r}")
         if max(self.confidence_stages, default=0) >= self.model.stages:
@@ -77,7 +80,7 @@ class TCANetTask:
         proposals = batch.proposals
         if self.jitter:
             proposals = jitter(proposals, batch.duration, self.jitter, noise)
-        output = self.model.apply(
+        output: Any = self.model.apply(
             params, batch.features, batch.mask, batch.duration, proposals, train=True, rngs={"dropout": dropout}
         )
         weights = {
@@ -112,7 +115,7 @@ class TCANetTask:
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Scored and labelled segments after soft-NMS."""
-        output = self.model.apply(params, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
+        output: Any = self.model.apply(params, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
         return self.decode(output, batch)
 
     def decode(self, output: TCANetOutput, batch: Batch) -> Detections:

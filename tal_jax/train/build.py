@@ -163,8 +163,10 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         path = _handed_on(stage.get("proposals"), config, "bmn", PROPOSALS, workdir, f"{where}.proposals")
         proposals = read_proposals(path)
     class_scores = None
-    if kind == "tcanet" and task.classes != "head":
-        path = _handed_on(stage.get("class_scores"), config, "classifier", CLASS_SCORES, workdir, f"{where}.class_scores")
+    if isinstance(task, TCANetTask) and task.classes != "head":
+        path = _handed_on(
+            stage.get("class_scores"), config, "classifier", CLASS_SCORES, workdir, f"{where}.class_scores"
+        )
         class_scores = read_class_scores(path, metadata.labels)
 
     workdir.mkdir(parents=True, exist_ok=True)

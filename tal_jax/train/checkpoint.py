@@ -42,9 +42,7 @@ class Checkpoints:
         """Starts saving the state and the data iterator; `score` is the latest evaluation's, if there was one."""
         if step == self._manager.latest_step():
             return
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(data)
-        )
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(data))
         self._manager.save(step, args=args, metrics=None if score is None else {"average": score}, force=True)
 
     def restore(self, step: int, state: TrainState, data: Any) -> TrainState:

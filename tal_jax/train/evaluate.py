@@ -29,7 +29,7 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
         at = {f"AR@{n}": float(np.interp(n, result.numbers, recall)) for n in (1, 5, 10, 100)}
         return {"average": result.auc, "AUC": result.auc, **at}
     if stage.kind == "classifier":
-        best = {}
+        best: dict[int, tuple[float, int]] = {}
         for i, label, score in zip(found.recording, found.label, found.score, strict=True):
             if score > best.get(i, (-1.0, -1))[0]:
                 best[i] = (score, label)
@@ -38,5 +38,7 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
         return {"average": float(right), "top1": float(right)}
     labels = stage.evaluation.metadata.labels
     detection = evaluate_detections(truth, found, labels, TIOU)
-    at = {f"mAP@{t:.2f}": float(m) for t, m in zip(detection.tiou, detection.mAP, strict=True) if t in (0.5, 0.75, 0.95)}
+    at = {
+        f"mAP@{t:.2f}": float(m) for t, m in zip(detection.tiou, detection.mAP, strict=True) if t in (0.5, 0.75, 0.95)
+    }
     return {"average": detection.average, "average_mAP": detection.average, **at}

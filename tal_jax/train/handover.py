@@ -30,7 +30,7 @@ def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int,
             # Recordings come in order, so each one's rows are a slice.
             edges = np.searchsorted(table.recording, np.arange(len(ids) + 1))
             for i, id in enumerate(ids):
-                yield str(id), table.take(np.s_[edges[i] : edges[i + 1]])
+                yield str(id), table.take(np.arange(edges[i], edges[i + 1]))
 
     if stage.kind == "bmn":
         write_proposals(

@@ -157,9 +157,7 @@ def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Or
 def describe(stage: Stage, state: TrainState, recordings: int, steps: int, batch_size: int, start: int) -> str:
     """The lines printed before the first step: parameters per module, shapes, where the run starts."""
     framing = stage.assembler.framing
-    counts = {
-        name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in state.params.get("params", {}).items()
-    }
+    counts = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in state.params.get("params", {}).items()}
     width = max(len(n) for n in [*counts, "parameters"])
     rows = [f"  {name:<{width}} {count:>12,}" for name, count in counts.items()]
     return "\n".join(

@@ -1,5 +1,6 @@
 """The prediction loop: every recording of a split once, windows merged, in seconds."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,9 +26,7 @@ class Predictor:
     def __init__(self, task: Task, mesh: Mesh):
         self._mesh = mesh
         self._merge = jax.jit(task.merge)
-        self._step = jax.jit(
-            task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh)
-        )
+        self._step = jax.jit(task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
 
     def __call__(
         self,
@@ -74,7 +73,8 @@ class Predictor:
     ) -> Iterator[tuple[int, list[Detections]]]:
         """Unpadded detections in seconds, all windows of a recording together."""
         _, batches = detection_batches(split, assembler, index=index, batch_size=batch_size)
-        current, windows = -1, []
+        current = -1
+        windows: list[Detections] = []
         for batch, origin, found in self._ahead(params, batches):
             for row, position in enumerate(origin.index):
                 if position < 0:
@@ -129,7 +129,7 @@ def _in_seconds(d: Detections, snippets: int, duration: float, stride: float, of
     seconds = np.clip(d.segments.astype(np.float64) * stride + offset, 0, duration)
     scores = np.where(cut, EDGE_PENALTY, np.float32(1)).astype(np.float32) * d.scores
     kept = seconds[:, 1] > seconds[:, 0]
-    return jax.tree.map(lambda x: x[kept], d.replace(segments=seconds, scores=scores))
+    return jax.tree.map(lambda x: x[kept], dataclasses.replace(d, segments=seconds, scores=scores))
 
 
 def truth_table(split: Split, index: np.ndarray) -> SegmentTable:

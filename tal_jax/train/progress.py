@@ -57,7 +57,7 @@ class Progress:
         self._file.flush()
         if "loss" not in values:
             self._clock, self._waited = time.monotonic(), 0.0  # an evaluation is not part of a step
-        shown = {k: f"{values[k]:.3g}" for k in ("loss", "waiting", "average_mAP", "AR@100") if k in values}
+        shown = {str(k): f"{v:.3g}" for k, v in values.items() if k in ("loss", "waiting", "average_mAP", "AR@100")}
         if "step_seconds" in values:
             shown["ms"] = f"{1000 * values['step_seconds']:.0f}"
         self._bar.set_postfix(shown, refresh=False)

@@ -1,5 +1,6 @@
 """The training state and one step of training: pure, donated, jitted over the mesh."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,9 @@ class TrainState:
         return self.params if self.ema is None else self.ema
 
 
-def init_state(task: Task, optimizer: optax.GradientTransformation, batch: Batch, *, seed: int, ema: bool) -> TrainState:
+def init_state(
+    task: Task, optimizer: optax.GradientTransformation, batch: Batch, *, seed: int, ema: bool
+) -> TrainState:
     """A fresh state; a function of the seed and of the batch's shapes."""
     params = task.init(jax.random.key(seed), batch)
     return TrainState(
@@ -62,7 +65,7 @@ def make_train_step(
             decay = jnp.minimum(ema_decay, (1 + n) / (10 + n))
             ema = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, ema, params)
         new = TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
-        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state.replace(step=state.step + 1))
+        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, dataclasses.replace(state, step=state.step + 1))
         return kept, {"loss": loss, **metrics, "gradient_norm": norm, "finite": finite.astype(jnp.float32)}
 
     return train_step

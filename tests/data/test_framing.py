@@ -17,7 +17,7 @@ def metadata(stride=0.1, lengths=(0.5, 0.5, 0.8, 1.0, 1.2, 1.6, 2.0, 3.2, 4.0)):
 
 
 def average_loop(x, offset, scale, count):
-    """The mean of the stored snippets under each frame snippet, weighted by overlap; linear between centres if finer."""
+    """The mean of the stored snippets under each frame snippet, weighted by overlap; linear if finer."""
     out = []
     for i in range(count):
         low, high = offset + i * scale, min(offset + (i + 1) * scale, len(x))

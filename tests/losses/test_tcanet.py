@@ -16,7 +16,7 @@ from tal_jax.models.tbr import RegressorOutput
 B, P, K = 2, 9, 3
 OUTPUTS = ("ends", "center", "iou_logit", "class_logits")
 # Parts of one segment each, so that IoUs lie close to both sides of every threshold.
-PARTS = np.array([0.1, 0.28, 0.33, 0.42, 0.48, 0.52, 0.65, 0.75, 0.95])
+PARTS = np.array([0.1, 0.28, 0.31, 0.42, 0.48, 0.52, 0.65, 0.75, 0.95])
 
 
 def parts_of_segments():
@@ -217,9 +217,9 @@ def test_video_class_loss():
 def test_snippet_class_loss():
     rng = np.random.default_rng(2)
     logits = rng.normal(size=(B, 12, K))
-    # Two segments of one class overlap, and an end lies on a snippet's centre.
+    # Two segments of one class overlap, and two ends lie on centres of snippets.
     batch = BATCH.replace(
-        segments=np.array([[[1, 4.5], [3, 7]], [[2, 8], [0, 9]]], np.float32),
+        segments=np.array([[[1.5, 5], [3, 7.5]], [[2, 8], [0, 9]]], np.float32),
         segment_labels=np.array([[1, 1], [2, 0]], np.int32),
         segment_mask=np.array([[True, True], [True, False]]),
     )

@@ -15,6 +15,7 @@ from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
 from tal_jax.train.loop import train_and_evaluate
 
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("set")
