@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
     bmn, tcanet = config.stages.bmn, config.stages.tcanet
     bmn.steps, bmn.eval_every_steps = 200, 0
     bmn.data.longest_action = 16
-    tcanet.steps, tcanet.eval_every_steps = 400, 0
+    tcanet.steps, tcanet.eval_every_steps = 300, 0
     tcanet.data.update(longest_action=40, proposals=32, train_proposals=16)
     return config
