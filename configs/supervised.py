@@ -36,6 +36,7 @@ def framing(proposals: int = 0) -> ConfigDict:
             "train_proposals": 0,  # drawn from them in training; 0: all
             "min_seconds": 0.0,  # training leaves out segments up to this length
             "stride_jitter": 0.0,
+            "gain": 0.0,
             "noise": 0.0,
             "around_actions": 0.75,
         }

@@ -4,17 +4,20 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import app, flags, logging
 
 from tal_jax.errors import InputError
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Prints one error line and ends the process with status 2, without a traceback."""
     command = os.path.splitext(os.path.basename(sys.argv[0]))[0]
     print(f"launch.{command}: error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
-    sys.exit(2)
+    sys.stdout.flush()
+    # Not sys.exit: threads that still write, say a checkpoint to a full disk, would add their tracebacks.
+    os._exit(2)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -37,7 +40,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """Parses flags, calls `main(argv)`, and turns `InputError` and a full disk into one line and exit status 2."""
 
     def guarded(argv: Sequence[str]) -> None:
-        logging.set_verbosity(logging.ERROR)  # Orbax warns of what is meant to be so
+        # Orbax warns of what is meant to be so, and logs errors that it raises as well.
+        logging.set_verbosity(logging.FATAL)
         try:
             main(argv)
         except InputError as e:

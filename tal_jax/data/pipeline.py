@@ -39,6 +39,7 @@ class Assembler:
     min_seconds: float = 0.0  # segments up to this length are left out in training
     stride_jitter: float = 0.0  # training stretches time by up to this fraction
     around_actions: float = 0.75  # share of training windows drawn around an action, where recordings are windowed
+    gain: float = 0.0  # training scales all features of a row by exp(gain * a standard normal)
     noise: float = 0.0  # standard deviation of Gaussian noise on training features, in units of the features
 
     def training_row(self, record: Record, index: int, rng: np.random.Generator) -> tuple[Batch, Origin]:
@@ -96,6 +97,8 @@ class Assembler:
         if self.normalization is not None:
             stored = self.normalization(stored)
         x = resample(stored, offset, scale, t)
+        if rng is not None and self.gain:
+            x = x * np.float32(np.exp(rng.normal(0, self.gain)))
         if rng is not None and self.noise:
             x = x + rng.normal(0, self.noise, x.shape).astype(np.float32)
         features = np.zeros((t, x.shape[1]), np.float32)

@@ -103,7 +103,7 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, scale: float, where
 
 DATA_KEYS = {
     "mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets", "proposals",
-    "train_proposals", "min_seconds",     "stride_jitter", "noise", "around_actions",
+    "train_proposals", "min_seconds",     "stride_jitter", "gain", "noise", "around_actions",
 }  # fmt: skip
 STAGE_KEYS = {
     "task", "model", "options", "data", "optimizer", "steps", "batch_size", "eval_every_steps", "ema_decay",
@@ -184,6 +184,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         class_scores=class_scores,
         min_seconds=frame.get("min_seconds", 0.0),
         stride_jitter=frame.get("stride_jitter", 0.0),
+        gain=frame.get("gain", 0.0),
         noise=frame.get("noise", 0.0),
         around_actions=frame.get("around_actions", 0.75),
     )

@@ -1,6 +1,9 @@
 """Checkpoints of a stage by Orbax: the state and the data iterator, the last one and the best one."""
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,21 @@ def folder(workdir: str | os.PathLike, stage: str) -> Path:
     return Path(workdir).absolute() / stage / "checkpoints"
 
 
+@contextlib.contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Gives a full disk its usual name: TensorStore reports it as a ValueError, from whichever thread wrote.
+
+    Raises:
+      OSError: ENOSPC, naming `path`.
+    """
+    try:
+        yield
+    except ValueError as e:
+        if "RESOURCE_EXHAUSTED" not in str(e) and "No space left" not in str(e):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from e
+
+
 class Checkpoints:
     """Saves asynchronously and atomically; keeps the newest `keep` and the best by the metric `average`."""
 
@@ -32,18 +50,20 @@ class Checkpoints:
             ]
         )
         options = ocp.CheckpointManagerOptions(preservation_policy=preserve, best_fn=lambda m: m["average"])
-        self._manager = ocp.CheckpointManager(folder(workdir, stage), options=options)
+        self._path = folder(workdir, stage)
+        self._manager = ocp.CheckpointManager(self._path, options=options)
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint."""
         return self._manager.latest_step()
 
     def save(self, step: int, state: TrainState, data: Any, score: float | None = None) -> None:
-        """Starts saving the state and the data iterator; `score` is the latest evaluation's, if there was one."""
+        """Starts saving the state and the data iterator; `score` is this step's evaluation, if there was one."""
         if step == self._manager.latest_step():
             return
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(data))
-        self._manager.save(step, args=args, metrics=None if score is None else {"average": score}, force=True)
+        with full_disk(self._path):
+            self._manager.save(step, args=args, metrics=None if score is None else {"average": score}, force=True)
 
     def restore(self, step: int, state: TrainState, data: Any) -> TrainState:
         """The state of a step, with the shapes and shardings of `state`; sets the data iterator to where it was."""
@@ -55,11 +75,13 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Blocks until what was saved is on disk; raises what went wrong while saving."""
-        self._manager.wait_until_finished()
+        with full_disk(self._path):
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits and releases the threads."""
-        self._manager.close()
+        with full_disk(self._path):
+            self._manager.close()
 
 
 def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last") -> Any:

@@ -40,7 +40,7 @@ def detect(
     params = restore_params(workdir, name, which=checkpoint)
     records = open_split(config["data"]["dir"], split)
     predictor = Predictor(built.task, make_mesh())
-    with tqdm(total=len(records), desc=f"detect {split}", unit="recording", mininterval=1.0) as bar:
+    with tqdm(total=len(records), desc=f"detect {split}", unit="recording", disable=None) as bar:
         table = predictor(
             params,
             records,

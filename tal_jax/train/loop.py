@@ -19,7 +19,7 @@ from tal_jax.train.predict import Predictor
 from tal_jax.train.progress import Progress
 from tal_jax.train.sharding import by_row, make_mesh, put_batch, replicated, rows_per_process
 from tal_jax.train.step import TrainState, init_state, make_train_step
-from tal_jax.train.workdir import claim_config, finished, mark_finished
+from tal_jax.train.workdir import claim_config, claim_data, finished, mark_finished
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path, stage: str = "") -> None:
@@ -68,6 +68,7 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
     """Trains one stage from its last checkpoint to its last step, evaluates it and hands its results on."""
     settings = config["stages"][name]
     stage = build_stage(config, name, workdir)
+    claim_data(workdir, name, stage.training.metadata.fingerprint)
     steps, batch_size, seed = settings["steps"], settings["batch_size"], config["seed"]
     mesh = make_mesh()
     rows = rows_per_process(mesh, batch_size)
@@ -110,7 +111,7 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
     evaluate_every = settings["eval_every_steps"]
     log_every = config["log_every_steps"]
     progress = Progress(workdir / name, name=name, total=steps, start=start)
-    score, before = None, None
+    before = None
     try:
         for step in range(start + 1, steps + 1):
             with progress.waiting():
@@ -124,13 +125,14 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
             if step % log_every == 0 or step == steps:
                 values = {k: float(v) for k, v in jax.device_get(metrics).items() if k != "finite"}
                 progress.log(step, {**values, "learning_rate": float(rate(step - 1))})
-            if step == steps or step % every == 0:
-                check_finite(stage, *before)
+            if step % every == 0 or step == steps or (evaluate_every and step % evaluate_every == 0):
+                check_finite(stage, *before)  # nothing is saved, or evaluated, that is not known to be good
+            score = None
             if (evaluate_every and step % evaluate_every == 0) or step == steps:
                 result = evaluate_stage(stage, predictor, state.eval_params, batch_size)
-                score = result.get("average", score)
+                score = result.get("average")
                 progress.log(step, result)
-            if step % every == 0 or step == steps:
+            if step % every == 0 or step == steps or score is not None:
                 checkpoints.save(step, state, batches, score)
         checkpoints.wait()
         hand_on(stage, predictor, state.eval_params, batch_size, workdir)

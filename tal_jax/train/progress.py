@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 
 class Progress:
-    """Progress bar with step time and estimate on stderr; every metric also as a JSON line and as an event.
+    """Progress with step time and estimate, a bar on a terminal; every metric also as a JSON line and as an event.
 
     A run that goes on from a checkpoint drops the lines of later steps, which it will write again.
     """
@@ -27,7 +26,9 @@ class Progress:
             path.write_text("".join(f"{line}\n" for line in kept))
         self._file = path.open("a")
         self._events = SummaryWriter(str(directory), purge_step=start + 1 if start else None, flush_secs=10)
-        self._bar = tqdm(total=total, initial=start, desc=name, unit="step", mininterval=1.0, dynamic_ncols=True)
+        self._name, self._total = name, total
+        # disable=None: a bar only on a terminal; a log file gets a line for every logged step instead.
+        self._bar = tqdm(total=total, initial=start, desc=name, unit="step", disable=None, dynamic_ncols=True)
         self._clock, self._last, self._waited = time.monotonic(), start, 0.0
 
     @contextlib.contextmanager
@@ -61,10 +62,10 @@ class Progress:
         if "step_seconds" in values:
             shown["ms"] = f"{1000 * values['step_seconds']:.0f}"
         self._bar.set_postfix(shown, refresh=False)
-
-    def say(self, text: str) -> None:
-        """Prints a line above the bar."""
-        tqdm.write(text, file=sys.stderr)
+        if self._bar.disable:
+            left = values.get("step_seconds", 0.0) * (self._total - step)
+            text = " ".join(f"{k}={v}" for k, v in shown.items())
+            print(f"{self._name} {step}/{self._total} {text} left={tqdm.format_interval(left)}", flush=True)
 
     def close(self) -> None:
         """Ends the bar and the files."""

@@ -58,6 +58,21 @@ def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]
     atomic.write(workdir / "config.json", json.dumps(config, indent=1, default=list).encode())
 
 
+def claim_data(workdir: Path, stage: str, fingerprint: str) -> None:
+    """Remembers the prepared set that a stage was begun with; the folder may move, the content may not change.
+
+    Raises:
+      InputError: it was another set.
+    """
+    path = workdir / stage / "data.json"
+    if path.exists() and json.loads(path.read_text()) != fingerprint:
+        raise InputError(
+            f"{workdir}: stage {stage} was begun with another data set: give the one it had with --config.data.dir, "
+            f"or remove {path.parent} to train it anew"
+        )
+    atomic.write(path, json.dumps(fingerprint).encode())
+
+
 def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
     """The config that a workdir was trained with.
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tal_jax.errors import InputError
-from tal_jax.train.workdir import claim_config, finished, mark_finished, read_config
+from tal_jax.train.workdir import claim_config, claim_data, finished, mark_finished, read_config
 
 
 def config(**changes):
@@ -61,3 +61,11 @@ def test_finished(tmp_path):
     assert not finished(tmp_path, "bmn")
     mark_finished(tmp_path, "bmn", 3)
     assert finished(tmp_path, "bmn")
+
+
+def test_another_data_set_is_refused(tmp_path):
+    claim_config(config(), tmp_path, ["bmn"])
+    claim_data(tmp_path, "bmn", "a")
+    claim_data(tmp_path, "bmn", "a")
+    with pytest.raises(InputError, match="another data set"):
+        claim_data(tmp_path, "bmn", "b")

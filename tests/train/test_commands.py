@@ -1,0 +1,114 @@
+"""launch.train and launch.detect as a user types them: a whole run, a kill, and bad input in one line."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sensor_set import prepare_set
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+from sensor_set import tiny_config
+
+def get_config():
+    return tiny_config("")
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commands")
+    prepare_set(folder)
+    (folder / "config.py").write_text(CONFIG)
+    return folder
+
+
+def command(name, *arguments):
+    return [sys.executable, "-m", f"launch.{name}", *map(str, arguments)]
+
+
+def environment():
+    # One device: the flags of the test process ask for four.
+    return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+
+
+def run(name, *arguments):
+    return subprocess.run(
+        command(name, *arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
+    )
+
+
+def train(folder, workdir, *arguments, data="data"):
+    return (
+        "train", f"--config={folder / 'config.py'}", f"--workdir={workdir}", f"--config.data.dir={folder / data}",
+        *arguments,
+    )  # fmt: skip
+
+
+def refused(result, *words):
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("launch.")
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def learned(workdir, stage):
+    lines = [json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()]
+    return {x["step"]: x["loss"] for x in lines if "loss" in x}
+
+
+def test_from_records_to_map_with_a_kill_on_the_way(folder, tmp_path):
+    arguments = train(folder, tmp_path / "w", "--config.stages.bmn.steps=40")
+    process = subprocess.Popen(
+        command(*arguments), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    metrics = tmp_path / "w" / "bmn" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 5):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = run(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert not again.stderr
+    straight = run(*train(folder, tmp_path / "v", "--config.stages.bmn.steps=40"))
+    assert straight.returncode == 0, straight.stderr
+    for stage in ("bmn", "tcanet"):
+        assert learned(tmp_path / "w", stage) == learned(tmp_path / "v", stage)
+
+    out = tmp_path / "d.json"
+    found = run("detect", f"--workdir={tmp_path / 'w'}", "--split=validation", f"--out={out}")
+    assert found.returncode == 0, found.stderr
+    scores = tmp_path / "r.json"
+    measured = run(
+        "evaluate", f"--ground_truth={folder / 'annotations.json'}", f"--detections={out}", "--subset=validation",
+        f"--json={scores}",
+    )  # fmt: skip
+    assert measured.returncode == 0, measured.stderr
+    assert 0 <= json.loads(scores.read_text())["average_mAP"] <= 1
+
+
+def test_damaged_shards_are_named(folder, tmp_path):
+    shard = "tal_jax-training.tfrecord-00000-of-00001"
+    shutil.copytree(folder / "data", folder / "flipped")
+    damaged = np.fromfile(folder / "flipped" / shard, np.uint8)
+    damaged[len(damaged) // 2] ^= 1
+    damaged.tofile(folder / "flipped" / shard)
+    refused(run(*train(folder, tmp_path / "a", data="flipped")), shard, "record r0", "launch.prepare")
+    shutil.copytree(folder / "data", folder / "cut")
+    os.truncate(folder / "cut" / shard, len(damaged) - 50)
+    refused(run(*train(folder, tmp_path / "b", data="cut")), shard, "record r07", "truncated", "launch.prepare")
+
+
+def test_bad_arguments(folder, tmp_path):
+    refused(run(*train(folder, tmp_path, "--config.stages.bmn.stepz=3")), "stepz", 'Did you mean "steps"')
+    refused(run("detect", f"--workdir={tmp_path}", f"--out={tmp_path / 'd.json'}"), "not the workdir of a training")
