@@ -11,13 +11,14 @@ from absl import app, flags, logging
 from tal_jax.errors import InputError
 
 
-def fail(message: str) -> NoReturn:
-    """Prints one error line and ends the process with status 2, without a traceback."""
+def fail(message: str, *, abrupt: bool = False) -> NoReturn:
+    """Prints one error line and ends the process with status 2, without a traceback; `abrupt`: see `run`."""
     command = os.path.splitext(os.path.basename(sys.argv[0]))[0]
     print(f"launch.{command}: error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    # Not sys.exit: threads that still write, say a checkpoint to a full disk, would add their tracebacks.
-    os._exit(2)
+    if abrupt:
+        sys.stdout.flush()
+        os._exit(2)
+    sys.exit(2)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -36,8 +37,14 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Parses flags, calls `main(argv)`, and turns `InputError` and a full disk into one line and exit status 2."""
+def run(main: Callable[[Sequence[str]], None], *, abrupt: bool = False) -> None:
+    """Parses flags, calls `main(argv)`, and turns `InputError` and a full disk into one line and exit status 2.
+
+    Args:
+      main: gets the command line.
+      abrupt: after an error, do not wait for threads: one that still writes a checkpoint to a full disk would add its
+        own traceback.
+    """
 
     def guarded(argv: Sequence[str]) -> None:
         # Orbax warns of what is meant to be so, and logs errors that it raises as well.
@@ -45,10 +52,11 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         try:
             main(argv)
         except InputError as e:
-            fail(str(e))
+            fail(str(e), abrupt=abrupt)
         except OSError as e:
             if e.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            fail(f"no space left on the device{f' for {e.filename}' if e.filename else ''}: free some and start again")
+            text = f"no space left on the device{f' for {e.filename}' if e.filename else ''}: free some and start again"
+            fail(text, abrupt=abrupt)
 
     app.run(guarded, flags_parser=_parse)
