@@ -24,6 +24,7 @@ from tal_jax.tasks.bmn import BMNTask
 from tal_jax.tasks.classifier import ClassifierTask
 from tal_jax.tasks.task import Task
 from tal_jax.tasks.tcanet import TCANetTask
+from tal_jax.train.workdir import remember_data
 
 TASKS: dict[str, tuple[type, type]] = {
     "bmn": (BMNTask, BMN),
@@ -42,6 +43,7 @@ class Stage:
     name: str
     kind: str  # a key of TASKS
     task: Task
+    trained_on: Metadata  # of the set that the stage was, or is to be, trained on
     training: Split
     evaluation: Split | None
     assembler: Assembler
@@ -150,12 +152,19 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         evaluation = open_split(shared["dir"], shared["eval_split"])
         eval_index = np.arange(len(evaluation))
 
+    longest = int(max(training.num_snippets.max(), evaluation.num_snippets.max()))
+    trained_on, longest = remember_data(workdir, name, metadata, longest)
+    if any(metadata.streams[s] != trained_on.streams.get(s) for s in streams):
+        raise InputError(
+            f"{shared['dir']}: streams {dict(metadata.streams)} are not those of the training, {trained_on.streams}: "
+            "prepare the same features"
+        )
     framing = choose_framing(
-        metadata,
-        int(max(training.num_snippets.max(), evaluation.num_snippets.max())),
+        trained_on,
+        longest,
         **{k: frame[k] for k in ("mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets")},
     )
-    task = build_task(stage, metadata, framing.scale, where)
+    task = build_task(stage, trained_on, framing.scale, where)
     kind = stage["task"]
 
     proposals = None
@@ -167,7 +176,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         path = _handed_on(
             stage.get("class_scores"), config, "classifier", CLASS_SCORES, workdir, f"{where}.class_scores"
         )
-        class_scores = read_class_scores(path, metadata.labels)
+        class_scores = read_class_scores(path, trained_on.labels)
 
     workdir.mkdir(parents=True, exist_ok=True)
     normalization = load_or_measure(workdir / "normalization.npz", training, streams) if shared["normalize"] else None
@@ -175,8 +184,8 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         framing=framing,
         streams=streams,
         width=sum(metadata.streams[s] for s in streams),
-        num_classes=len(metadata.labels),
-        max_segments=max(metadata.segments_per_recording, 1),
+        num_classes=len(trained_on.labels),
+        max_segments=max(trained_on.segments_per_recording, 1),
         max_proposals=frame["proposals"] if proposals is not None else 0,
         train_proposals=frame.get("train_proposals", 0),
         normalization=normalization,
@@ -188,7 +197,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         noise=frame.get("noise", 0.0),
         around_actions=frame.get("around_actions", 0.75),
     )
-    return Stage(name, kind, task, training, evaluation, assembler, train_index, eval_index)
+    return Stage(name, kind, task, trained_on, training, evaluation, assembler, train_index, eval_index)
 
 
 def _handed_on(given: str | None, config: Mapping[str, Any], kind: str, file: str, workdir: Path, key: str) -> Path:

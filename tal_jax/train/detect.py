@@ -1,15 +1,19 @@
 """Detections of a trained stage over a split, ready to be written."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from tal_jax.data.dataset import open_split
+from tal_jax.data.dataset import Split, open_split
 from tal_jax.errors import InputError
+from tal_jax.evaluation.pairs import SegmentTable
 from tal_jax.evaluation.submission import Submission
-from tal_jax.train.build import build_stage
+from tal_jax.train.build import Stage, build_stage
 from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.handover import per_recording
 from tal_jax.train.predict import Predictor
 from tal_jax.train.sharding import make_mesh
 from tal_jax.train.workdir import read_config
@@ -24,29 +28,65 @@ def detect(
       workdir: of a training.
       split: name in the prepared set.
       stage: name; "" is the last of the track.
-      data_dir: another prepared set than the one trained on, with the same streams.
+      data_dir: another prepared set than the one trained on, with the same streams. The stages before run on it first.
       checkpoint: "last" or "best".
 
     Raises:
-      InputError: no such workdir, stage, split or checkpoint.
+      InputError: no such workdir, stage, split or checkpoint, or recordings without proposals.
     """
     config = read_config(workdir)
     if data_dir:
         config["data"]["dir"] = data_dir
     name = stage or config["track"][-1]
-    if name not in config["stages"]:
+    if name not in config["track"]:
         raise InputError(f"--stage={name}: no such stage: the track is {', '.join(config['track'])}")
-    built = build_stage(config, name, Path(workdir).absolute())
-    params = restore_params(workdir, name, which=checkpoint)
     records = open_split(config["data"]["dir"], split)
-    predictor = Predictor(built.task, make_mesh())
-    with tqdm(total=len(records), desc=f"detect {split}", unit="recording", disable=None) as bar:
-        table = predictor(
+    path = Path(workdir).absolute()
+    if data_dir:
+        config["data"].update(train_split=split, eval_split=split, holdout=0.0)  # it need not have a training split
+    built = build_stage(config, name, path)
+    table = _run(built, config, path, records, checkpoint)
+    return Submission(tuple(str(i) for i in records.ids), built.trained_on.labels, table)
+
+
+def _run(stage: Stage, config: dict[str, Any], workdir: Path, records: Split, checkpoint: str) -> SegmentTable:
+    params = restore_params(workdir, stage.name, which=checkpoint)
+    assembler = stage.assembler
+    if assembler.proposals is not None:
+        known = assembler.proposals
+        missing = [str(i) for i in records.ids if str(i) not in known]
+        if missing:
+            rows = _from_stage("bmn", missing, config, workdir, records, checkpoint)
+            found = {id: (t.segments, t.score) for id, t in rows.items()}
+            assembler = dataclasses.replace(assembler, proposals={**{i: known[i] for i in known}, **found})
+    if assembler.class_scores is not None:
+        missing = [str(i) for i in records.ids if str(i) not in assembler.class_scores]
+        if missing:
+            rows = _from_stage("classifier", missing, config, workdir, records, checkpoint)
+            scores = {id: t.score[np.argsort(t.label)] for id, t in rows.items()}
+            assembler = dataclasses.replace(assembler, class_scores={**assembler.class_scores, **scores})
+    predictor = Predictor(stage.task, make_mesh())
+    with tqdm(total=len(records), desc=f"{stage.name} {records.split}", unit="recording", disable=None) as bar:
+        return predictor(
             params,
             records,
-            built.assembler,
+            assembler,
             index=np.arange(len(records)),
-            batch_size=config["stages"][name]["batch_size"],
+            batch_size=config["stages"][stage.name]["batch_size"],
             advance=bar.update,
         )
-    return Submission(tuple(str(i) for i in records.ids), tuple(records.metadata.labels), table)
+
+
+def _from_stage(
+    kind: str, missing: list[str], config: dict[str, Any], workdir: Path, records: Split, checkpoint: str
+) -> dict[str, SegmentTable]:
+    """What an earlier stage of the track says about recordings that it has not seen yet."""
+    for name in config["track"]:
+        if config["stages"][name]["task"] == kind and (workdir / name / "checkpoints").is_dir():
+            table = _run(build_stage(config, name, workdir), config, workdir, records, checkpoint)
+            return dict(per_recording(records.ids, table))
+    what = "proposals" if kind == "bmn" else "class scores"
+    raise InputError(
+        f"recording {missing[0]} and {len(missing) - 1} more have no {what}, and {workdir} has no trained {kind} stage "
+        "to make them: give a file that holds them"
+    )

@@ -1,5 +1,6 @@
 """What a finished stage writes for the next one: proposals or class scores of every recording, once, as Parquet."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from tal_jax.train.build import CLASS_SCORES, PROPOSALS, Stage
 from tal_jax.train.predict import Predictor
 
 
+def per_recording(ids: np.ndarray, table: SegmentTable) -> Iterator[tuple[str, SegmentTable]]:
+    """Each recording's rows of a table whose `recording` column is sorted and indexes `ids`."""
+    edges = np.searchsorted(table.recording, np.arange(len(ids) + 1))
+    for i, id in enumerate(ids):
+        yield str(id), table.take(np.arange(edges[i], edges[i + 1]))
+
+
 def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int, workdir: Path) -> None:
     """Predicts every split of the set and writes WORKDIR/STAGE/proposals.parquet or class_scores.parquet."""
     if stage.kind not in ("bmn", "classifier"):
@@ -26,11 +34,7 @@ def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int,
         parts.append((split.ids, found))
 
     def by_recording() -> Iterator[tuple[str, SegmentTable]]:
-        for ids, table in parts:
-            # Recordings come in order, so each one's rows are a slice.
-            edges = np.searchsorted(table.recording, np.arange(len(ids) + 1))
-            for i, id in enumerate(ids):
-                yield str(id), table.take(np.arange(edges[i], edges[i + 1]))
+        return itertools.chain.from_iterable(per_recording(ids, table) for ids, table in parts)
 
     if stage.kind == "bmn":
         write_proposals(

@@ -19,7 +19,7 @@ from tal_jax.train.predict import Predictor
 from tal_jax.train.progress import Progress
 from tal_jax.train.sharding import by_row, make_mesh, put_batch, replicated, rows_per_process
 from tal_jax.train.step import TrainState, init_state, make_train_step
-from tal_jax.train.workdir import claim_config, claim_data, finished, mark_finished
+from tal_jax.train.workdir import claim_config, finished, mark_finished
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path, stage: str = "") -> None:
@@ -68,7 +68,12 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
     """Trains one stage from its last checkpoint to its last step, evaluates it and hands its results on."""
     settings = config["stages"][name]
     stage = build_stage(config, name, workdir)
-    claim_data(workdir, name, stage.training.metadata.fingerprint)
+    if stage.training.metadata.fingerprint != stage.trained_on.fingerprint:
+        raise InputError(
+            f"{workdir}: stage {name} was begun with another data set than {config['data']['dir']}: give the one it had "
+            f"with --config.data.dir, or remove {workdir / name} to train it anew"
+        )
+    report_missing_proposals(stage)
     steps, batch_size, seed = settings["steps"], settings["batch_size"], config["seed"]
     mesh = make_mesh()
     rows = rows_per_process(mesh, batch_size)
@@ -140,6 +145,25 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
         progress.close()
         checkpoints.close()
     mark_finished(workdir, name, steps)
+
+
+def report_missing_proposals(stage: Stage) -> None:
+    """Says which training recordings a refinement stage has nothing to learn from.
+
+    Raises:
+      InputError: none of them has proposals.
+    """
+    known = stage.assembler.proposals
+    if known is None:
+        return
+    ids = [str(i) for i in stage.training.ids[stage.train_index]]
+    bare = [i for i in ids if i not in known]
+    if len(bare) == len(ids):
+        raise InputError(
+            f"stage {stage.name}: the proposals are of none of the recordings ({ids[0]}, ..): compare the ids in both"
+        )
+    if bare:
+        print(f"stage {stage.name}: {len(bare)} training recordings have no proposals: {', '.join(bare[:5])}")
 
 
 def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Origin) -> None:

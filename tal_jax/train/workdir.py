@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tal_jax.data import atomic
+from tal_jax.data.dataset import Metadata
 from tal_jax.errors import InputError
 
 # These change how a run is watched and saved or where its data lie, not what it computes.
@@ -58,19 +59,26 @@ def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]
     atomic.write(workdir / "config.json", json.dumps(config, indent=1, default=list).encode())
 
 
-def claim_data(workdir: Path, stage: str, fingerprint: str) -> None:
-    """Remembers the prepared set that a stage was begun with; the folder may move, the content may not change.
+def remember_data(workdir: Path, stage: str, metadata: Metadata, longest: int) -> tuple[Metadata, int]:
+    """What the stage's training set was like: written by the first call, read by all later ones.
 
-    Raises:
-      InputError: it was another set.
+    Lengths and classes that a config leaves open come from here, so that a trained stage means the same on other data.
+
+    Args:
+      workdir, stage: whose.
+      metadata: of the set at hand.
+      longest: stored snippets of its longest recording.
+
+    Returns:
+      (metadata, longest) of the training.
     """
     path = workdir / stage / "data.json"
-    if path.exists() and json.loads(path.read_text()) != fingerprint:
-        raise InputError(
-            f"{workdir}: stage {stage} was begun with another data set: give the one it had with --config.data.dir, "
-            f"or remove {path.parent} to train it anew"
-        )
-    atomic.write(path, json.dumps(fingerprint).encode())
+    if path.exists():
+        stored = json.loads(path.read_text())
+        return Metadata.from_json(stored["metadata"]), stored["longest"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(path, json.dumps({"metadata": metadata.to_json(), "longest": longest}, indent=1).encode())
+    return metadata, longest
 
 
 def read_config(workdir: str | os.PathLike) -> dict[str, Any]:

@@ -199,3 +199,32 @@ def test_bad_configs_are_named(data, tmp_path, change, message):
         config.update_from_flattened_dict(change)
     with pytest.raises(InputError, match=message):
         train_and_evaluate(config.to_dict(), tmp_path)
+
+
+def test_a_trained_workdir_detects_in_another_set(trained, tmp_path):
+    prepare_set(tmp_path, training=0, validation=3, seed=5, length=60)
+    submission = detect(trained, "validation", data_dir=str(tmp_path / "data"))
+    assert submission.recordings == ("r00", "r01", "r02")
+    assert submission.labels == ("action_0", "action_1")
+    found = submission.table
+    assert set(found.recording.tolist()) == {0, 1, 2}
+    assert found.segments.max() > 28 * 0.5  # beyond the frame of the training: windows were merged
+
+
+def test_proposals_must_be_those_of_the_recordings(data, tmp_path):
+    proposals.write(tmp_path / "p.parquet", [("other", np.array([[0.0, 1.0]]), np.array([0.5]))])
+    config = tiny_config(data)
+    config.stages.tcanet.proposals = str(tmp_path / "p.parquet")
+    with pytest.raises(InputError, match="proposals are of none of the recordings"):
+        train_and_evaluate(config.to_dict(), tmp_path / "w")
+
+
+def test_another_data_set_is_refused(data, tmp_path):
+    prepare_set(tmp_path, seed=1)
+    config = tiny_config(data)
+    config.stages.bmn.steps = 1
+    train_and_evaluate(config.to_dict(), tmp_path / "w", stage="bmn")
+    (tmp_path / "w" / "bmn" / "finished.json").unlink()
+    config.data.dir = str(tmp_path / "data")
+    with pytest.raises(InputError, match="begun with another data set"):
+        train_and_evaluate(config.to_dict(), tmp_path / "w")

@@ -1,9 +1,12 @@
 """A workdir knows the config that it was begun with."""
 
+import dataclasses
+
 import pytest
 
+from tal_jax.data.dataset import Metadata
 from tal_jax.errors import InputError
-from tal_jax.train.workdir import claim_config, claim_data, finished, mark_finished, read_config
+from tal_jax.train.workdir import claim_config, finished, mark_finished, read_config, remember_data
 
 
 def config(**changes):
@@ -63,9 +66,8 @@ def test_finished(tmp_path):
     assert finished(tmp_path, "bmn")
 
 
-def test_another_data_set_is_refused(tmp_path):
-    claim_config(config(), tmp_path, ["bmn"])
-    claim_data(tmp_path, "bmn", "a")
-    claim_data(tmp_path, "bmn", "a")
-    with pytest.raises(InputError, match="another data set"):
-        claim_data(tmp_path, "bmn", "b")
+def test_the_training_set_is_remembered(tmp_path):
+    first = Metadata(("a",), {"imu": 3}, 0.5, {"training": 2}, (1.0, 2.0), {"training": (3.0,)}, 4, "float32", "f")
+    other = dataclasses.replace(first, labels=("b",), fingerprint="g")
+    assert remember_data(tmp_path, "bmn", first, 7) == (first, 7)
+    assert remember_data(tmp_path, "bmn", other, 9) == (first, 7)

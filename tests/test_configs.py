@@ -1,0 +1,85 @@
+"""Every config and variant builds, and its whole training and prediction step traces at full size."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tal_jax.data.dataset import Metadata
+from tal_jax.data.framing import choose_framing
+from tal_jax.train.build import DATA_KEYS, STAGE_KEYS, build_task, checked
+from tal_jax.train.optimizer import build_optimizer
+from tal_jax.types import Batch
+
+VARIANTS = ("head", "video", "classifier", "released")
+CASES = [(name, v) for name in ("hacs", "activitynet", "thumos") for v in VARIANTS] + [("geotec", ""), ("watch", "")]
+
+
+def metadata(name):
+    classes, width, stride = {
+        "hacs": (200, 2304, 8 / 15), "activitynet": (200, 400, None), "thumos": (20, 2048, 4 / 30),
+        "geotec": (4, 60, 0.1), "watch": (3, 48, 0.2),
+    }[name]  # fmt: skip
+    lengths = tuple(x * (0.3 if stride == 0.1 else 1.5) for x in (1, 1, 2, 4, 5, 6, 8, 9, 10))
+    labels = tuple(f"c{i:03d}" for i in range(classes))
+    return Metadata(labels, {"x": width}, stride, {"training": 100}, lengths, {}, 20, "float16", "f")
+
+
+def batch(rows, snippets, width, classes, proposals):
+    def array(*shape, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct((rows, *shape), dtype)
+
+    return Batch(
+        features=array(snippets, width),
+        mask=array(snippets, dtype=bool),
+        stride=array(),
+        duration=array(),
+        labels=array(classes),
+        segments=array(20, 2),
+        segment_labels=array(20, dtype=jnp.int32),
+        segment_mask=array(20, dtype=bool),
+        proposals=array(proposals, 2),
+        proposal_scores=array(proposals),
+        proposal_mask=array(proposals, dtype=bool),
+        class_scores=array(classes),
+    )
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_config_builds_and_traces(name, variant):
+    module = importlib.import_module(f"configs.supervised_{name}")
+    config = (module.get_config(variant) if variant else module.get_config()).to_dict()
+    data = metadata(name)
+    for stage in config["track"]:
+        settings = config["stages"][stage]
+        checked(settings, STAGE_KEYS, stage)
+        frame = checked(settings["data"], DATA_KEYS, stage)
+        keys = ("mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets")
+        framing = choose_framing(data, 1500, **{k: frame[k] for k in keys})
+        task = build_task(settings, data, framing.scale, stage)
+        build_optimizer(steps=settings["steps"], **settings["optimizer"])
+        proposals = frame["proposals"] if settings["task"] == "tcanet" else 0
+        shapes = batch(2, framing.snippets, data.streams["x"], len(data.labels), proposals)
+        params = jax.eval_shape(task.init, jax.random.key(0), shapes)
+        loss, _ = jax.eval_shape(task.loss, params, shapes, jax.random.key(1))
+        assert loss.shape == ()
+        found = jax.eval_shape(task.predict, params, shapes)
+        assert found.segments.shape[:2] == found.scores.shape == found.labels.shape
+        if settings["task"] == "bmn":
+            long = data.segment_seconds[-2] / data.stride / framing.scale if data.stride else 0
+            assert task.model.durations >= min(long, framing.snippets)
+
+
+def test_sizes_of_the_report():
+    """C = 2304, 512 channels, 2 LGTEs of 8 heads (4 local, window 9), 3 regressors at 0.5, 0.6, 0.7, T = 1000."""
+    from configs import supervised_hacs
+
+    stage = supervised_hacs.get_config("video").stages.tcanet
+    task = build_task(stage.to_dict(), metadata("hacs"), 1.0, "tcanet")
+    model = task.model
+    assert (model.hidden, model.encoders, model.heads, model.local_heads, model.window) == (512, 2, 8, 4, 9)
+    assert (model.stages, task.thresholds, model.tau, stage.data.snippets) == (3, (0.5, 0.6, 0.7), 0.5, 1000)
+    shapes = batch(1, 1000, 2304, 200, 10)
+    params = jax.eval_shape(task.init, jax.random.key(0), shapes)
+    assert sum(x.size for x in jax.tree.leaves(params)) == 11_570_191
