@@ -15,15 +15,21 @@ def get_config() -> ConfigDict:
     config.data.normalize = True
     bmn, tcanet = config.stages.bmn, config.stages.tcanet
 
-    bmn.steps, bmn.batch_size, bmn.eval_every_steps = 400, 16, 200
-    bmn.data.update(longest_action=32, max_snippets=256, stride_jitter=0.15, noise=0.2)
+    bmn.steps, bmn.batch_size, bmn.eval_every_steps = 500, 16, 250
+    bmn.data.update(longest_action=32, max_snippets=256, stride_jitter=0.3, noise=0.4, gain=0.2)
     bmn.model.update(hidden=96, proposal_hidden=16, map_hidden=64, map_conv_hidden=32, bins=16)
     bmn.optimizer.update(learning_rate=1e-3, weight_decay=1e-3, warmup_steps=50, schedule="cosine", clip_norm=1.0)
     bmn.ema_decay = 0.99
 
-    tcanet.steps, tcanet.batch_size, tcanet.eval_every_steps = 800, 16, 200
+    tcanet.steps, tcanet.batch_size, tcanet.eval_every_steps = 800, 16, 400
     tcanet.data.update(
-        longest_action=128, max_snippets=512, proposals=48, train_proposals=24, stride_jitter=0.15, noise=0.2
+        longest_action=128,
+        max_snippets=512,
+        proposals=48,
+        train_proposals=24,
+        stride_jitter=0.3,
+        noise=0.4,
+        gain=0.2,
     )
     tcanet.model.update(
         hidden=128,

@@ -19,4 +19,6 @@ def get_config() -> ConfigDict:
     bmn.data.longest_action = 16
     tcanet.steps, tcanet.eval_every_steps = 300, 0
     tcanet.data.update(longest_action=40, proposals=32, train_proposals=16)
+    for stage in (bmn, tcanet):  # a short training wants less augmentation
+        stage.data.update(stride_jitter=0.15, noise=0.2, gain=0.0)
     return config

@@ -70,8 +70,8 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
     stage = build_stage(config, name, workdir)
     if stage.training.metadata.fingerprint != stage.trained_on.fingerprint:
         raise InputError(
-            f"{workdir}: stage {name} was begun with another data set than {config['data']['dir']}: give the one it had "
-            f"with --config.data.dir, or remove {workdir / name} to train it anew"
+            f"{workdir}: stage {name} was begun with another data set than {config['data']['dir']}: give the one it "
+            f"had with --config.data.dir, or remove {workdir / name} to train it anew"
         )
     report_missing_proposals(stage)
     steps, batch_size, seed = settings["steps"], settings["batch_size"], config["seed"]
