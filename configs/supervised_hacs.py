@@ -28,7 +28,8 @@ def get_config(variant: str = "head") -> ConfigDict:
     bmn.steps = 9 * STEPS_PER_EPOCH
     bmn.optimizer.learning_rate = 4e-4
     bmn.options.classification_power = 1.2
-    tcanet.data.update(snippets=1000, scale=1.0, proposals=100, min_seconds=1.0)
+    # Training sees 64 of a recording's 100 proposals, as released (there the first 64, here a random 64).
+    tcanet.data.update(snippets=1000, scale=1.0, proposals=100, train_proposals=64, min_seconds=1.0)
     tcanet.steps = 9 * STEPS_PER_EPOCH
     supervised.choose_classes(config, variant)
     return config

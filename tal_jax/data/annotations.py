@@ -128,7 +128,7 @@ def _load(path: str | os.PathLike) -> Any:
     try:
         return json.loads(Path(path).read_bytes(), object_pairs_hook=unique)
     except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): check --annotations") from e
+        raise InputError(f"{path}: cannot be read ({e.strerror}): check the path") from e
     except InputError:
         raise
     except (ValueError, RecursionError) as e:

@@ -104,8 +104,8 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, scale: float, where
 
 
 DATA_KEYS = {
-    "mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets", "proposals",
-    "train_proposals", "min_seconds",     "stride_jitter", "gain", "noise", "around_actions",
+    "mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets", "proposals", "train_proposals",
+    "min_seconds", "stride_jitter", "gain", "noise", "around_actions",
 }  # fmt: skip
 STAGE_KEYS = {
     "task", "model", "options", "data", "optimizer", "steps", "batch_size", "eval_every_steps", "ema_decay",
