@@ -24,7 +24,7 @@ from tal_jax.tasks.bmn import BMNTask
 from tal_jax.tasks.classifier import ClassifierTask
 from tal_jax.tasks.task import Task
 from tal_jax.tasks.tcanet import TCANetTask
-from tal_jax.train.workdir import remember_data
+from tal_jax.train.workdir import begun, remember_data
 
 TASKS: dict[str, tuple[type, type]] = {
     "bmn": (BMNTask, BMN),
@@ -178,8 +178,12 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         )
         class_scores = read_class_scores(path, trained_on.labels)
 
-    workdir.mkdir(parents=True, exist_ok=True)
-    normalization = load_or_measure(workdir / "normalization.npz", training, streams) if shared["normalize"] else None
+    normalization = None
+    if shared["normalize"]:
+        path = workdir / name / "normalization.npz"
+        if not begun(workdir, name):
+            path.unlink(missing_ok=True)  # of an attempt that never saved, perhaps on other data
+        normalization = load_or_measure(path, training, streams)
     assembler = Assembler(
         framing=framing,
         streams=streams,

@@ -28,7 +28,8 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path, stage: st
     Args:
       config: plain nested values.
       workdir: results go to WORKDIR/STAGE; an interrupted stage goes on where it stopped.
-      stage: run only this one; if it is finished already, again from the start.
+      stage: run only this one; if it is finished already, again from the start, and what it had is
+        kept as WORKDIR/STAGE.previous.
 
     Raises:
       InputError: bad config or data, or a workdir that belongs to another config.
@@ -41,7 +42,10 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path, stage: st
     if stage and stage not in track:
         raise InputError(f"--stage={stage}: no such stage: the track is {', '.join(track)}")
     if stage and finished(workdir, stage):
-        shutil.rmtree(workdir / stage)
+        # Moved, not deleted: the new run may fail, or be worse.
+        previous = workdir / f"{stage}.previous"
+        shutil.rmtree(previous, ignore_errors=True)
+        (workdir / stage).rename(previous)
     claim_config(config, workdir, [stage] if stage else track)
     for name in [stage] if stage else track:
         if finished(workdir, name):

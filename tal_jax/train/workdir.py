@@ -26,6 +26,12 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
+def begun(workdir: Path, stage: str) -> bool:
+    """Whether a stage has saved anything. Until then a corrected config, or other data, simply replaces the first."""
+    folder = workdir / stage / "checkpoints"
+    return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())
+
+
 def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]) -> None:
     """Stores the config with every stage that runs; a stage begun under another config is an error.
 
@@ -37,7 +43,7 @@ def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]
     for name in stages:
         path = workdir / name / "config.json"
         mine = {k: v for k, v in config.items() if k != "stages"} | {"stages": {name: config["stages"][name]}}
-        if path.exists():
+        if path.exists() and begun(workdir, name):
             try:
                 stored = flat(json.loads(path.read_text()))
             except ValueError as e:
@@ -73,7 +79,7 @@ def remember_data(workdir: Path, stage: str, metadata: Metadata, longest: int) -
       (metadata, longest) of the training.
     """
     path = workdir / stage / "data.json"
-    if path.exists():
+    if path.exists() and begun(workdir, stage):
         stored = json.loads(path.read_text())
         return Metadata.from_json(stored["metadata"]), stored["longest"]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -131,6 +131,7 @@ def test_a_stage_can_be_run_again(trained, data, tmp_path):
     train_and_evaluate(config.to_dict(), workdir, stage="tcanet")
     assert learned(workdir, "tcanet") != learned(trained, "tcanet")
     assert learned(workdir, "bmn") == learned(trained, "bmn")
+    assert (workdir / "tcanet.previous" / "finished.json").exists()
 
 
 def test_infinite_gradients_stop_the_run_and_name_the_recordings(data, tmp_path):

@@ -41,6 +41,9 @@ def test_where_data_lie_and_how_often_it_is_saved_may_change(tmp_path):
 )
 def test_another_config_is_refused_and_named(tmp_path, changes, named):
     claim_config(config(), tmp_path, ["bmn"])
+    claim_config(config(**changes), tmp_path, ["bmn"])  # nothing was saved: a corrected config replaces the first
+    claim_config(config(), tmp_path, ["bmn"])
+    (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
     with pytest.raises(InputError, match=named):
         claim_config(config(**changes), tmp_path, ["bmn"])
 
@@ -69,5 +72,7 @@ def test_finished(tmp_path):
 def test_the_training_set_is_remembered(tmp_path):
     first = Metadata(("a",), {"imu": 3}, 0.5, {"training": 2}, (1.0, 2.0), {"training": (3.0,)}, 4, "float32", "f")
     other = dataclasses.replace(first, labels=("b",), fingerprint="g")
+    assert remember_data(tmp_path, "bmn", other, 9) == (other, 9)
     assert remember_data(tmp_path, "bmn", first, 7) == (first, 7)
+    (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
     assert remember_data(tmp_path, "bmn", other, 9) == (first, 7)
