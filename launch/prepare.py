@@ -1,6 +1,10 @@
 """Checks annotations and features, and packs them into TFRecords with TFDS metadata.
 
 python -m launch.prepare --annotations=A.json --features=rgb=RGB_DIR --features=flow=FLOW_DIR --stride=0.5 --out=DATA
+
+With trimmed clips for knowledge transfer, packed as the split "clips":
+
+  --clips=C.json --clip_features=rgb=RGB_CLIPS --clip_features=flow=FLOW_CLIPS
 """
 
 from collections.abc import Sequence
@@ -19,6 +23,10 @@ STRIDE = flags.DEFINE_string(
 )
 OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
 PROPOSALS = flags.DEFINE_string("proposals", None, "Folder of CSV files, one per recording, times in seconds.")
+CLIPS = flags.DEFINE_string(
+    "clips", None, "ActivityNet-style JSON file of trimmed clips; its training subset is packed."
+)
+CLIP_FEATURES = flags.DEFINE_multi_string("clip_features", [], "NAME=DIR: the clips' features, for every stream.")
 DTYPE = flags.DEFINE_enum("dtype", "float16", dataset.DTYPES, "How features are stored.")
 WIDTH = flags.DEFINE_multi_string("width", [], "NAME=C: channels of a stream, where the files do not tell.")
 LAYOUT = flags.DEFINE_multi_string("layout", [], "NAME=TC or NAME=CT, where the files do not tell.")
@@ -46,6 +54,8 @@ def main(argv: Sequence[str]) -> None:
                 missing=MISSING.value,
                 min_seconds=MIN_SECONDS.value,
                 damaged=DAMAGED.value,
+                clips=CLIPS.value,
+                clip_features=plan.pairs("clip_features", CLIP_FEATURES.value),
                 workers=WORKERS.value,
                 shard_mb=SHARD_MB.value,
             )

@@ -28,6 +28,7 @@ class Batch:
     proposal_mask: Array  # [B, P] bool
     class_scores: Array  # [B, K] float32: video-level class probabilities from elsewhere, zeros where there are none
     clips: "Batch | None" = None  # trimmed recordings for knowledge transfer
+    knowledge: Array | None = None  # [B, D] float32: a clip's pooled features by the frozen trimmed branch
 
 
 @flax.struct.dataclass

@@ -1,6 +1,8 @@
 """Annotation files in the ActivityNet layout, as HACS, ActivityNet and THUMOS ship it.
 
 `{"database": {id: {"subset": .., "duration": .., "annotations": [{"segment": [start, end], "label": ..}]}}}`
+
+An annotation without a segment, `{"label": ..}`, says that the class is present somewhere in the recording.
 """
 
 import json
@@ -36,12 +38,25 @@ class Instance:
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording as annotated: nothing corrected, nothing left out."""
+    """One recording as annotated: nothing corrected, nothing left out.
+
+    `labels` holds the labels of all annotations, sorted, each once; those of the instances need not be given.
+    """
 
     id: str
     subset: str  # "training", "validation" or "testing"
     duration: float | None  # seconds; None where the file does not say
-    instances: tuple[Instance, ...]
+    instances: tuple[Instance, ...]  # the annotations with a segment
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        labels = {*self.labels, *(instance.label for instance in self.instances)}
+        object.__setattr__(self, "labels", tuple(sorted(labels)))
+
+    def labels_without_segment(self) -> tuple[str, ...]:
+        """The labels that no instance has."""
+        located = {instance.label for instance in self.instances}
+        return tuple(label for label in self.labels if label not in located)
 
 
 class Note(NamedTuple):
@@ -50,6 +65,10 @@ class Note(NamedTuple):
     kind: str
     id: str
     text: str
+
+    def of_clip(self) -> "Note":
+        """The note with a word that it is about a clip: a recording may have the same id."""
+        return self._replace(text=f"clip, {self.text}")
 
 
 def read(path: str | os.PathLike) -> dict[str, Recording]:
@@ -153,17 +172,35 @@ def _recording(path: str | os.PathLike, key: str, entry: Any) -> Recording:
         annotations = []
     if not isinstance(annotations, list):
         raise InputError(f"{path}: {key}: annotations must be a list, got {annotations!r:.60}")
-    return Recording(key, subset, duration, tuple(_instance(path, key, item) for item in annotations))
+    labels = tuple(_label(path, key, item) for item in annotations)
+    instances = tuple(
+        _instance(path, key, item, label)
+        for item, label in zip(annotations, labels, strict=True)
+        if "segment" in item  # null is not absence: more likely a segment that was lost
+    )
+    return Recording(key, subset, duration, instances, labels)
 
 
-def _instance(path: str | os.PathLike, key: str, item: Any) -> Instance:
-    segment = item.get("segment") if isinstance(item, dict) else None
-    if not isinstance(segment, list) or len(segment) != 2:
-        raise InputError(f'{path}: {key}: expected {{"segment": [start, end], "label": ..}}, got {item!r:.80}')
+def _label(path: str | os.PathLike, key: str, item: Any) -> str:
+    if not isinstance(item, dict):
+        raise _unlike(path, key, item)
     label = item.get("label")
     if not isinstance(label, str) or not label or not label.isprintable():
         raise InputError(f"{path}: {key}: label {label!r:.60} is not a line of text: correct it")
+    return label
+
+
+def _instance(path: str | os.PathLike, key: str, item: dict[str, Any], label: str) -> Instance:
+    segment = item["segment"]
+    if not isinstance(segment, list) or len(segment) != 2:
+        raise _unlike(path, key, item)
     return Instance(_seconds(path, key, "start", segment[0]), _seconds(path, key, "end", segment[1]), label)
+
+
+def _unlike(path: str | os.PathLike, key: str, item: Any) -> InputError:
+    return InputError(
+        f'{path}: {key}: expected {{"segment": [start, end], "label": ..}}, or a label alone, got {item!r:.80}'
+    )
 
 
 def _seconds(path: str | os.PathLike, key: str, what: str, value: Any) -> float:

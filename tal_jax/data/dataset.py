@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ import numpy as np
 from tal_jax.data import tfrecord
 from tal_jax.errors import InputError
 
+VERSION = 2  # of what is written; sets of another version are refused
 NAME = "tal_jax"  # the TFDS name of every set: its shards are NAME-SPLIT.tfrecord-00000-of-00001
 SPLITS = ("training", "validation", "testing")
+CLIPS = "clips"  # one more split: trimmed recordings, whose ids may be those of others
 DTYPES = ("float16", "bfloat16", "float32")
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -34,6 +36,7 @@ class Record:
     duration: float  # seconds
     segments: np.ndarray  # [G, 2] float64 seconds, 0 <= start < end <= duration
     labels: np.ndarray  # [G] int32, into Metadata.labels
+    present: np.ndarray  # [L] int32 sorted: every class that it is annotated with, by segments or by label alone
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,16 @@ class Metadata:
     labels: tuple[str, ...]  # sorted; the class index is the position
     streams: dict[str, int]  # name -> C, in the order given to launch.prepare
     stride: float | None  # seconds per snippet; None: each recording's features cover its duration evenly
-    splits: dict[str, int]  # name -> number of recordings
+    splits: dict[str, int]  # name -> number of recordings; of SPLITS, and CLIPS
     segment_seconds: tuple[float, ...]  # lengths of the training segments at QUANTILES; () where there are none
     recording_seconds: dict[str, tuple[float, ...]]  # split -> durations at QUANTILES
-    segments_per_recording: int  # the most in any recording
+    segments_per_recording: int  # the most in any recording, clips not counted
     dtype: str  # of the stored features, one of DTYPES
     fingerprint: str  # of the arguments and the annotations it was prepared from
+
+    def without_segments(self) -> "Metadata":
+        """What may be known where only labels are: nothing that comes from a segment."""
+        return replace(self, segment_seconds=(), segments_per_recording=0)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values."""
@@ -74,18 +81,24 @@ def read_metadata(directory: str | os.PathLike) -> Metadata:
     """Reads what a prepared set holds.
 
     Raises:
-      InputError: the folder holds no set, or one whose preparation has not finished.
+      InputError: the folder holds no set, one whose preparation has not finished, or one of another version.
     """
     path = Path(directory)
     if not (path / "dataset_info.json").is_file():
         state = "its preparation has not finished" if path.is_dir() and any(path.iterdir()) else "there is none"
         raise InputError(f"{path}: no complete data set, {state}: run launch.prepare with --out={path}")
+    path /= "metadata.json"
     try:
-        return Metadata.from_json(json.loads((path / "metadata.json").read_bytes())["tal_jax"])
+        values = json.loads(path.read_bytes())["tal_jax"]
+        version = values.get("version", 1)  # the first layout did not say
+        if version == VERSION:
+            return Metadata.from_json(values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(
-            f"{path}/metadata.json: not of a set that launch.prepare wrote ({e!r}): {tfrecord.REMEDY}"
-        ) from e
+        raise InputError(f"{path}: not of a set that launch.prepare wrote ({e!r}): {tfrecord.REMEDY}") from e
+    raise InputError(
+        f"{path}: written by another version of launch.prepare (layout {version!r:.20}, this one reads {VERSION}): "
+        f"{tfrecord.REMEDY}"
+    )
 
 
 def open_split(directory: str | os.PathLike, split: str) -> "Split":
@@ -195,6 +208,7 @@ def record_features(labels: tuple[str, ...], streams: dict[str, int], dtype: str
             "duration": tensor((), np.float64),
             "segments": tensor((None, 2), np.float64),
             "labels": tfds.features.Sequence(label),
+            "present": tfds.features.Sequence(label),
         }
     )
 
@@ -210,6 +224,7 @@ def encode(spec: Any, record: Record) -> bytes:
         "duration": np.asarray(record.duration, np.float64),
         "segments": np.asarray(record.segments, np.float64),
         "labels": [int(label) for label in record.labels],
+        "present": [int(label) for label in record.present],
     }
     example = ExampleSerializer(spec.get_serialized_info()).get_tf_example(spec.encode_example(values))
     return example.SerializeToString(deterministic=True)  # protobuf maps have no order of their own
@@ -225,6 +240,7 @@ def decode(spec: Any, data: bytes) -> Record:
         duration=float(values["duration"]),
         segments=values["segments"],
         labels=np.asarray(values["labels"], np.int32).reshape(-1),
+        present=np.asarray(values["present"], np.int32).reshape(-1),
     )
 
 

@@ -24,13 +24,14 @@ class Stream:
     layout: str | None  # of all files: "TC" or "CT"; None: every file tells its own by its shape
 
 
-def find(name: str, source: str, ids: Iterable[str]) -> dict[str, File]:
+def find(name: str, source: str, ids: Iterable[str], flag: str = "features") -> dict[str, File]:
     """Finds the feature file of every recording that has one: `ID` or `v_ID`, with any known extension.
 
     Args:
       name: of the stream, for errors.
       source: a folder, or one HDF5 file with a group or dataset per recording.
       ids: of the recordings.
+      flag: that named the source, for errors.
 
     Raises:
       InputError: no such folder or file, or two files for one recording.
@@ -40,7 +41,7 @@ def find(name: str, source: str, ids: Iterable[str]) -> dict[str, File]:
             keys = set(file)
         pairs = ((id, _first(_spellings(id), keys)) for id in ids)
         return {id: File(source, key) for id, key in pairs if key is not None}
-    paths = find_files(source, ids, EXTENSIONS, f"--features={name}")
+    paths = find_files(source, ids, EXTENSIONS, f"--{flag}={name}")
     return {id: File(path) for id, path in paths.items()}
 
 

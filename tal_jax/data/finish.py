@@ -21,7 +21,6 @@ def finish(
     out: Path,
     unfinished: Path,
     shards: Sequence[packing.Shard],
-    settings: packing.Settings,
     notes: Sequence[Note],
     fingerprint: str,
 ) -> Summary:
@@ -31,7 +30,6 @@ def finish(
       out: the folder of the set.
       unfinished: a folder inside it for what is not complete yet.
       shards: all of them, finished, by split and number.
-      settings: of the set.
       notes: of the plan; those of the shards are added.
       fingerprint: of the run.
 
@@ -45,10 +43,11 @@ def finish(
         done = packing.read_done(shard)
         if done is None:
             raise InputError(f"{shard.path}: a feature file or the shard changed during the run: start again")
-        group = rows.setdefault(shard.items[0].recording.subset, [])
+        group = rows.setdefault(shard.split, [])
         number = group[-1]["shard"] + 1 if group else 0
         group += [{**row, "shard": number} for row in done["records"]]
-        all_notes += [Note(*note) for note in done["notes"]]
+        found = [Note(*note) for note in done["notes"]]
+        all_notes += [note.of_clip() for note in found] if shard.split == dataset.CLIPS else found
     for split, records in rows.items():
         _write_index(dataset.index_path(out, split), records)
     summary = Summary(
@@ -63,7 +62,8 @@ def finish(
         all_notes,
     )
     atomic.write(out / SUMMARY, json.dumps(summary.to_json(), indent=1).encode())
-    metadata = _metadata(rows, settings, fingerprint)
+    # Of the recordings: their splits come first.
+    metadata = _metadata(rows, shards[0].settings, fingerprint)
     folder = unfinished / "tfds"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -98,7 +98,8 @@ def _write_index(path: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def _metadata(rows: dict[str, list[dict[str, Any]]], settings: packing.Settings, fingerprint: str) -> dataset.Metadata:
-    training = next(split for split in dataset.SPLITS if split in rows)
+    recordings = {split: rows[split] for split in dataset.SPLITS if split in rows}
+    training = next(iter(recordings))
     return dataset.Metadata(
         labels=settings.labels,
         streams={stream.name: stream.width for stream in settings.streams},
@@ -106,7 +107,7 @@ def _metadata(rows: dict[str, list[dict[str, Any]]], settings: packing.Settings,
         splits={split: len(records) for split, records in rows.items()},
         segment_seconds=_quantiles([s for record in rows[training] for s in record["segment_seconds"]]),
         recording_seconds={split: _quantiles([r["duration"] for r in records]) for split, records in rows.items()},
-        segments_per_recording=max(len(r["segment_seconds"]) for records in rows.values() for r in records),
+        segments_per_recording=max(len(r["segment_seconds"]) for records in recordings.values() for r in records),
         dtype=settings.dtype,
         fingerprint=fingerprint,
     )
@@ -132,7 +133,7 @@ def _write_tfds(folder: Path, metadata: dataset.Metadata, rows: dict[str, list[d
         ),
         description="Untrimmed recordings as feature sequences with labelled segments in seconds.",
         features=dataset.record_features(metadata.labels, metadata.streams, metadata.dtype),
-        metadata=tfds.core.MetadataDict(tal_jax=metadata.to_json()),
+        metadata=tfds.core.MetadataDict(tal_jax={"version": dataset.VERSION, **metadata.to_json()}),
         disable_shuffling=True,  # records are sorted by id
     )
     info.set_file_format("tfrecord")

@@ -22,7 +22,7 @@ UNLIKE_SECONDS, UNLIKE_FRACTION = 2.0, 0.1  # features may differ from the durat
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for every recording of a set."""
+    """What holds for every recording of a split. Within a set, only the layout of the files differs between splits."""
 
     labels: tuple[str, ...]
     streams: tuple[features.Stream, ...]
@@ -37,12 +37,22 @@ class Item:
 
     recording: annotations.Recording
     files: tuple[File, ...]
+    sizes: tuple[int, ...]  # bytes that the features in each take, about
+
+
+@dataclass(frozen=True)
+class Group:
+    """A split to pack."""
+
+    settings: Settings
+    items: tuple[Item, ...]  # sorted by id
 
 
 @dataclass(frozen=True)
 class Shard:
     """One shard to write: the unit of work, and of going on after an interruption."""
 
+    split: str
     path: str
     done_path: str  # a JSON file that says what the shard holds, written after it
     items: tuple[Item, ...]
@@ -162,6 +172,8 @@ def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note]]:
         duration=duration,
         segments=np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2),
         labels=np.array([index[i.label] for i in instances], np.int32),
+        # not of `instances`: a segment that is dropped leaves its class
+        present=np.array(sorted(index[label] for label in recording.labels), np.int32),
     ), notes
 
 

@@ -4,16 +4,16 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tal_jax.data import annotations, damaged, dataset, feature_formats, features, packing
+from tal_jax.data import annotations, clips, dataset, features, matching, packing
 from tal_jax.data.annotations import Note
+from tal_jax.data.dataset import VERSION
 from tal_jax.errors import InputError
 
-VERSION = 1  # of what is written: part of the fingerprint
 MIN_SHARDS, MIN_SHARD_BYTES = 16, 4 << 20  # enough shards to share work out, none tiny
 
 
@@ -32,6 +32,8 @@ class Options:
     missing: str = "error"  # or "skip"
     min_seconds: float = 0.0
     damaged: str | None = None  # see `damaged.read`
+    clips: str | None = None  # annotations of trimmed clips
+    clip_features: Mapping[str, str] = field(default_factory=dict)  # stream name -> folder, or one HDF5 file
     workers: int | None = None  # processes; None: all cores
     shard_mb: int = 256
 
@@ -40,8 +42,7 @@ class Options:
 class Plan:
     """Everything that is decided before the first feature is read."""
 
-    settings: packing.Settings
-    splits: Mapping[str, Sequence[packing.Item]]  # sorted by id, splits without recordings left out
+    splits: Mapping[str, packing.Group]  # splits without recordings left out; clips last
     proposals: Mapping[str, str]  # id -> CSV file
     notes: Sequence[Note]
     fingerprint: str
@@ -81,38 +82,61 @@ def make_plan(options: Options) -> Plan:
     for name, value in options.layouts.items():
         if value not in features.LAYOUTS:
             raise InputError(f"--layout={name}={value}: expected TC (snippets first) or CT (channels first)")
+    _check_clip_flags(options)
     recordings = annotations.read(options.annotations)
     labels = _labels(options.annotations, recordings)
-    notes: list[Note] = []
-    if options.damaged is not None:
-        listed = damaged.read(options.damaged)
-        notes += [Note("damaged", id, f"listed in {options.damaged}") for id in sorted(listed & recordings.keys())]
-        recordings = {id: recording for id, recording in recordings.items() if id not in listed}
-    files = {name: features.find(name, source, recordings) for name, source in options.features.items()}
-    recordings = _with_features(options, recordings, files, notes)
-    streams = []
-    for name, found in files.items():
-        stream, remark = features.agree(
-            name, {id: found[id] for id in recordings}, widths.get(name), options.layouts.get(name)
+    streams, items, notes = matching.match(
+        recordings,
+        matching.Sources(options.annotations, "features", options.features),
+        damaged=options.damaged,
+        missing=options.missing,
+        widths=widths,
+        layouts=options.layouts,
+    )
+    for item in items:
+        if bare := item.recording.labels_without_segment():
+            notes.append(Note("labels only", item.recording.id, ", ".join(bare)))
+    csv = _proposal_files(options, [item.recording.id for item in items], notes)
+    settings = packing.Settings(labels, streams, stride, options.dtype, options.min_seconds)
+    splits = {split: tuple(i for i in items if i.recording.subset == split) for split in dataset.SPLITS}
+    groups = {split: packing.Group(settings, members) for split, members in splits.items() if members}
+    if options.clips is not None:
+        found, unfit = clips.read(options.clips, labels)
+        streams, items, more = matching.match(
+            found,
+            matching.Sources(
+                options.clips, "clip_features", {name: options.clip_features[name] for name in options.features}
+            ),
+            damaged=options.damaged,
+            missing=options.missing,
+            widths={stream.name: stream.width for stream in streams},
+            layouts=options.layouts,
         )
-        streams.append(stream)
-        if remark:
-            notes.append(Note("layout assumed", name, remark))
-    settings = packing.Settings(labels, tuple(streams), stride, options.dtype, options.min_seconds)
-    items = [packing.Item(recordings[id], tuple(files[name][id] for name in files)) for id in sorted(recordings)]
-    splits = {split: [item for item in items if item.recording.subset == split] for split in dataset.SPLITS}
-    csv = _proposal_files(options, recordings, notes)
-    sizes = {item.recording.id: [size(file) for file in item.files] for item in items}
-    limit = options.shard_mb << 20
-    total = sum(map(sum, sizes.values()))
+        groups[dataset.CLIPS] = packing.Group(replace(settings, streams=streams), items)
+        notes += [*unfit, *(note.of_clip() for note in more)]
+    total = sum(sum(item.sizes) for group in groups.values() for item in group.items)
     return Plan(
-        settings=settings,
-        splits={split: group for split, group in splits.items() if group},
+        splits=groups,
         proposals=csv,
         notes=notes,
-        fingerprint=_fingerprint(options, settings, items, sizes, csv),
-        shard_bytes=min(limit, max(total // MIN_SHARDS, MIN_SHARD_BYTES)),
+        fingerprint=_fingerprint(options, groups, csv),
+        shard_bytes=min(options.shard_mb << 20, max(total // MIN_SHARDS, MIN_SHARD_BYTES)),
     )
+
+
+def _check_clip_flags(options: Options) -> None:
+    names = ", ".join(options.features)
+    if options.clips is None:
+        if options.clip_features:
+            name, folder = next(iter(options.clip_features.items()))
+            raise InputError(f"--clip_features={name}={folder}: of which clips? Give their annotations, --clips=C.json")
+        return
+    if options.clip_features.keys() != options.features.keys():
+        given = ", ".join(options.clip_features) or "none"
+        raise InputError(
+            f"--clips={options.clips}: clips have the streams of the recordings, {names}, not {given}: give one "
+            "--clip_features=NAME=DIR for each"
+        )
 
 
 def _stride(text: str) -> float | None:
@@ -141,84 +165,47 @@ def _labels(path: str, recordings: Mapping[str, annotations.Recording]) -> tuple
     """
     by_split: dict[str, set[str]] = {}
     for recording in recordings.values():
-        by_split.setdefault(recording.subset, set()).update(i.label for i in recording.instances)
+        by_split.setdefault(recording.subset, set()).update(recording.labels)
     first = next((split for split in dataset.SPLITS if split in by_split), None)
     if first is None:
         raise InputError(f"{path}: no recordings in the database: add some")
     for recording in recordings.values():
-        for instance in recording.instances:
-            if instance.label not in by_split[first]:
+        for label in recording.labels:
+            if label not in by_split[first]:
                 raise InputError(
-                    f"{path}: record {recording.id}: unknown label {instance.label!r} in {recording.subset}: "
+                    f"{path}: record {recording.id}: unknown label {label!r} in {recording.subset}: "
                     f"{first} has no such class: correct the label, or add {first} recordings of it"
                 )
     return tuple(sorted(by_split[first]))
 
 
-def _with_features(
-    options: Options,
-    recordings: Mapping[str, annotations.Recording],
-    files: Mapping[str, Mapping[str, feature_formats.File]],
-    notes: list[Note],
-) -> dict[str, annotations.Recording]:
-    kept = {}
-    lacking = []
-    for id in sorted(recordings):
-        stream = next((name for name in files if id not in files[name]), None)
-        if stream is None:
-            kept[id] = recordings[id]
-        else:
-            lacking.append(
-                Note("missing features", id, f"no {id}.npy or other feature file in {options.features[stream]}")
-            )
-    if lacking and options.missing == "error":
-        more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
-        raise InputError(
-            f"{options.annotations}: record {lacking[0].id}: missing feature file, {lacking[0].text}{more}: add it, or "
-            "leave such recordings out with --missing=skip"
-        )
-    if not kept:
-        raise InputError(f"{options.annotations}: no recording is left to prepare: check --features and --damaged")
-    notes += lacking
-    return kept
-
-
-def _proposal_files(
-    options: Options, recordings: Mapping[str, annotations.Recording], notes: list[Note]
-) -> dict[str, str]:
+def _proposal_files(options: Options, recordings: Collection[str], notes: list[Note]) -> dict[str, str]:
     if options.proposals is None:
         return {}
     found = features.find_files(options.proposals, recordings, (".csv",), "--proposals")
     if not found:
         raise InputError(f"--proposals={options.proposals}: no file ID.csv for any recording: check the folder")
-    for id in sorted(recordings.keys() - found.keys()):
+    for id in sorted(set(recordings) - found.keys()):
         notes.append(Note("missing proposals", id, f"no {id}.csv in {options.proposals}"))
     return found
 
 
-def size(file: feature_formats.File) -> int:
-    """Bytes that a recording's features take, about: the size of one group is not worth opening an HDF5 file."""
-    whole = os.path.getsize(file.path)
-    return whole if file.key is None else min(whole, MIN_SHARD_BYTES)
-
-
-def _fingerprint(
-    options: Options,
-    settings: packing.Settings,
-    items: Sequence[packing.Item],
-    sizes: Mapping[str, Sequence[int]],
-    csv: Mapping[str, str],
-) -> str:
+def _fingerprint(options: Options, groups: Mapping[str, packing.Group], csv: Mapping[str, str]) -> str:
     values: dict[str, Any] = {
         "version": VERSION,
-        "annotations": hashlib.sha256(Path(options.annotations).read_bytes()).hexdigest(),
-        "settings": repr(settings),
+        "annotations": _digest(options.annotations),
+        "clips": None if options.clips is None else _digest(options.clips),
+        "settings": {split: repr(group.settings) for split, group in groups.items()},
         "shard_mb": options.shard_mb,
         # names and sizes only: a copy of the files elsewhere is the same data
-        "files": [
-            [item.recording.id, [[Path(f.path).name, f.key] for f in item.files], list(sizes[item.recording.id])]
-            for item in items
-        ],
+        "files": {
+            split: [[i.recording.id, [[Path(f.path).name, f.key] for f in i.files], i.sizes] for i in group.items]
+            for split, group in groups.items()
+        },
         "proposals": {id: [Path(path).name, os.path.getsize(path)] for id, path in sorted(csv.items())},
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tal_jax.data import atomic, dataset, finish, packing, proposals, workers
-from tal_jax.data.plan import Options, Plan, make_plan, size
+from tal_jax.data.plan import Options, Plan, make_plan
 from tal_jax.data.summary import Summary
 from tal_jax.errors import InputError
 
@@ -47,7 +47,7 @@ def prepare(options: Options) -> str:
             if not any(unfinished.glob(f"*{DONE}")):  # nothing worth going on with
                 shutil.rmtree(out if created else unfinished, ignore_errors=True)
             raise
-        summary = finish.finish(out, unfinished, shards, plan.settings, plan.notes, plan.fingerprint)
+        summary = finish.finish(out, unfinished, shards, plan.notes, plan.fingerprint)
     shutil.rmtree(unfinished)
     return summary.table()
 
@@ -89,18 +89,19 @@ def _claim(out: Path, plan: Plan) -> Iterator[Path]:
 
 
 def _shards(out: Path, unfinished: Path, plan: Plan) -> Iterator[packing.Shard]:
-    for split, items in plan.splits.items():
-        groups: list[list[packing.Item]] = []
+    for split, group in plan.splits.items():
+        parts: list[list[packing.Item]] = []
         room = 0
-        for item in items:
-            needed = sum(map(size, item.files))
-            if not groups or needed > room:
-                groups.append([])
+        for item in group.items:
+            needed = sum(item.sizes)
+            if not parts or needed > room:
+                parts.append([])
                 room = plan.shard_bytes
-            groups[-1].append(item)
+            parts[-1].append(item)
             room -= needed
-        for path, group in zip(dataset.shard_paths(out, split, len(groups)), groups, strict=True):
-            yield packing.Shard(str(path), str(unfinished / f"{path.name}{DONE}"), tuple(group), plan.settings)
+        for path, part in zip(dataset.shard_paths(out, split, len(parts)), parts, strict=True):
+            done = unfinished / f"{path.name}{DONE}"
+            yield packing.Shard(split, str(path), str(done), tuple(part), group.settings)
 
 
 def _pack(out: Path, shards: Sequence[packing.Shard], plan: Plan, processes: int) -> None:

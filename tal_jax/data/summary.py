@@ -11,8 +11,11 @@ EXAMPLES = 5  # names per kind in the printed summary; the JSON has all
 KINDS = {
     "damaged": "recordings left out as damaged",
     "missing features": "recordings left out without features",
+    "clip subset": "clips left out, not of the training subset",
+    "clip without label": "clips left out, no label",
     "missing proposals": "recordings without a proposal file",
     "streams cut": "recordings cut to their shortest stream",
+    "labels only": "recordings with labels without segments",
     "unlike duration": "recordings whose snippets x stride is far from their duration",
     "degenerate": "segments left out, no positive length",
     "outside": "segments left out, wholly outside the recording",

@@ -10,9 +10,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from tal_jax.data.assembler import Assembler
 from tal_jax.data.dataset import Metadata, Split, open_split
 from tal_jax.data.framing import choose_framing, long_action_snippets
-from tal_jax.data.pipeline import Assembler
 from tal_jax.data.proposals import read as read_proposals
 from tal_jax.data.proposals import read_class_scores
 from tal_jax.data.statistics import load_or_measure

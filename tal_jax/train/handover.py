@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tal_jax.data.dataset import open_split
+from tal_jax.data.dataset import SPLITS, open_split
 from tal_jax.data.proposals import write as write_proposals
 from tal_jax.data.proposals import write_class_scores
 from tal_jax.evaluation.pairs import SegmentTable
@@ -23,11 +23,11 @@ def per_recording(ids: np.ndarray, table: SegmentTable) -> Iterator[tuple[str, S
 
 
 def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int, workdir: Path) -> None:
-    """Predicts every split of the set and writes WORKDIR/STAGE/proposals.parquet or class_scores.parquet."""
+    """Predicts every split of recordings and writes WORKDIR/STAGE/proposals.parquet or class_scores.parquet."""
     if stage.kind not in ("bmn", "classifier"):
         return
     parts: list[tuple[np.ndarray, SegmentTable]] = []
-    for name in stage.training.metadata.splits:
+    for name in [split for split in SPLITS if split in stage.training.metadata.splits]:
         split = open_split(stage.training.directory, name)
         index = np.arange(len(split))
         found = predictor(params, split, stage.assembler, index=index, batch_size=batch_size)

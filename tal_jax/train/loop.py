@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from tal_jax.data.pipeline import Origin, training_batches
+from tal_jax.data.assembler import Origin
+from tal_jax.data.pipeline import training_batches
 from tal_jax.errors import InputError
 from tal_jax.train.build import Stage, build_stage
 from tal_jax.train.checkpoint import Checkpoints

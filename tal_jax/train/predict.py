@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from tal_jax.data.assembler import Assembler, Origin
 from tal_jax.data.dataset import Split
-from tal_jax.data.pipeline import Assembler, Origin, detection_batches
+from tal_jax.data.pipeline import detection_batches
 from tal_jax.evaluation.pairs import SegmentTable
 from tal_jax.tasks.task import Params, Task
 from tal_jax.train.sharding import by_row, put_batch, replicated

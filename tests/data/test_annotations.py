@@ -31,13 +31,25 @@ def test_reads_what_the_data_sets_ship(tmp_path):
             "one": {"subset": "Test", "annotations": [{"segment": ["88.6", "90.9"], "label": "Golf"}], "url": "x"},
             "two": {"subset": "train", "duration": "12.5"},
             "thrée": {"subset": "VAL", "duration": None, "annotations": [{"segment": [3, 1], "label": "é"}]},
+            "four": {
+                "subset": "train",
+                "annotations": [{"label": "b"}, {"segment": [0, 1], "label": "c"}, {"label": "a"}, {"label": "b"}],
+            },
         },
     )
     assert annotations.read(path) == {
-        "one": Recording("one", "testing", None, (Instance(88.6, 90.9, "Golf"),)),
-        "two": Recording("two", "training", 12.5, ()),
-        "thrée": Recording("thrée", "validation", None, (Instance(3.0, 1.0, "é"),)),
+        "one": Recording("one", "testing", None, (Instance(88.6, 90.9, "Golf"),), ("Golf",)),
+        "two": Recording("two", "training", 12.5, (), ()),
+        "thrée": Recording("thrée", "validation", None, (Instance(3.0, 1.0, "é"),), ("é",)),
+        "four": Recording("four", "training", None, (Instance(0.0, 1.0, "c"),), ("a", "b", "c")),
     }
+
+
+def test_labels_hold_those_of_all_annotations_once():
+    recording = Recording("r", "training", 10, (Instance(5, 5, "b"), Instance(1, 2, "b")), ("c", "a", "a"))
+    assert recording.labels == ("a", "b", "c")
+    assert recording.labels_without_segment() == ("a", "c")
+    assert annotations.clean(recording, 10.0)[0] == (Instance(1, 2, "b"),)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +74,10 @@ def test_reads_what_the_data_sets_ship(tmp_path):
         ({"x": entry(annotations=[{"segment": [1, "inf"], "label": "a"}])}, ["x", "end"]),
         ({"x": entry(annotations=[{"segment": [None, 1], "label": "a"}])}, ["x", "start"]),
         ({"x": entry(annotations=[{"segment": [1, 2]}])}, ["x", "label"]),
+        ({"x": entry(annotations=[{}])}, ["x", "label"]),
+        ({"x": entry(annotations=["a"])}, ["x", "label"]),
+        ({"x": entry(annotations=[{"segment": None, "label": "a"}])}, ["x", "segment"]),
+        ({"x": entry(annotations=[{"label": ""}])}, ["x", "label"]),
         ({"x": entry(annotations=[{"segment": [1, 2], "label": "a\nb"}])}, ["x", "label"]),
     ],
 )

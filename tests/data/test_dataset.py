@@ -1,6 +1,7 @@
 """TFRecord framing, records, and random access to a split."""
 
 import concurrent.futures
+import dataclasses
 import json
 import os
 import pickle
@@ -111,6 +112,7 @@ def test_records_round_trip_and_are_the_same_bytes_always(dtype, labels):
         duration=0.1 + 0.2,
         segments=np.array([[0.1, 0.3], [1 / 3, 2]])[:count],
         labels=np.array([1, 0], np.int32)[:count],
+        present=np.array([0, 1], np.int32)[:count],
     )
     data = dataset.encode(spec, record)
     again = dataset.encode(dataset.record_features(labels, {"rgb": 3, "flow": 1}, dtype), record)
@@ -122,6 +124,7 @@ def test_records_round_trip_and_are_the_same_bytes_always(dtype, labels):
         *((got.features[k], v) for k, v in record.features.items()),
         (got.segments, record.segments),
         (got.labels, record.labels),
+        (got.present, record.present),
     ]:
         np.testing.assert_array_equal(a, b, strict=True)
 
@@ -171,6 +174,10 @@ def test_random_access(prepared):
             segments = [a["segment"] for a in entry["annotations"] if a["segment"][0] < entry["duration"]]
             np.testing.assert_allclose(record.segments, np.reshape(segments, (-1, 2)).clip(0, record.duration))
             assert [data.metadata.labels[k] for k in record.labels] == ["ab"[j % 2] for j in range(len(segments))]
+            # also of segments behind the end, which are not stored
+            assert [data.metadata.labels[k] for k in record.present] == sorted(
+                {a["label"] for a in entry["annotations"]}
+            )
     assert data[-1].id == data.ids[-1]
     with pytest.raises(IndexError):
         data[count]
@@ -187,6 +194,9 @@ def test_metadata(prepared):
     assert len(metadata.segment_seconds) == len(dataset.QUANTILES)
     assert metadata.segments_per_recording == 3
     assert dataset.Metadata.from_json(metadata.to_json()) == metadata
+    weak = metadata.without_segments()
+    assert (weak.segment_seconds, weak.segments_per_recording) == ((), 0)
+    assert dataclasses.replace(weak, segment_seconds=metadata.segment_seconds, segments_per_recording=3) == metadata
 
 
 def test_tfds_opens_it_and_reads_every_record(prepared):
@@ -272,7 +282,16 @@ def test_incomplete_sets_are_refused(prepared, tmp_path):
     (folder / "training.index.npz").write_bytes(b"PK\x03\x04noise")
     with pytest.raises(InputError, match=r"training\.index\.npz"):
         dataset.open_split(folder, "training")
-    for content in ("{}", "[", '{"tal_jax": {"labels": 3}}'):
+    values = json.loads((folder / "metadata.json").read_text())
+    for version, change in (("1", {}), ("3", {"version": 3})):
+        changed = {name: value for name, value in values["tal_jax"].items() if name != "version"} | change
+        (folder / "metadata.json").write_text(json.dumps({"tal_jax": changed}))
+        with pytest.raises(
+            InputError, match=rf"metadata\.json: .*\(layout {version},.*run launch\.prepare again"
+        ) as error:
+            dataset.open_split(folder, "training")
+        assert "\n" not in str(error.value)
+    for content in ("{}", "[", '{"tal_jax": {"labels": 3}}', '{"tal_jax": {"version": 2}}'):
         (folder / "metadata.json").write_text(content)
         with pytest.raises(InputError, match=r"metadata\.json"):
             dataset.read_metadata(folder)

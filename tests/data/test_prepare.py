@@ -365,6 +365,41 @@ def test_recordings_without_annotations_can_be_prepared_for_detection(tmp_path):
     assert dataset.open_split(tmp_path / "data", "testing")[0].segments.shape == (0, 2)
 
 
+def test_labels_without_segments_are_classes_of_the_set(tmp_path):
+    """Whatever becomes of a recording's segments, what it shows is kept."""
+    segments = [(3, 3, "d"), (50, 60, "c"), (1, 1.5, "b"), (4, 8, "b")]
+    database = {id: entry("training", 10.0, *segments) for id in ("mixed", "segments")}
+    database["mixed"]["annotations"] += [{"label": "e"}, {"label": "b"}, {"label": "a"}]
+    database["alone"] = {"subset": "training", "annotations": [{"label": "c"}]}
+    database["nothing"] = entry("validation", 10.0)
+    arguments = build(tmp_path, database, {"x": {id: np.ones((20, 2), np.float32) for id in database}})
+    text = prepare.prepare(options(arguments, min_seconds=1.0))
+    assert "2 recordings with labels without segments:\n  alone: c\n  mixed: a, e\n" in text + "\n"
+    data = dataset.open_split(tmp_path / "data", "training")
+    assert data.metadata.labels == tuple("abcde")
+    records = {record.id: record for record in (data[i] for i in range(3))}
+    present = {id: record.present.tolist() for id, record in records.items()}
+    assert present == {"alone": [2], "mixed": [0, 1, 2, 3, 4], "segments": [1, 2, 3]}
+    assert {id: record.labels.tolist() for id, record in records.items()} == {
+        "alone": [],
+        "mixed": [1],
+        "segments": [1],
+    }
+    assert records["alone"].segments.shape == (0, 2)
+    assert data.metadata.segments_per_recording == 1
+    assert dataset.open_split(tmp_path / "data", "validation")[0].present.shape == (0,)
+    database["nothing"]["annotations"] = [{"label": "z"}]
+    build(tmp_path, database, {})
+    with pytest.raises(InputError, match="record nothing: unknown label 'z' in validation"):
+        prepare.prepare(options(arguments, out=str(tmp_path / "other")))
+
+
+def test_sets_without_label_only_annotations_have_no_word_on_them(tmp_path):
+    arguments, _ = random_set(tmp_path)
+    assert "without segments" not in prepare.prepare(options(arguments))
+    assert "labels only" not in (tmp_path / "data/summary.json").read_text()
+
+
 def test_resized_features_cover_each_recording_evenly(tmp_path):
     database = {"r": entry("training", 30.0, (1, 2, "a"), (3, 5, "a")), "s": entry("training", 6.0, (1, 2.5, "a"))}
     arrays = {"r": np.ones((10, 2), np.float32), "s": np.ones((10, 2), np.float32)}

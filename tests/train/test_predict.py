@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sensor_set import prepare_set
 
+from tal_jax.data.assembler import Assembler
 from tal_jax.data.dataset import open_split
 from tal_jax.data.framing import Framing
-from tal_jax.data.pipeline import Assembler
 from tal_jax.ops.nms import soft_nms
 from tal_jax.train import predict
 from tal_jax.train.predict import Predictor, truth_table

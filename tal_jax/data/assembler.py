@@ -1,0 +1,222 @@
+"""From a record to one row of a batch: framing, units, joins by id, augmentation."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import flax.struct
+import numpy as np
+
+from tal_jax.data.dataset import Record, Split
+from tal_jax.data.framing import Framing, resample
+from tal_jax.data.statistics import Normalization
+from tal_jax.errors import InputError
+from tal_jax.types import Array, Batch
+
+
+@flax.struct.dataclass
+class Origin:
+    """Where the rows of a batch come from."""
+
+    index: Array  # [B] int32, the recording's position in its split; -1 for rows that only fill the batch
+    offset: Array  # [B] float32 seconds, where the window starts
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembler:
+    """Turns a record into one unbatched `Batch` row: framing, units, joins by id."""
+
+    framing: Framing
+    streams: tuple[str, ...]
+    width: int  # C, of all streams together
+    num_classes: int  # K
+    max_segments: int  # G
+    max_proposals: int = 0  # P in detection
+    train_proposals: int = 0  # P in training: as many, drawn from the best max_proposals; 0: all of them
+    normalization: Normalization | None = None
+    proposals: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None  # id -> (seconds [P, 2], scores [P])
+    class_scores: Mapping[str, np.ndarray] | None = None  # id -> [K]
+    min_seconds: float = 0.0  # segments up to this length are left out in training
+    stride_jitter: float = 0.0  # training stretches time by up to this fraction
+    around_actions: float = 0.75  # share of training windows drawn around an action, where recordings are windowed
+    gain: float = 0.0  # training scales all features of a row by exp(gain * a standard normal)
+    noise: float = 0.0  # standard deviation of Gaussian noise on training features, in units of the features
+    weak: bool = False  # no segment annotation is used for anything: every window carries the recording's labels
+    clips: "Clips | None" = None  # training rows carry a random clip
+    knowledge: Mapping[str, np.ndarray] | None = None  # id -> [D], joined into the row's `knowledge`
+
+    def training_row(self, record: Record, index: int, rng: np.random.Generator) -> tuple[Batch, Origin]:
+        """One row with a random offset where the recording is longer than the frame, and the augmentations.
+
+        Args:
+          record: as stored.
+          index: its position in its split, for `Origin`.
+          rng: of this row alone.
+
+        Raises:
+          InputError: `knowledge` lacks the recording, or a clip's shard is damaged.
+        """
+        total = self._length(record)
+        scale = self.framing.native_span(total) / self.framing.snippets
+        if self.stride_jitter:
+            # Stretching beyond the frame would cut the recording; such a draw becomes a crop.
+            scale *= float(np.exp(rng.uniform(-1, 1) * np.log1p(self.stride_jitter)))
+        free = int(total - self.framing.snippets * scale)
+        offset = float(self._random_offset(record, free, self.framing.snippets * scale, rng)) if free >= 1 else 0.0
+        row, origin = self._row(record, index, offset, scale, rng)
+        if self.clips is not None:
+            # Drawn last: a row is the same with and without clips.
+            row = dataclasses.replace(row, clips=self.clips.draw(rng))
+        return row, origin
+
+    def detection_row(self, record: Record, index: int, offset: float) -> tuple[Batch, Origin]:
+        """The row of the window that starts at `offset` stored snippets; it carries no clip.
+
+        Raises:
+          InputError: `knowledge` lacks the recording.
+        """
+        return self._row(record, index, offset, self.framing.native_span(self._length(record)) / self.framing.snippets)
+
+    def empty_row(self) -> tuple[Batch, Origin]:
+        """A row without anything real, to fill the last batch."""
+        t, g, p, k = self.framing.snippets, self.max_segments, self.max_proposals, self.num_classes
+        row = Batch(
+            features=np.zeros((t, self.width), np.float32),
+            mask=np.zeros(t, bool),
+            stride=np.float32(1),
+            duration=np.float32(0),
+            labels=np.zeros(k, np.float32),
+            segments=np.zeros((g, 2), np.float32),
+            segment_labels=np.zeros(g, np.int32),
+            segment_mask=np.zeros(g, bool),
+            proposals=np.zeros((p, 2), np.float32),
+            proposal_scores=np.zeros(p, np.float32),
+            proposal_mask=np.zeros(p, bool),
+            class_scores=np.zeros(k, np.float32),
+            knowledge=None if self.knowledge is None else np.zeros(_knowledge_width(self.knowledge), np.float32),
+        )
+        return row, Origin(np.int32(-1), np.float32(0))
+
+    def _random_offset(self, record: Record, free: int, span: float, rng: np.random.Generator) -> int:
+        # Uniform windows of an hour with three short actions would be background nearly always: most windows are drawn
+        # around an action.
+        if not self.weak and len(record.segments) and rng.uniform() < self.around_actions:
+            start, end = record.segments[rng.integers(len(record.segments))] / record.stride
+            low, high = sorted((int(end - span) + 1, int(start)))
+            return int(np.clip(rng.integers(low, high + 1), 0, free))
+        return int(rng.integers(0, free + 1))
+
+    def _length(self, record: Record) -> int:
+        return min(len(record.features[s]) for s in self.streams)
+
+    def _row(
+        self, record: Record, index: int, offset: float, scale: float, rng: np.random.Generator | None = None
+    ) -> tuple[Batch, Origin]:
+        t, training = self.framing.snippets, rng is not None
+        total = self._length(record)
+        stored = np.concatenate([record.features[s][:total].astype(np.float32) for s in self.streams], axis=1)
+        if self.normalization is not None:
+            stored = self.normalization(stored)
+        x = resample(stored, offset, scale, t)
+        if rng is not None and self.gain:
+            x = x * np.float32(np.exp(rng.normal(0, self.gain)))
+        if rng is not None and self.noise:
+            x = x + rng.normal(0, self.noise, x.shape).astype(np.float32)
+        features = np.zeros((t, x.shape[1]), np.float32)
+        features[: len(x)] = x
+
+        stride, start = record.stride * scale, record.stride * offset
+        # The last snippet may be cut short, or the recording may go on for a moment after its last whole snippet.
+        duration = min(t, max((record.duration - start) / stride, len(x) - 1 + 1e-3))
+
+        def frame(seconds: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
+            units = (seconds - start) / stride
+            inside = np.clip(units, 0, duration)
+            length = np.maximum(units[:, 1] - units[:, 0], 1e-9)
+            part = (inside[:, 1] - inside[:, 0]) / length
+            return inside, np.flatnonzero((part >= keep) & (inside[:, 1] > inside[:, 0]))
+
+        segments = np.zeros((self.max_segments, 2), np.float32)
+        segment_labels = np.zeros(self.max_segments, np.int32)
+        labels = np.zeros(self.num_classes, np.float32)
+        count = 0
+        if self.weak:
+            labels[record.present] = 1.0
+        else:
+            framed, kept = frame(record.segments, self.framing.keep if training else 0.5)
+            if training and self.min_seconds:
+                lengths = record.segments[kept, 1] - record.segments[kept, 0]
+                kept = kept[lengths > self.min_seconds]
+            kept = kept[: self.max_segments]
+            count = len(kept)
+            segments[:count], segment_labels[:count] = framed[kept], record.labels[kept]
+            labels[record.labels[kept]] = 1.0
+
+        slots = self.train_proposals if training and self.train_proposals else self.max_proposals
+        proposals = np.zeros((slots, 2), np.float32)
+        proposal_scores = np.zeros(slots, np.float32)
+        found = 0
+        if self.proposals is not None and slots:
+            seconds, scores = self.proposals.get(record.id, (np.zeros((0, 2)), np.zeros(0)))
+            framed, inside = frame(np.asarray(seconds, np.float64), 0.5)
+            best = inside[np.argsort(-scores[inside], kind="stable")][: self.max_proposals]
+            if rng is not None and len(best) > slots:
+                best = best[np.sort(rng.choice(len(best), slots, replace=False))]
+            found = len(best)
+            proposals[:found], proposal_scores[:found] = framed[best], scores[best]
+
+        scores = np.zeros(self.num_classes, np.float32)
+        if self.class_scores is not None and record.id in self.class_scores:
+            scores[:] = self.class_scores[record.id]
+        row = Batch(
+            features=features,
+            mask=np.arange(t) < len(x),
+            stride=np.float32(stride),
+            duration=np.float32(duration),
+            labels=labels,
+            segments=segments,
+            segment_labels=segment_labels,
+            segment_mask=np.arange(self.max_segments) < count,
+            proposals=proposals,
+            proposal_scores=proposal_scores,
+            proposal_mask=np.arange(slots) < found,
+            class_scores=scores,
+            knowledge=self._knowledge_of(record.id),
+        )
+        return row, Origin(np.int32(index), np.float32(start))
+
+    def _knowledge_of(self, id: str) -> np.ndarray | None:
+        if self.knowledge is None:
+            return None
+        if id not in self.knowledge:
+            raise InputError(
+                f"record {id}: the knowledge of the trimmed branch lacks it: run that stage again on this set"
+            )
+        return np.asarray(self.knowledge[id], np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """Trimmed recordings to draw from, one for every training row.
+
+    Raises:
+      InputError: there is nothing to draw from.
+    """
+
+    split: Split
+    index: np.ndarray  # [N] positions in `split` to draw from
+    assembler: Assembler
+
+    def __post_init__(self) -> None:
+        if len(self.index) == 0:
+            raise InputError(
+                f"{self.split.directory}: no clip to draw from in split {self.split.split!r}: prepare some with --clips"
+            )
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """One clip, all of them equally likely, as an unbatched row with the augmentations of its assembler."""
+        position = int(self.index[rng.integers(len(self.index))])
+        return self.assembler.training_row(self.split[position], position, rng)[0]
+
+
+def _knowledge_width(knowledge: Mapping[str, np.ndarray]) -> int:
+    return next((len(vector) for vector in knowledge.values()), 0)
