@@ -6,27 +6,34 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from configs import weak
 from tal_jax.data.dataset import Metadata
-from tal_jax.data.framing import choose_framing
-from tal_jax.train.build import DATA_KEYS, STAGE_KEYS, build_task, checked
+from tal_jax.data.framing import Framing, choose_framing
+from tal_jax.train.build import build_task
+from tal_jax.train.keys import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.types import Batch
 
 VARIANTS = ("head", "video", "classifier", "released")
-CASES = [(name, v) for name in ("hacs", "activitynet", "thumos") for v in VARIANTS] + [("geotec", ""), ("watch", "")]
+CASES = [
+    *((f"supervised_{name}", v) for name in ("hacs", "activitynet", "thumos") for v in VARIANTS),
+    ("supervised_geotec", ""),
+    ("supervised_watch", ""),
+    *((f"weak_{name}", row) for name in ("hacs", "activitynet", "thumos", "watch") for row in weak.ROWS),
+]
 
 
 def metadata(name):
     classes, width, stride = {
         "hacs": (200, 2304, 8 / 15), "activitynet": (200, 400, None), "thumos": (20, 2048, 4 / 30),
         "geotec": (4, 60, 0.1), "watch": (3, 48, 0.2),
-    }[name]  # fmt: skip
+    }[name.split("_")[-1]]  # fmt: skip
     lengths = tuple(x * (0.3 if stride == 0.1 else 1.5) for x in (1, 1, 2, 4, 5, 6, 8, 9, 10))
     labels = tuple(f"c{i:03d}" for i in range(classes))
     return Metadata(labels, {"x": width}, stride, {"training": 100}, lengths, {}, 20, "float16", "f")
 
 
-def batch(rows, snippets, width, classes, proposals):
+def batch(rows, snippets, width, classes, proposals, segments=20, clips=None, knowledge=None):
     def array(*shape, dtype=jnp.float32):
         return jax.ShapeDtypeStruct((rows, *shape), dtype)
 
@@ -36,34 +43,47 @@ def batch(rows, snippets, width, classes, proposals):
         stride=array(),
         duration=array(),
         labels=array(classes),
-        segments=array(20, 2),
-        segment_labels=array(20, dtype=jnp.int32),
-        segment_mask=array(20, dtype=bool),
+        segments=array(segments, 2),
+        segment_labels=array(segments, dtype=jnp.int32),
+        segment_mask=array(segments, dtype=bool),
         proposals=array(proposals, 2),
         proposal_scores=array(proposals),
         proposal_mask=array(proposals, dtype=bool),
         class_scores=array(classes),
+        clips=clips,
+        knowledge=knowledge,
     )
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_config_builds_and_traces(name, variant):
-    module = importlib.import_module(f"configs.supervised_{name}")
+    module = importlib.import_module(f"configs.{name}")
     config = (module.get_config(variant) if variant else module.get_config()).to_dict()
-    data = metadata(name)
+    data, pooled = metadata(name), 0
+    data = data.without_segments() if name.startswith("weak") else data
+    checked(config, CONFIG_KEYS, "config")
+    checked(config["data"], SHARED_DATA_KEYS, "data")
     for stage in config["track"]:
         settings = config["stages"][stage]
         checked(settings, STAGE_KEYS, stage)
         frame = checked(settings["data"], DATA_KEYS, stage)
-        keys = ("mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets")
-        framing = choose_framing(data, 1500, **{k: frame[k] for k in keys})
-        task = build_task(settings, data, framing.scale, stage)
+        framing = choose_framing(data, 1500, **{k: frame[k] for k in FRAMING_KEYS})
+        task = build_task(settings, data, framing, stage)
         build_optimizer(steps=settings["steps"], **settings["optimizer"])
         proposals = frame["proposals"] if settings["task"] == "tcanet" else 0
-        shapes = batch(2, framing.snippets, data.streams["x"], len(data.labels), proposals)
+        size = (framing.snippets, data.streams["x"], len(data.labels), proposals)
+        clips = batch(2, *size, 0, None, jax.ShapeDtypeStruct((2, pooled), jnp.float32)) if pooled else None
+        shapes = batch(2, *size, 0 if name.startswith("weak") else 20, clips)
         params = jax.eval_shape(task.init, jax.random.key(0), shapes)
-        loss, _ = jax.eval_shape(task.loss, params, shapes, jax.random.key(1))
+        loss, metrics = jax.eval_shape(task.loss, params, shapes, jax.random.key(1))
         assert loss.shape == ()
+        if settings["task"] == "trimmed":
+            output, _ = jax.eval_shape(task.outputs, params, shapes)
+            pooled = sum(s.pooled.shape[0] * s.pooled.shape[3] for s in output.stages)
+        if settings["task"] == "mgfn":  # each row adds its part to the loss
+            parts = {"classes1", *({"classes2"} if weak.ROWS.index(variant) > 1 else ())}
+            parts |= {"mmd"} if variant in ("ktm", "full") else set()
+            assert set(metrics) == parts | ({"oic"} if variant == "full" else set())
         found = jax.eval_shape(task.predict, params, shapes)
         assert found.segments.shape[:2] == found.scores.shape == found.labels.shape
         if settings["task"] == "bmn":
@@ -76,7 +96,7 @@ def test_sizes_of_the_report():
     from configs import supervised_hacs
 
     stage = supervised_hacs.get_config("video").stages.tcanet
-    task = build_task(stage.to_dict(), metadata("hacs"), 1.0, "tcanet")
+    task = build_task(stage.to_dict(), metadata("hacs"), Framing("window", 1000), "tcanet")
     model = task.model
     assert (model.hidden, model.encoders, model.heads, model.local_heads, model.window) == (512, 2, 8, 4, 9)
     assert (model.stages, task.thresholds, model.tau, stage.data.snippets) == (3, (0.5, 0.6, 0.7), 0.5, 1000)

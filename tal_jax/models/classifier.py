@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tal_jax.models.convolution import Conv1D, masked
+from tal_jax.ops.pooling import top_weights
 from tal_jax.types import Array
 
 
@@ -28,12 +29,4 @@ class VideoClassifier(nn.Module):
             x = masked(nn.relu(Conv1D(self.hidden, 3, dtype=self.dtype, name=f"base{i + 1}")(x)), mask)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         logits = nn.Dense(self.num_classes, dtype=self.dtype, name="out")(x).astype(jnp.float32)  # [B, T, K]
-        ordered = -jnp.sort(jnp.where(mask[..., None], -logits, jnp.inf), axis=1)
-        real = jnp.sum(mask, axis=1, dtype=jnp.int32)
-        # Counted from the real length: padding must not change how many snippets vote.
-        votes = jnp.maximum(-(-real // self.top), 1)
-        voting = (jnp.arange(mask.shape[1])[None, :] < votes[:, None]) & (
-            jnp.arange(mask.shape[1])[None] < real[:, None]
-        )
-        total = jnp.sum(jnp.where(voting[..., None], ordered, 0.0), axis=1)
-        return total / jnp.maximum(jnp.sum(voting, axis=1, dtype=jnp.int32), 1).astype(jnp.float32)[:, None]
+        return jnp.sum(top_weights(logits, mask, self.top) * logits, axis=1)

@@ -12,7 +12,7 @@ def soft_nms(
     detections: Detections,
     *,
     method: str = "gaussian",
-    sigma: float = 0.4,
+    sigma: float | Array = 0.4,
     power: float = 2.0,
     threshold: float | Array = 0.0,
     top_k: int = 100,

@@ -43,7 +43,9 @@ class BMNTask:
         """Parameters for batches of this shape."""
         return self.model.init(rng, batch.features, batch.mask)
 
-    def loss(self, params: Params, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
+    def loss(
+        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+    ) -> tuple[Array, dict[str, Array]]:
         """BMN's three losses."""
         output: Any = self.model.apply(params, batch.features, batch.mask)
         return bmn_loss(

@@ -23,7 +23,9 @@ class ClassifierTask:
         """Parameters for batches of this shape."""
         return self.model.init(rng, batch.features, batch.mask, train=False)
 
-    def loss(self, params: Params, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
+    def loss(
+        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+    ) -> tuple[Array, dict[str, Array]]:
         """Sigmoid cross-entropy against the recordings' labels."""
         logits: Any = self.model.apply(params, batch.features, batch.mask, train=True, rngs={"dropout": rng})
         loss = video_class_loss(logits, batch.labels)

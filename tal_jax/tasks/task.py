@@ -14,8 +14,10 @@ class Task(Protocol):
         """Parameters for batches of this shape."""
         ...
 
-    def loss(self, params: Params, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
-        """Scalar training loss over the global batch, and scalar metrics."""
+    def loss(
+        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+    ) -> tuple[Array, dict[str, Array]]:
+        """Scalar training loss over the global batch, and scalar metrics; progress in [0, 1] drives ramps."""
         ...
 
     def predict(self, params: Params, batch: Batch) -> Detections:

@@ -74,7 +74,9 @@ class TCANetTask:
         """Parameters for batches of this shape."""
         return self.model.init(rng, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
 
-    def loss(self, params: Params, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
+    def loss(
+        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+    ) -> tuple[Array, dict[str, Array]]:
         """The stages' losses, summed with their weights; metrics are means over stages."""
         noise, dropout, negatives = jax.random.split(rng, 3)
         proposals = batch.proposals

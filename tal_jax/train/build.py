@@ -1,7 +1,6 @@
 """From a config and a prepared set to the objects of a stage. Below this file nobody sees a config."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,30 +9,41 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from tal_jax.data.assembler import Assembler
+from tal_jax.data.assembler import Assembler, Clips
+from tal_jax.data.class_scores import read as read_class_scores
 from tal_jax.data.dataset import Metadata, Split, open_split
-from tal_jax.data.framing import choose_framing, long_action_snippets
+from tal_jax.data.framing import Framing, choose_framing, long_action_snippets
+from tal_jax.data.knowledge import read as read_knowledge
 from tal_jax.data.proposals import read as read_proposals
-from tal_jax.data.proposals import read_class_scores
 from tal_jax.data.statistics import load_or_measure
 from tal_jax.errors import InputError
 from tal_jax.models.bmn import BMN
 from tal_jax.models.classifier import VideoClassifier
+from tal_jax.models.mgfn import MGFN
 from tal_jax.models.tcanet import TCANet
 from tal_jax.tasks.bmn import BMNTask
 from tal_jax.tasks.classifier import ClassifierTask
+from tal_jax.tasks.localization import Decoding
+from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Task
 from tal_jax.tasks.tcanet import TCANetTask
+from tal_jax.train.keys import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
+from tal_jax.train.tuned import read_tuned
 from tal_jax.train.workdir import begun, remember_data
 
 TASKS: dict[str, tuple[type, type]] = {
     "bmn": (BMNTask, BMN),
     "tcanet": (TCANetTask, TCANet),
     "classifier": (ClassifierTask, VideoClassifier),
+    "trimmed": (MGFNTask, MGFN),
+    "mgfn": (MGFNTask, MGFN),
 }
+WEAK = ("trimmed", "mgfn")  # tasks that never see a segment annotation
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 PROPOSALS = "proposals.parquet"  # what a bmn stage hands on
 CLASS_SCORES = "class_scores.parquet"  # what a classifier stage hands on
+KNOWLEDGE = "knowledge.parquet"  # what a trimmed stage hands on
+CLIPS = "clips"  # the split of trimmed clips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,32 +61,13 @@ class Stage:
     eval_index: np.ndarray  # positions in `evaluation` for the periodic evaluation
 
 
-def checked(section: Mapping[str, Any], allowed: Any, where: str) -> dict[str, Any]:
-    """The section as keyword arguments for a dataclass, or for a given set of names.
-
-    Raises:
-      InputError: a key the target does not know; suggests the nearest.
-    """
-    names = sorted(allowed if isinstance(allowed, (set, frozenset)) else _fields(allowed))
-    for key in section:
-        if key not in names:
-            close = difflib.get_close_matches(key, names, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(names)}"
-            raise InputError(f"config: {where}.{key}: no such key: {hint}")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
-
-
-def _fields(target: type) -> set[str]:
-    return {f.name for f in dataclasses.fields(target) if f.name not in ("parent", "name", "model")}
-
-
-def build_task(stage: Mapping[str, Any], metadata: Metadata, scale: float, where: str) -> Task:
-    """Model and task of a stage; what is 0 in the config comes from the data.
+def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, where: str) -> Task:
+    """Model and task of a stage; what is 0 or empty in the config comes from the data.
 
     Args:
       stage: the stage's section.
       metadata: of the prepared set.
-      scale: stored snippets per frame snippet.
+      framing: of the stage.
       where: the section's name, for messages.
 
     Raises:
@@ -94,25 +85,32 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, scale: float, where
         model["dtype"] = DTYPES[model["dtype"]]
     if kind == "bmn" and not model.get("durations"):
         # A tenth more than the long training actions: new recordings hold longer ones.
-        model["durations"] = max(4, math.ceil(1.1 * long_action_snippets(metadata) / scale))
-    if kind == "classifier" or (kind == "tcanet" and options.get("classes", "head") != "video"):
+        model["durations"] = max(4, math.ceil(1.1 * long_action_snippets(metadata) / framing.scale))
+    if kind in ("classifier", *WEAK) or (kind == "tcanet" and options.get("classes", "head") != "video"):
         model.setdefault("num_classes", len(metadata.labels))
+    if kind in WEAK:
+        _weak_fields(stage, metadata, framing, where, model)
+        options["decoding"] = Decoding(**checked(options.get("decoding", {}), Decoding, f"{where}.options.decoding"))
     try:
         return task_type(model=model_type(**model), **options)
     except (ValueError, TypeError) as e:
         raise InputError(f"config: {where}: {e}") from e
 
 
-DATA_KEYS = {
-    "mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets", "proposals", "train_proposals",
-    "min_seconds", "stride_jitter", "gain", "noise", "around_actions",
-}  # fmt: skip
-STAGE_KEYS = {
-    "task", "model", "options", "data", "optimizer", "steps", "batch_size", "eval_every_steps", "ema_decay",
-    "proposals", "class_scores",
-}  # fmt: skip
-CONFIG_KEYS = {"seed", "track", "stages", "data", "checkpoint", "log_every_steps"}
-SHARED_DATA_KEYS = {"dir", "streams", "train_split", "eval_split", "holdout", "normalize"}
+def _weak_fields(
+    stage: Mapping[str, Any], metadata: Metadata, framing: Framing, where: str, model: dict[str, Any]
+) -> None:
+    """Fills in what MGFN's model takes from the data: streams and anchors."""
+    fusion = stage.get("fusion", "early")
+    if fusion not in ("early", "late"):
+        raise InputError(f"config: {where}.fusion is 'early' or 'late', not {fusion!r}")
+    if fusion == "late":
+        model["streams"] = tuple(metadata.streams.values())
+    if not stage.get("regressor"):
+        model["anchors"] = ()
+    elif not model.get("anchors"):
+        # Powers of two from 2 snippets to half the frame: a guess that looks at no annotation.
+        model["anchors"] = tuple(2.0**i for i in range(1, max(2, int(math.log2(framing.snippets)))))
 
 
 def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
@@ -137,8 +135,9 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
     if not shared["dir"]:
         raise InputError("config: data.dir is empty: give the prepared set with --config.data.dir=DATA")
 
-    training = open_split(shared["dir"], shared["train_split"])
-    metadata = training.metadata
+    weak = stage["task"] in WEAK
+    training = open_split(shared["dir"], CLIPS if stage["task"] == "trimmed" else shared["train_split"])
+    metadata = training.metadata.without_segments() if weak else training.metadata
     streams = tuple(shared["streams"]) or tuple(metadata.streams)
     for stream in streams:
         if stream not in metadata.streams:
@@ -148,7 +147,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         # Every n-th recording is held out: a function of the ids' order alone.
         every = max(2, round(1 / shared["holdout"]))
         eval_index, train_index = train_index[::every], np.delete(train_index, np.s_[::every])
-    elif shared["eval_split"] in metadata.splits:
+    elif shared["eval_split"] in metadata.splits and stage["task"] != "trimmed":
         evaluation = open_split(shared["dir"], shared["eval_split"])
         eval_index = np.arange(len(evaluation))
 
@@ -162,10 +161,13 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
     framing = choose_framing(
         trained_on,
         longest,
-        **{k: frame[k] for k in ("mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets")},
+        **{k: frame[k] for k in FRAMING_KEYS},
     )
-    task = build_task(stage, trained_on, framing.scale, where)
+    selected = dataclasses.replace(trained_on, streams={s: trained_on.streams[s] for s in streams})
+    task = build_task(stage, selected, framing, where)
     kind = stage["task"]
+    if isinstance(task, MGFNTask):
+        task = dataclasses.replace(task, decoding=read_tuned(workdir, name) or task.decoding)
 
     proposals = None
     if kind == "tcanet":
@@ -189,7 +191,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         streams=streams,
         width=sum(metadata.streams[s] for s in streams),
         num_classes=len(trained_on.labels),
-        max_segments=max(trained_on.segments_per_recording, 1),
+        max_segments=0 if weak else max(trained_on.segments_per_recording, 1),
         max_proposals=frame["proposals"] if proposals is not None else 0,
         train_proposals=frame.get("train_proposals", 0),
         normalization=normalization,
@@ -200,7 +202,10 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         gain=frame.get("gain", 0.0),
         noise=frame.get("noise", 0.0),
         around_actions=frame.get("around_actions", 0.75),
+        weak=weak,
     )
+    if isinstance(task, MGFNTask) and kind == "mgfn" and task.mmd_weight:
+        assembler = _with_clips(assembler, config, stage, workdir, where)
     return Stage(name, kind, task, trained_on, training, evaluation, assembler, train_index, eval_index)
 
 
@@ -215,3 +220,21 @@ def _handed_on(given: str | None, config: Mapping[str, Any], kind: str, file: st
                 raise InputError(f"{path}: missing: run stage {name!r} first, or give a file with --config.{key}=FILE")
             return path
     raise InputError(f"config: no stage of kind {kind!r} in the track: give a file with --config.{key}=FILE")
+
+
+def _with_clips(
+    assembler: Assembler, config: Mapping[str, Any], stage: Mapping[str, Any], workdir: Path, where: str
+) -> Assembler:
+    """Lets training rows carry a clip and what the trimmed branch knows about it."""
+    split = open_split(config["data"]["dir"], CLIPS)
+    path = _handed_on(stage.get("trimmed"), config, "trimmed", KNOWLEDGE, workdir, f"{where}.trimmed")
+    known = read_knowledge(path)
+    index = np.flatnonzero([str(id) in known for id in split.ids])
+    sections = config["stages"]
+    frame = next((s["data"] for s in sections.values() if s["task"] == "trimmed"), stage["data"])
+    frame = checked(frame, DATA_KEYS, "stages.trimmed.data")
+    framing = choose_framing(
+        split.metadata.without_segments(), int(split.num_snippets.max()), **{k: frame[k] for k in FRAMING_KEYS}
+    )
+    clip = dataclasses.replace(assembler, framing=framing, knowledge=known)
+    return dataclasses.replace(assembler, clips=Clips(split, index, clip))

@@ -1,9 +1,13 @@
 """The periodic evaluation of a stage, on the records themselves."""
 
+import jax
 import numpy as np
 
+from tal_jax.data.pipeline import detection_batches
 from tal_jax.evaluation.detection import evaluate_detections
 from tal_jax.evaluation.proposals import evaluate_proposals
+from tal_jax.evaluation.recognition import label_average_precision
+from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Params
 from tal_jax.train.build import Stage
 from tal_jax.train.predict import Predictor, truth_table
@@ -15,10 +19,14 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
     """Scores of the stage's predictions on its evaluation recordings; `average` decides which checkpoint is best.
 
     Proposals: AR@AN and AUC. Detections: mAP at 0.5, 0.75, 0.95 and their average over 0.5:0.05:0.95. Classifier: mean
-    over recordings of whether the best class is right. Nothing without recordings or without ground truth.
+    over recordings of whether the best class is right. Weakly-supervised stages: mAP of the recordings' classes, which
+    asks for no segment. Nothing without recordings or without ground truth.
     """
     if stage.evaluation is None or len(stage.eval_index) == 0:
         return {}
+    if isinstance(stage.task, MGFNTask):
+        value = label_average_precision(*_class_scores(stage, stage.task, params, batch_size))
+        return {"average": value, "label_mAP": value}
     truth = truth_table(stage.evaluation, stage.eval_index)
     if len(truth) == 0:
         return {}
@@ -42,3 +50,21 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
         f"mAP@{t:.2f}": float(m) for t, m in zip(detection.tiou, detection.mAP, strict=True) if t in (0.5, 0.75, 0.95)
     }
     return {"average": detection.average, "average_mAP": detection.average, **at}
+
+
+def _class_scores(stage: Stage, task: MGFNTask, params: Params, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities of the evaluation recordings, of each class its best window's, and labels: [N, K] each."""
+    assert stage.evaluation is not None
+    probabilities = jax.jit(lambda params, batch: task.outputs(params, batch)[1])
+    row_of = {int(position): row for row, position in enumerate(stage.eval_index)}
+    scores = np.zeros((len(row_of), stage.assembler.num_classes), np.float32)
+    labels = np.zeros_like(scores)
+    _, batches = detection_batches(stage.evaluation, stage.assembler, index=stage.eval_index, batch_size=batch_size)
+    for batch, origin in batches:
+        found = np.asarray(probabilities(params, batch))
+        for i, position in enumerate(origin.index):
+            if position >= 0:
+                row = row_of[int(position)]
+                scores[row] = np.maximum(scores[row], found[i])
+                labels[row] = batch.labels[i]
+    return scores, labels

@@ -4,15 +4,18 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 
+from tal_jax.data import class_scores, knowledge, proposals
 from tal_jax.data.dataset import SPLITS, open_split
-from tal_jax.data.proposals import write as write_proposals
-from tal_jax.data.proposals import write_class_scores
+from tal_jax.data.pipeline import detection_batches
 from tal_jax.evaluation.pairs import SegmentTable
+from tal_jax.tasks.mgfn import MGFNTask, pooled_features
 from tal_jax.tasks.task import Params
-from tal_jax.train.build import CLASS_SCORES, PROPOSALS, Stage
+from tal_jax.train.build import CLASS_SCORES, KNOWLEDGE, PROPOSALS, Stage
 from tal_jax.train.predict import Predictor
+from tal_jax.types import Array, Batch
 
 
 def per_recording(ids: np.ndarray, table: SegmentTable) -> Iterator[tuple[str, SegmentTable]]:
@@ -23,7 +26,9 @@ def per_recording(ids: np.ndarray, table: SegmentTable) -> Iterator[tuple[str, S
 
 
 def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int, workdir: Path) -> None:
-    """Predicts every split of recordings and writes WORKDIR/STAGE/proposals.parquet or class_scores.parquet."""
+    """Predicts every split of recordings, or the clips of a trimmed stage, and writes the stage's Parquet file."""
+    if stage.kind == "trimmed":
+        knowledge.write(workdir / stage.name / KNOWLEDGE, _knowledge(stage, params, batch_size))
     if stage.kind not in ("bmn", "classifier"):
         return
     parts: list[tuple[np.ndarray, SegmentTable]] = []
@@ -37,7 +42,7 @@ def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int,
         return itertools.chain.from_iterable(per_recording(ids, table) for ids, table in parts)
 
     if stage.kind == "bmn":
-        write_proposals(
+        proposals.write(
             workdir / stage.name / PROPOSALS, ((id, rows.segments, rows.score) for id, rows in by_recording())
         )
         return
@@ -48,4 +53,24 @@ def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int,
         line[rows.label] = rows.score
         return line
 
-    write_class_scores(workdir / stage.name / CLASS_SCORES, labels, ((id, scores(rows)) for id, rows in by_recording()))
+    class_scores.write(workdir / stage.name / CLASS_SCORES, labels, ((id, scores(rows)) for id, rows in by_recording()))
+
+
+def _knowledge(stage: Stage, params: Params, batch_size: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Pooled features of every clip by the trained branch, all branches and stages in one vector."""
+    task = stage.task
+    assert isinstance(task, MGFNTask)
+
+    @jax.jit
+    def pooled(params: Params, batch: Batch) -> Array:
+        output, _ = task.outputs(params, batch, batch.labels)
+        return pooled_features(output.stages, batch.labels)
+
+    _, batches = detection_batches(
+        stage.training, stage.assembler, index=np.arange(len(stage.training)), batch_size=batch_size
+    )
+    for batch, origin in batches:
+        rows = np.asarray(pooled(params, batch))
+        for row, position in zip(rows, origin.index, strict=True):
+            if position >= 0:
+                yield str(stage.training.ids[position]), row.ravel()

@@ -61,6 +61,9 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path, stage: st
 def needed(config: Mapping[str, Any], name: str) -> bool:
     """Whether any later stage, or the user, reads what a stage makes: given files replace it."""
     kind = config["stages"][name]["task"]
+    if kind == "trimmed":
+        learners = [s for n, s in config["stages"].items() if n in config["track"] and s["task"] == "mgfn"]
+        return any(not s["trimmed"] and s["options"]["mmd_weight"] for s in learners) or not learners
     refiners = [s for n, s in config["stages"].items() if n in config["track"] and s["task"] == "tcanet"]
     if kind == "bmn" and refiners:
         return any(not s["proposals"] for s in refiners)
@@ -104,7 +107,7 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
     )
     state = make()
     step_fn = jax.jit(
-        make_train_step(stage.task, optimizer, seed=seed, ema_decay=ema_decay),
+        make_train_step(stage.task, optimizer, seed=seed, ema_decay=ema_decay, steps=steps),
         in_shardings=(replicated(mesh), by_row(mesh)),
         out_shardings=(replicated(mesh), replicated(mesh)),
         donate_argnums=0,

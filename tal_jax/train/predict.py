@@ -25,12 +25,15 @@ MERGE_CANDIDATES = 8192
 
 
 class Predictor:
-    """A task's compiled prediction step over a mesh; compiled once for all calls."""
+    """A task's compiled prediction step over a mesh; compiled once for all calls.
 
-    def __init__(self, task: Task, mesh: Mesh):
+    `predict` takes the place of `task.predict`; its first argument is then whatever the calls give as `params`.
+    """
+
+    def __init__(self, task: Task, mesh: Mesh, predict: Callable[[Any, Batch], Detections] | None = None):
         self._mesh = mesh
         self._merge = jax.jit(task.merge)
-        self._step = jax.jit(task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
+        self._step = jax.jit(predict or task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
 
     def __call__(
         self,

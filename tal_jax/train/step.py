@@ -42,17 +42,19 @@ def init_state(
 
 
 def make_train_step(
-    task: Task, optimizer: optax.GradientTransformation, *, seed: int, ema_decay: float
+    task: Task, optimizer: optax.GradientTransformation, *, seed: int, ema_decay: float, steps: int
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """The step function (state, batch) -> (state, metrics); jit it with the state donated.
 
     The step's randomness is a function of (seed, step), so an interrupted run goes on with the same draws. A step whose
-    gradients are not finite leaves the parameters alone; its metrics say so (`finite` = 0).
+    gradients are not finite leaves the parameters alone; its metrics say so (`finite` = 0). `steps` is the length of
+    the whole training, for losses that are ramped up.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         rng = jax.random.fold_in(jax.random.key(seed + 1), state.step)
-        (loss, metrics), grads = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, rng)
+        progress = state.step.astype(jnp.float32) / steps
+        (loss, metrics), grads = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, rng, progress)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
         with jax.numpy_dtype_promotion("standard"):  # Optax relies on promotion where this project's own code does not

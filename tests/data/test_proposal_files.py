@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tal_jax.data import proposals
+from tal_jax.data import class_scores, proposals
 from tal_jax.errors import InputError
 
 
@@ -133,17 +133,17 @@ LABELS = ("run", "jump", "swim")
 
 def test_class_scores_round_trip_reorders(tmp_path):
     path = tmp_path / "c.parquet"
-    proposals.write_class_scores(path, ("swim", "run", "jump"), [("a", [1, 2, 3]), ("b", [4, 5, 6])])
-    got = proposals.read_class_scores(path, LABELS)
+    class_scores.write(path, ("swim", "run", "jump"), [("a", [1, 2, 3]), ("b", [4, 5, 6])])
+    got = class_scores.read(path, LABELS)
     assert {id: scores.tolist() for id, scores in got.items()} == {"a": [2, 3, 1], "b": [5, 6, 4]}
     assert got["a"].dtype == np.float32
     for labels in (("run", "jump"), ("run", "jump", "walk"), ("run", "jump", "jump")):
         with pytest.raises(InputError, match=r"c\.parquet.*labels"):
-            proposals.read_class_scores(path, labels)
+            class_scores.read(path, labels)
     with pytest.raises(InputError, match="record a"):
-        proposals.write_class_scores(path, LABELS, [("a", [1, 2])])
-    proposals.write_class_scores(path, (), [])
-    assert proposals.read_class_scores(path, ()) == {}
+        class_scores.write(path, LABELS, [("a", [1, 2])])
+    class_scores.write(path, (), [])
+    assert class_scores.read(path, ()) == {}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_class_scores_round_trip_reorders(tmp_path):
 )
 def test_class_scores_from_json(tmp_path, content):
     (tmp_path / "c.json").write_text(json.dumps(content))
-    got = proposals.read_class_scores(tmp_path / "c.json", LABELS)
+    got = class_scores.read(tmp_path / "c.json", LABELS)
     np.testing.assert_array_equal(got["a"], np.array([0.25, 0, 0.5], np.float32), strict=True)
 
 
@@ -177,6 +177,6 @@ def test_class_scores_from_json(tmp_path, content):
 def test_class_scores_refuse(tmp_path, content, named):
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(InputError, match=rf"c\.json.*{named}"):
-        proposals.read_class_scores(tmp_path / "c.json", LABELS)
+        class_scores.read(tmp_path / "c.json", LABELS)
     with pytest.raises(InputError, match="absent"):
-        proposals.read_class_scores(tmp_path / "absent.json", LABELS)
+        class_scores.read(tmp_path / "absent.json", LABELS)

@@ -1,0 +1,29 @@
+"""The weakly-supervised demo: the smart-watch sessions with labels only, and the clips of three other people.
+
+python -m launch.watch --out=runs/demo-weak/sessions
+python -m launch.prepare --annotations=runs/demo-weak/sessions/annotations.json \
+    --features=imu=runs/demo-weak/sessions/features --stride=0.2 --clips=runs/demo-weak/sessions/clips.json \
+    --clip_features=imu=runs/demo-weak/sessions/clips --out=runs/demo-weak/data
+python -m launch.train --config=configs/weak_watch.py:full --workdir=runs/demo-weak/full \
+    --config.data.dir=runs/demo-weak/data
+"""
+
+from ml_collections import ConfigDict
+
+from configs import weak
+
+
+def get_config(row: str = "full") -> ConfigDict:
+    """Small models, snippets of 0.4 s, top-k pooling: an action fills about half of a session."""
+    config = weak.get_config()
+    config.log_every_steps = 25
+    mgfn, trimmed = config.stages.mgfn, config.stages.trimmed
+    for stage in (mgfn, trimmed):
+        stage.model.update(hidden=128, branch_hidden=32, pooling="topk", top=4)
+        stage.data.update(scale=2.0, noise=0.2)
+        stage.optimizer.update(learning_rate=1e-3, warmup_steps=10, schedule="cosine", clip_norm=5.0)
+        stage.batch_size, stage.steps, stage.eval_every_steps = 16, 200, 0
+    trimmed.model.pooling = "gap"  # a clip is all action
+    trimmed.batch_size = 32
+    weak.choose_row(config, row)
+    return config

@@ -1,0 +1,58 @@
+"""The outer-inner-contrastive loss: boundaries learned from a class activation sequence (report, section 3.1)."""
+
+import jax.numpy as jnp
+
+from tal_jax.losses.reduction import masked_mean
+from tal_jax.ops.integral import cumulative_sum, inner_outer
+from tal_jax.types import Array
+
+
+def contrast(cas: Array, segments: Array, mask: Array, *, inflation: Array | float) -> Array:
+    """(outer - inner + 1) / 2 of every segment and class, in [0, 1]; low is good (AutoLoc, Shou et al. 2018).
+
+    Args:
+      cas: [B, T, K] activations in [0, 1].
+      segments: [B, ..., 2] in snippet units.
+      mask: [B, T].
+      inflation: gamma, the outer area's width on either side as a fraction of the segment's.
+
+    Returns:
+      [B, ..., K].
+    """
+    duration = jnp.sum(mask, axis=1, dtype=jnp.float32)
+    inner, outer = inner_outer(cumulative_sum(cas, mask), segments, duration, inflation=inflation)
+    return (outer - inner + 1.0) / 2.0
+
+
+def oic_loss(
+    cas: Array,
+    segments: Array,
+    mask: Array,
+    labels: Array,
+    *,
+    inflation: float = 0.25,
+    min_activation: float = 0.1,
+    max_contrast: float = 0.7,
+) -> Array:
+    """Mean contrast of the best anchor of every position and class that takes part.
+
+    A position takes part for a class of the recording whose activation there exceeds `min_activation`; of its anchors
+    only the one with the lowest contrast counts, and only while that is below `max_contrast`: the negative segments are
+    dropped.
+
+    Args:
+      cas: [B, T, K] activations in [0, 1].
+      segments: [B, T, M, 2], the regressed anchors.
+      mask: [B, T].
+      labels: [B, K], 1 for the classes of the recording.
+      inflation, min_activation, max_contrast: see above.
+
+    Returns:
+      scalar; 0 where nothing takes part.
+    """
+    scores = contrast(cas, segments, mask, inflation=inflation)  # [B, T, M, K]
+    # Not jnp.min: its gradient looks for elements equal to the minimum, and is 0 / 0 where the compiler, computing the
+    # scores a second time, rounds them differently.
+    best = jnp.take_along_axis(scores, jnp.argmin(scores, axis=2, keepdims=True), axis=2)[:, :, 0]  # [B, T, K]
+    taking_part = mask[..., None] & (labels[:, None, :] > 0) & (cas > min_activation) & (best < max_contrast)
+    return masked_mean(best, taking_part)

@@ -1,0 +1,153 @@
+"""The weakly-supervised stages: MGFN on recordings (`mgfn`), its classifiers alone on trimmed clips (`trimmed`)."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tal_jax import segments as geometry
+from tal_jax.losses.elementwise import sigmoid_cross_entropy
+from tal_jax.losses.mmd import mmd
+from tal_jax.losses.oic import oic_loss
+from tal_jax.losses.reduction import masked_mean
+from tal_jax.models.mgfn import MGFN, ClassifierOutput, MGFNOutput, activate, scaled
+from tal_jax.tasks.localization import Decoding, localize, merge_windows
+from tal_jax.tasks.task import Params
+from tal_jax.types import Array, Batch, Detections
+
+
+@dataclasses.dataclass(frozen=True)
+class MGFNTask:
+    """MGFN as a task: labels in, segments out.
+
+    Loss: sigmoid cross-entropy of every branch of both stages against the recording's labels, mean over branches, sum
+    over stages; + mmd_weight x MMD between the pooled features of the recordings and the knowledge of the clips, where
+    the batch carries any; + oic_weight x OIC of the regressed segments on the cascaded activation sequence, where the
+    model regresses. The last two grow linearly from 0 between `ramp_start` and `ramp_end` of the training.
+    """
+
+    model: MGFN
+    decoding: Decoding = dataclasses.field(default_factory=Decoding)
+    mmd_weight: float = 0.0
+    oic_weight: float = 0.0
+    ramp_start: float = 0.2  # fraction of the training
+    ramp_end: float = 0.5
+    sharpen: bool = False  # let the OIC loss move the activation sequence too, not only the boundaries
+    inflation: float = 0.25  # gamma of the OIC loss
+    min_activation: float = 0.1  # of the positions that take part in it
+    max_contrast: float = 0.7  # segments that score worse are dropped, in training and in detection
+    segments: str = "auto"  # "regressed", "thresholded", or "auto": regressed where the model has a regressor
+    thresholds: int = 9
+    candidates: int = 200
+    detections: int = 100
+    nms_method: str = "gaussian"
+
+    def __post_init__(self) -> None:
+        """Checks what the types do not."""
+        if self.segments not in ("auto", "regressed", "thresholded"):
+            raise ValueError(f"segments is 'auto', 'regressed' or 'thresholded', not {self.segments!r}")
+        if self.segments == "regressed" and not self.model.anchors:
+            raise ValueError("segments='regressed' needs a boundary regressor: give model.anchors")
+        if not 0 <= self.ramp_start < self.ramp_end:
+            raise ValueError(f"ramp_start {self.ramp_start} is to be below ramp_end {self.ramp_end}")
+
+    def init(self, rng: Array, batch: Batch) -> Params:
+        """Parameters for batches of this shape."""
+        return self.model.init(rng, batch.features, batch.mask, batch.labels, train=False)
+
+    def loss(
+        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+    ) -> tuple[Array, dict[str, Array]]:
+        """The total and its parts; `progress` is the fraction of the training that is done."""
+        output: Any = self.model.apply(
+            params, batch.features, batch.mask, batch.labels, train=True, rngs={"dropout": rng}
+        )
+        real = jnp.any(batch.mask, axis=1)
+        metrics = {}
+        for i, stage in enumerate(output.stages):
+            terms = sigmoid_cross_entropy(stage.logits, jnp.broadcast_to(batch.labels, stage.logits.shape))
+            metrics[f"classes{i + 1}"] = masked_mean(terms, jnp.broadcast_to(real[None, :, None], terms.shape))
+        total = sum(metrics.values(), jnp.zeros(()))
+        ramp = jnp.clip((progress - self.ramp_start) / (self.ramp_end - self.ramp_start), 0.0, 1.0)
+        if self.mmd_weight and batch.clips is not None and batch.clips.knowledge is not None:
+            found = pooled_features(output.stages, batch.labels)  # [B, R, D]
+            given = batch.clips.knowledge.reshape(-1, *found.shape[1:])
+            clip_real = jnp.any(batch.clips.mask, axis=1)
+            distances = jax.vmap(mmd, in_axes=(1, 1, None, None))(found, given, real, clip_real)
+            metrics["mmd"] = jnp.mean(distances)
+            total += self.mmd_weight * ramp * metrics["mmd"]
+        if self.oic_weight and self.model.anchors:
+            cas = scaled(activate(output.sequence, self.model.activation), batch.mask)
+            metrics["oic"] = oic_loss(
+                cas if self.sharpen else lax.stop_gradient(cas),
+                self._regressed(output),
+                batch.mask,
+                batch.labels,
+                inflation=self.inflation,
+                min_activation=self.min_activation,
+                max_contrast=self.max_contrast,
+            )
+            total += self.oic_weight * ramp * metrics["oic"]
+        return total, metrics
+
+    def outputs(self, params: Params, batch: Batch, labels: Array | None = None) -> tuple[MGFNOutput, Array]:
+        """Everything before decoding: the model's output, and class probabilities [B, K].
+
+        The second stage does not see what the first one discovered of `labels` [B, K]; None: of the predicted classes.
+        """
+        output: Any = self.model.apply(params, batch.features, batch.mask, labels, train=False)
+        return output, jax.nn.sigmoid(jnp.mean(output.stages[0].logits, axis=0))
+
+    def predict(self, params: Params, batch: Batch) -> Detections:
+        """Detections after NMS."""
+        return self.decode(*self.outputs(params, batch), batch, self.decoding)
+
+    def decode(self, output: MGFNOutput, probabilities: Array, batch: Batch, decoding: Decoding) -> Detections:
+        """Detections from outputs; `decoding` may be traced."""
+        segments = self._regressed(output)
+        return localize(
+            activate(output.sequence, self.model.activation),
+            probabilities,
+            batch.mask,
+            batch.stride,
+            segments[:, :, :0] if self.segments == "thresholded" else segments,
+            decoding,
+            thresholds=self.thresholds,
+            max_contrast=self.max_contrast,
+            candidates=self.candidates,
+            detections=self.detections,
+            nms_method=self.nms_method,
+        )
+
+    def merge(self, detections: Detections) -> Detections:
+        """NMS over the windows of a recording."""
+        return merge_windows(detections, method=self.nms_method, sigma=self.decoding.nms_sigma)
+
+    def _regressed(self, output: MGFNOutput) -> Array:
+        """Segments [B, T, M, 2]: r_x = t_x + t_w p_x, r_w = t_w exp(p_w) for anchors centred on every snippet."""
+        t, m = output.offsets.shape[1:3]
+        centre = (jnp.arange(t, dtype=jnp.float32) + 0.5)[:, None]
+        half = jnp.asarray(self.model.anchors, jnp.float32).reshape(1, m) / 2
+        anchors = jnp.stack([centre - half, centre + half], axis=-1)
+        return geometry.decode_center(jnp.broadcast_to(anchors[None], output.offsets.shape), output.offsets)
+
+
+def pooled_features(stages: tuple[ClassifierOutput, ...], labels: Array) -> Array:
+    """Pooled features of the classes that are present, mean over these, for every branch of every stage.
+
+    With global average pooling they do not depend on the class and this is the GAP layer's output.
+
+    Args:
+      stages: outputs with pooled features [R, B, K or 1, D].
+      labels: [B, K]. A recording without any class gets zeros from class-wise pooling.
+
+    Returns:
+      [B, S R, D] float32.
+    """
+    share = labels / jnp.maximum(jnp.sum(labels, axis=-1, keepdims=True), 1.0)
+    parts = [
+        s.pooled[:, :, 0] if s.pooled.shape[2] == 1 else jnp.einsum("rbkd,bk->rbd", s.pooled, share) for s in stages
+    ]
+    return jnp.concatenate(parts).transpose(1, 0, 2)

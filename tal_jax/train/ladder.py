@@ -1,0 +1,151 @@
+"""The ladder of the report's Table 2: rows of one config trained one after the other, tuned, and measured alike."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tal_jax.data.annotations import Recording
+from tal_jax.data.dataset import Split, open_split
+from tal_jax.data.pipeline import detection_batches
+from tal_jax.evaluation.detection import evaluate_detections
+from tal_jax.evaluation.selection import select
+from tal_jax.evaluation.submission import Submission
+from tal_jax.models.mgfn import activate, scaled
+from tal_jax.tasks.localization import Decoding
+from tal_jax.tasks.mgfn import MGFNTask
+from tal_jax.tasks.task import Params
+from tal_jax.train.build import KNOWLEDGE, Stage, build_stage
+from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.loop import train_and_evaluate
+from tal_jax.train.predict import Predictor
+from tal_jax.train.sharding import make_mesh
+from tal_jax.train.tune import tune
+from tal_jax.types import Batch, Detections
+
+LOW = np.round(np.arange(0.1, 0.75, 0.1), 2)  # thresholds of THUMOS14 in the weakly-supervised literature
+HIGH = np.round(np.arange(0.5, 0.96, 0.05), 2)  # those of HACS and ActivityNet
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Average mAP over 0.1:0.1:0.7 and over 0.5:0.05:0.95, fractions."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Rung:
+    """What one row of the ladder reached."""
+
+    scores: Mapping[str, Score]  # by decoding
+    detections: Submission  # with the tuned decoding
+    sequences: Mapping[str, np.ndarray]  # id -> scaled CAS [T, K] of some recordings
+
+
+def train_rung(config: Mapping[str, Any], workdir: Path, knowledge: Path | None) -> Path | None:
+    """Trains one row and tunes its decoding.
+
+    Args:
+      config: of the row.
+      workdir: of the row; a finished training is not repeated.
+      knowledge: of a trimmed stage of the same ladder, which need not be trained again.
+
+    Returns:
+      The knowledge for the rows to come.
+    """
+    trimmed = next((name for name in config["track"] if config["stages"][name]["task"] == "trimmed"), None)
+    if trimmed and knowledge:
+        for name in config["track"]:
+            if config["stages"][name]["task"] == "mgfn":
+                config["stages"][name]["trimmed"] = str(knowledge)
+    train_and_evaluate(config, workdir)
+    tune(workdir)
+    return knowledge or (workdir / trimmed / KNOWLEDGE if trimmed else None)
+
+
+def measure_rung(
+    config: Mapping[str, Any],
+    workdir: Path,
+    recordings: Mapping[str, Recording],
+    split: str,
+    *,
+    smoothing: float,
+    pictured: list[str],
+) -> Rung:
+    """Detects in a split with three decodings of one trained row, and scores them.
+
+    config: as configured; smoothed: the same with the sequences averaged over `smoothing` seconds; tuned: as
+    `launch.tune` chose it. Ground truth is read here for the first time, and only to score.
+
+    Args:
+      config: of the row.
+      workdir: of the row, trained and tuned.
+      recordings: annotations.
+      split: of the prepared set.
+      smoothing: seconds.
+      pictured: ids of recordings whose sequences are wanted.
+    """
+    name = config["track"][-1]
+    stage = build_stage(config, name, workdir)
+    task = stage.task
+    assert isinstance(task, MGFNTask)
+    configured = Decoding(**config["stages"][name]["options"]["decoding"])
+    decodings = {
+        "config": configured,
+        "smoothed": dataclasses.replace(configured, smoothing=smoothing),
+        "tuned": task.decoding,
+    }
+    params = restore_params(workdir, name)
+    records = open_split(config["data"]["dir"], split)
+    found = dict(_detect(stage, task, params, records, decodings, config["stages"][name]["batch_size"]))
+    scores = {decoding: score(submission, recordings, split) for decoding, submission in found.items()}
+    return Rung(scores, found["tuned"], dict(_sequences(stage, task, params, records, pictured)))
+
+
+def score(submission: Submission, recordings: Mapping[str, Recording], subset: str) -> Score:
+    """Both averages of detections on a subset."""
+    chosen = select(recordings, submission, subset)
+    results = (evaluate_detections(chosen.truth, chosen.detections, chosen.labels, tiou) for tiou in (LOW, HIGH))
+    return Score(*(result.average for result in results))
+
+
+def _detect(
+    stage: Stage, task: MGFNTask, params: Params, records: Split, decodings: Mapping[str, Decoding], batch_size: int
+) -> Iterator[tuple[str, Submission]]:
+    def predict(given: tuple[Params, Decoding], batch: Batch) -> Detections:
+        params, decoding = given
+        return task.decode(*task.outputs(params, batch), batch, decoding)
+
+    # The decoding is an argument of the compiled step: one compilation for all of them.
+    predictor = Predictor(task, make_mesh(), predict)
+    index = np.arange(len(records))
+    for name, decoding in decodings.items():
+        given = (params, jax.tree.map(np.float32, decoding))
+        table = predictor(given, records, stage.assembler, index=index, batch_size=batch_size)
+        yield name, Submission(tuple(str(i) for i in records.ids), stage.trained_on.labels, table)
+
+
+def _sequences(
+    stage: Stage, task: MGFNTask, params: Params, records: Split, ids: list[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Scaled sequences of whole recordings; of windowed ones the first window's."""
+    index = [int(np.flatnonzero(records.ids == id)[0]) for id in ids]
+
+    @jax.jit
+    def cas(params: Params, batch: Batch) -> Any:
+        output, _ = task.outputs(params, batch)
+        return scaled(activate(output.sequence, task.model.activation), batch.mask)
+
+    done: set[int] = set()
+    _, batches = detection_batches(records, stage.assembler, index=index, batch_size=min(len(index), 8))
+    for batch, origin in batches:
+        rows = np.asarray(cas(params, batch))
+        for i, position in enumerate(origin.index.tolist()):
+            if position >= 0 and position not in done:
+                done.add(position)
+                yield str(records.ids[position]), rows[i, batch.mask[i]]
