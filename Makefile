@@ -1,4 +1,5 @@
 # make demo    compose sessions, prepare, train, detect, evaluate: results under runs/demo
+# make demo-weak  the same sessions with labels only, every row of the ladder: results under runs/demo-weak
 # make test    all tests            make lint    ruff and mypy
 # Each does its own set-up: it needs Python 3.11 or newer and make, nothing else.
 
@@ -6,9 +7,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+WEAK := runs/demo-weak
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo test lint clean-demo
+.PHONY: setup demo demo-weak test lint clean-demo
 
 setup: $(VENV)/installed
 
@@ -30,8 +32,20 @@ demo: setup
 	$(BIN)/python -m launch.plot --ground_truth=$(DEMO)/sessions/annotations.json \
 	  --detections=$(DEMO)/detections.json --subset=validation --out=$(DEMO)/detections.png
 
+# The supervised result to compare with, where `make demo` has not run yet.
+$(DEMO)/detections.json:
+	$(MAKE) demo
+
+demo-weak: setup $(DEMO)/detections.json
+	$(BIN)/python -m launch.watch --out=$(WEAK)/sessions
+	$(BIN)/python -m launch.prepare --annotations=$(WEAK)/sessions/annotations.json \
+	  --features=imu=$(WEAK)/sessions/features --stride=0.2 --clips=$(WEAK)/sessions/clips.json \
+	  --clip_features=imu=$(WEAK)/sessions/clips --out=$(WEAK)/data
+	$(BIN)/python -m launch.ladder --config=configs/weak_watch.py --data=$(WEAK)/data \
+	  --ground_truth=$(WEAK)/sessions/annotations.json --supervised=$(DEMO)/detections.json --out=$(WEAK)
+
 clean-demo:
-	rm -rf $(DEMO)
+	rm -rf $(DEMO) $(WEAK)
 
 test: setup
 	$(BIN)/python -m pytest -n 2

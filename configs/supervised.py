@@ -38,6 +38,7 @@ def framing(proposals: int = 0) -> ConfigDict:
             "stride_jitter": 0.0,
             "gain": 0.0,
             "noise": 0.0,
+            "shift": 0.0,
             "around_actions": 0.75,
         }
     )

@@ -14,15 +14,20 @@ from configs import weak
 
 
 def get_config(row: str = "full") -> ConfigDict:
-    """Small models, snippets of 0.4 s, top-k pooling: an action fills about half of a session."""
+    """Small models and top-k pooling, as an action fills a good part of a session.
+
+    Anchors of 3 to 18 s: the clips, parts of actions, last 6 to 10 s.
+    """
     config = weak.get_config()
     config.log_every_steps = 25
     mgfn, trimmed = config.stages.mgfn, config.stages.trimmed
     for stage in (mgfn, trimmed):
         stage.model.update(hidden=128, branch_hidden=32, pooling="topk", top=4)
-        stage.data.update(scale=2.0, noise=0.2)
+        stage.data.update(scale=1.0, noise=0.2, shift=0.3)
         stage.optimizer.update(learning_rate=1e-3, warmup_steps=10, schedule="cosine", clip_norm=5.0)
         stage.batch_size, stage.steps, stage.eval_every_steps = 16, 200, 0
+    mgfn.model.anchors = (16.0, 23.0, 32.0, 45.0, 64.0, 90.0)
+    mgfn.options.oic_weight = 1.0
     trimmed.model.pooling = "gap"  # a clip is all action
     trimmed.batch_size = 32
     weak.choose_row(config, row)

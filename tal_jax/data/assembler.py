@@ -40,6 +40,7 @@ class Assembler:
     around_actions: float = 0.75  # share of training windows drawn around an action, where recordings are windowed
     gain: float = 0.0  # training scales all features of a row by exp(gain * a standard normal)
     noise: float = 0.0  # standard deviation of Gaussian noise on training features, in units of the features
+    shift: float = 0.0  # standard deviation of an offset per channel that a training row has throughout
     weak: bool = False  # no segment annotation is used for anything: every window carries the recording's labels
     clips: "Clips | None" = None  # training rows carry a random clip
     knowledge: Mapping[str, np.ndarray] | None = None  # id -> [D], joined into the row's `knowledge`
@@ -119,6 +120,9 @@ class Assembler:
         x = resample(stored, offset, scale, t)
         if rng is not None and self.gain:
             x = x * np.float32(np.exp(rng.normal(0, self.gain)))
+        if rng is not None and self.shift:
+            # Another person, another mount of the sensor: what is constant in a recording is not what to learn.
+            x = x + rng.normal(0, self.shift, (1, x.shape[1])).astype(np.float32)
         if rng is not None and self.noise:
             x = x + rng.normal(0, self.noise, x.shape).astype(np.float32)
         features = np.zeros((t, x.shape[1]), np.float32)

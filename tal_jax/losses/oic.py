@@ -1,9 +1,10 @@
 """The outer-inner-contrastive loss: boundaries learned from a class activation sequence (report, section 3.1)."""
 
 import jax.numpy as jnp
+from jax import lax
 
 from tal_jax.losses.reduction import masked_mean
-from tal_jax.ops.integral import cumulative_sum, inner_outer
+from tal_jax.ops.integral import cumulative_sum, inner_outer, inner_outer_by_class
 from tal_jax.types import Array
 
 
@@ -50,9 +51,14 @@ def oic_loss(
     Returns:
       scalar; 0 where nothing takes part.
     """
-    scores = contrast(cas, segments, mask, inflation=inflation)  # [B, T, M, K]
-    # Not jnp.min: its gradient looks for elements equal to the minimum, and is 0 / 0 where the compiler, computing the
-    # scores a second time, rounds them differently.
-    best = jnp.take_along_axis(scores, jnp.argmin(scores, axis=2, keepdims=True), axis=2)[:, :, 0]  # [B, T, K]
+    # Which anchor is best is no matter of differentiation; only the chosen ones are then scored with gradients. (The
+    # gradient of jnp.min would look for elements equal to the minimum, and find none where the compiler, computing the
+    # scores a second time, rounds them differently.)
+    duration = jnp.sum(mask, axis=1, dtype=jnp.float32)
+    constant = lax.stop_gradient(segments)
+    choice = jnp.argmin(contrast(lax.stop_gradient(cas), constant, mask, inflation=inflation), axis=2)  # [B, T, K]
+    chosen = jnp.take_along_axis(segments[:, :, :, None], choice[:, :, None, :, None], axis=2)[:, :, 0]
+    inner, outer = inner_outer_by_class(cumulative_sum(cas, mask), chosen, duration, inflation=inflation)
+    best = (outer - inner + 1.0) / 2.0  # [B, T, K]
     taking_part = mask[..., None] & (labels[:, None, :] > 0) & (cas > min_activation) & (best < max_contrast)
     return masked_mean(best, taking_part)

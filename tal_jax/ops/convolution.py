@@ -27,13 +27,13 @@ def conv1d(
       groups: number of channel groups; divides C and O.
       padding: zeros added at both ends.
       implementation: `lax` (the backend's convolution), `shifted` (shifted copies, a matrix product per group) or
-        `auto`: `shifted` on CPUs, where XLA's gradients of grouped convolutions are slow, `lax` elsewhere.
+        `auto`: `shifted` for groups on CPUs, where XLA's gradients of grouped convolutions are slow, `lax` elsewhere.
 
     Returns:
       [..., T', O] with T' = (T + 2 padding - dilation (K - 1) - 1) // stride + 1.
     """
     if implementation == "auto":
-        implementation = "shifted" if jax.default_backend() == "cpu" else "lax"
+        implementation = "shifted" if groups > 1 and jax.default_backend() == "cpu" else "lax"
     if implementation == "lax":
         flat = x.reshape((-1, *x.shape[-2:]))
         y = lax.conv_general_dilated(

@@ -85,6 +85,18 @@ def inner_outer(sums: Array, segments: Array, duration: Array, *, inflation: Arr
     return _over(inside, e - s), _over(around, (high - low) - (e - s))
 
 
+def inner_outer_by_class(
+    sums: Array, segments: Array, duration: Array, *, inflation: Array | float
+) -> tuple[Array, Array]:
+    """`inner_outer` where every class has segments of its own: [B, N, K, 2] -> (inner, outer), each [B, N, K]."""
+    b, n, k, _ = segments.shape
+    # Classes become recordings of one class each.
+    flat = segments.transpose(0, 2, 1, 3).reshape(b * k, n, 2)
+    alone = sums.transpose(0, 2, 1).reshape(b * k, -1, 1)
+    inner, outer = inner_outer(alone, flat, jnp.repeat(duration, k), inflation=inflation)
+    return tuple(x.reshape(b, k, n).transpose(0, 2, 1) for x in (inner, outer))
+
+
 def smooth(x: Array, mask: Array, window: Array | float) -> Array:
     """Moving average over a real-valued window centred on every snippet; at the ends, over its part in the recording.
 

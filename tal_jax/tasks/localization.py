@@ -4,7 +4,7 @@ import flax.struct
 import jax.numpy as jnp
 
 from tal_jax.models.mgfn import scaled
-from tal_jax.ops.integral import cumulative_sum, inner_outer, smooth
+from tal_jax.ops.integral import cumulative_sum, inner_outer, inner_outer_by_class, smooth
 from tal_jax.ops.nms import soft_nms, top_k
 from tal_jax.ops.runs import runs
 from tal_jax.types import Array, Detections
@@ -24,8 +24,9 @@ class Decoding:
 
 
 def select_classes(probabilities: Array, threshold: Array | float) -> Array:
-    """[B, K] bool: classes at least as probable as the threshold, never fewer than the best one."""
-    best = probabilities >= jnp.max(probabilities, axis=-1, keepdims=True)
+    """[B, K] bool: classes at least as probable as the threshold, never fewer than the best one, of equals the first."""
+    # Not probabilities >= max(..): compiled, both sides may be rounded differently, and no class would be left.
+    best = jnp.argmax(probabilities, axis=-1, keepdims=True) == jnp.arange(probabilities.shape[-1])[None]
     return (probabilities >= threshold) | best
 
 
@@ -47,7 +48,7 @@ def localize(
 
     The activation is smoothed and scaled to [0, 1] per recording and class. Candidates are its runs at several
     thresholds, or, where there are regressed segments, the one of each position's M segments that contrasts best, at
-    positions whose activation reaches the lowest threshold.
+    positions whose activation reaches the lowest threshold, cut to the recording. Empty segments are dropped.
     Score: mean inside - mean outside + class_weight * probability.
 
     Args:
@@ -78,7 +79,7 @@ def localize(
         found, contrast, usable = _thresholded(cas, sums, mask, duration, levels, decoding)
     b, k = probabilities.shape
     score = contrast + decoding.class_weight * probabilities[:, None, :]
-    usable &= selected[:, None, :]
+    usable &= selected[:, None, :] & (found[..., 1] > found[..., 0])
     everything = Detections(
         segments=found.reshape(b, -1, 2),
         labels=jnp.broadcast_to(jnp.arange(k, dtype=jnp.int32), score.shape).reshape(b, -1),
@@ -96,28 +97,19 @@ def _thresholded(
     """Runs at all levels: segments [B, J T, K, 2], contrast [B, J T, K] and which are real."""
     found, first = runs(cas, mask, levels)  # [B, J, T, K, ..]
     b, j, t, k = first.shape
-    inner, outer = _own_class(sums, found.reshape(b, j * t, k, 2), duration, decoding)
+    inner, outer = inner_outer_by_class(sums, found.reshape(b, j * t, k, 2), duration, inflation=decoding.inflation)
     return found.reshape(b, j * t, k, 2), inner - outer, first.reshape(b, j * t, k)
-
-
-def _own_class(sums: Array, segments: Array, duration: Array, decoding: Decoding) -> tuple[Array, Array]:
-    """inner_outer where every class has segments of its own: [B, N, K, 2] -> [B, N, K]."""
-    b, n, k, _ = segments.shape
-    # Classes become recordings of one class each.
-    flat = segments.transpose(0, 2, 1, 3).reshape(b * k, n, 2)
-    alone = sums.transpose(0, 2, 1).reshape(b * k, -1, 1)
-    inner, outer = inner_outer(alone, flat, jnp.repeat(duration, k), inflation=decoding.inflation)
-    return tuple(x.reshape(b, k, n).transpose(0, 2, 1) for x in (inner, outer))
 
 
 def _regressed(
     cas: Array, sums: Array, segments: Array, mask: Array, duration: Array, decoding: Decoding
 ) -> tuple[Array, Array, Array]:
-    """Each position's best anchor for each class: segments [B, T, K, 2], contrast [B, T, K] and which are usable."""
+    """Each position's best anchor for each class, cut to the recording: as `_thresholded`, with N = T."""
     inner, outer = inner_outer(sums, segments, duration, inflation=decoding.inflation)  # [B, T, M, K]
     contrast = inner - outer
     best = jnp.argmax(contrast, axis=2)  # [B, T, K]
     found = jnp.take_along_axis(segments[:, :, :, None], best[:, :, None, :, None], axis=2)[:, :, 0]
+    found = jnp.clip(found, 0.0, duration[:, None, None, None])
     return found, jnp.max(contrast, axis=2), mask[..., None] & (cas >= decoding.lowest)
 
 

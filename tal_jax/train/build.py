@@ -201,6 +201,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         stride_jitter=frame.get("stride_jitter", 0.0),
         gain=frame.get("gain", 0.0),
         noise=frame.get("noise", 0.0),
+        shift=frame.get("shift", 0.0),
         around_actions=frame.get("around_actions", 0.75),
         weak=weak,
     )

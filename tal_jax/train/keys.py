@@ -15,7 +15,8 @@ STAGE_KEYS = {
 }  # fmt: skip
 FRAMING_KEYS = ("mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets")
 DATA_KEYS = {
-    *FRAMING_KEYS, "proposals", "train_proposals", "min_seconds", "stride_jitter", "gain", "noise", "around_actions",
+    *FRAMING_KEYS, "proposals", "train_proposals", "min_seconds", "stride_jitter", "gain", "noise", "shift",
+    "around_actions",
 }  # fmt: skip
 
 

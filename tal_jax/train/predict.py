@@ -33,7 +33,9 @@ class Predictor:
     def __init__(self, task: Task, mesh: Mesh, predict: Callable[[Any, Batch], Detections] | None = None):
         self._mesh = mesh
         self._merge = jax.jit(task.merge)
-        self._step = jax.jit(predict or task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
+        self._step = jax.jit(
+            predict or task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh)
+        )
 
     def __call__(
         self,

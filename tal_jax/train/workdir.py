@@ -52,7 +52,7 @@ def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]
             different = [
                 f"{k} {stored.get(k)!r} -> {wanted.get(k)!r}"
                 for k in sorted(stored.keys() | wanted.keys())
-                if stored.get(k) != wanted.get(k) and not any(k == f or k.startswith(f"{f}.") for f in FREE)
+                if not _same(stored, wanted, k) and not any(k == f or k.startswith(f"{f}.") for f in FREE)
             ]
             if different:
                 raise InputError(
@@ -63,6 +63,16 @@ def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write(path, json.dumps(mine, indent=1, default=list).encode())
     atomic.write(workdir / "config.json", json.dumps(config, indent=1, default=list).encode())
+
+
+def _same(stored: Mapping[str, Any], wanted: Mapping[str, Any], key: str) -> bool:
+    """Whether a key has one value in both. A key that only one of them has is neutral there when 0 or empty.
+
+    New keys come with such a default, so that a workdir of an older version stays what it was.
+    """
+    if key in stored and key in wanted:
+        return stored[key] == wanted[key]
+    return not (stored.get(key) or wanted.get(key))
 
 
 def remember_data(workdir: Path, stage: str, metadata: Metadata, longest: int) -> tuple[Metadata, int]:

@@ -106,6 +106,16 @@ def test_perfect_sequences_score_one_and_ignored_classes_do_not_count():
     assert (np.diff(table.segments, axis=1) > 0).all()
 
 
+def test_labels_are_those_of_all_classes():
+    """One class of five is likely in each window: decoding sees that one alone."""
+    actions = [(0, 4, 3, 12), (1, 2, 10, 18), (2, 3, 4, 9)]
+    probabilities = np.full((3, 5), 0.01)
+    probabilities[[0, 1, 2], [4, 2, 3]] = 0.9
+    made = trial(outputs_of(steps(3, 24, 5, *actions), probabilities), actions)
+    assert {piece.sequence.shape[2] for piece in made._pieces} == {1}
+    assert made.score(Decoding(lowest=0.4, highest=0.6)) == 1
+
+
 def test_pieces_and_devices_change_nothing(monkeypatch):
     outputs = random_outputs(n=11, k=3)
     truth = [(i, i % 3, 4 + i % 5, 12 + i % 7) for i in range(11)]
