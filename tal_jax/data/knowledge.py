@@ -5,9 +5,12 @@ from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tal_jax.data.parquet import read_table, write_table
 from tal_jax.errors import InputError
+
+REMEDY = "train the trimmed stage again"
 
 
 def write(path: str | os.PathLike, items: Iterable[tuple[str, np.ndarray]]) -> None:
@@ -15,7 +18,7 @@ def write(path: str | os.PathLike, items: Iterable[tuple[str, np.ndarray]]) -> N
 
     Args:
       path: of the file; it appears when it is complete.
-      items: (id, [D]) per clip, all of one length.
+      items: (id, [D]) per clip, at least one, all of one length.
 
     Raises:
       OSError: the disk is full.
@@ -30,15 +33,24 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads id -> [D] float32.
 
     Raises:
-      InputError: the file is missing or of another layout, or holds something that is not finite.
+      InputError: the file is missing or of another layout, names a clip twice, or holds something that is not finite.
     """
     table = read_table(path, ("id", "features"))
+    ids = table["id"].to_pylist()
     try:
         column = table["features"].combine_chunks()
-        values = np.asarray(column.flatten(), np.float32).reshape(len(table), -1)
-        ids = [str(id) for id in table["id"].to_pylist()]
+        widths = set(pc.list_value_length(column).to_pylist())
+        with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and refused below
+            values = np.asarray(column.flatten(), np.float32)
     except (ValueError, TypeError, AttributeError, pa.ArrowException) as e:
-        raise InputError(f"{path}: not a file of knowledge ({e!s:.80}): train the trimmed stage again") from e
-    if len(ids) == 0 or not np.isfinite(values).all():
-        raise InputError(f"{path}: empty, or not finite: train the trimmed stage again")
+        raise InputError(f"{path}: not a file of knowledge ({e!r:.80}): {REMEDY}") from e
+    if not all(isinstance(id, str) for id in ids) or len(widths) != 1 or not min(widths):
+        raise InputError(f"{path}: not a file of knowledge, one id and as many numbers for every clip: {REMEDY}")
+    if len(set(ids)) < len(ids):
+        twice = next(id for id in ids if ids.count(id) > 1)
+        raise InputError(f"{path}: clip {twice} comes twice: {REMEDY}")
+    values = values.reshape(len(ids), -1)
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        raise InputError(f"{path}: clip {ids[bad[0]]}: not finite: {REMEDY}")
     return dict(zip(ids, values, strict=True))

@@ -24,7 +24,7 @@ class Decoding:
 
 
 def select_classes(probabilities: Array, threshold: Array | float) -> Array:
-    """[B, K] bool: classes at least as probable as the threshold, never fewer than the best one, of equals the first."""
+    """[B, K] bool: classes at least as probable as the threshold, at least the best one, the first of equals."""
     # Not probabilities >= max(..): compiled, both sides may be rounded differently, and no class would be left.
     best = jnp.argmax(probabilities, axis=-1, keepdims=True) == jnp.arange(probabilities.shape[-1])[None]
     return (probabilities >= threshold) | best

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tal_jax import segments as geometry
+from tal_jax.errors import InputError
 from tal_jax.losses.elementwise import sigmoid_cross_entropy
 from tal_jax.losses.mmd import mmd
 from tal_jax.losses.oic import oic_loss
@@ -60,7 +61,11 @@ class MGFNTask:
     def loss(
         self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
-        """The total and its parts; `progress` is the fraction of the training that is done."""
+        """The total and its parts; `progress` is the fraction of the training that is done.
+
+        Raises:
+          InputError: the knowledge of the clips comes from a model with other branches.
+        """
         output: Any = self.model.apply(
             params, batch.features, batch.mask, batch.labels, train=True, rngs={"dropout": rng}
         )
@@ -73,7 +78,7 @@ class MGFNTask:
         ramp = jnp.clip((progress - self.ramp_start) / (self.ramp_end - self.ramp_start), 0.0, 1.0)
         if self.mmd_weight and batch.clips is not None and batch.clips.knowledge is not None:
             found = pooled_features(output.stages, batch.labels)  # [B, R, D]
-            given = batch.clips.knowledge.reshape(-1, *found.shape[1:])
+            given = _like(batch.clips.knowledge, found)
             clip_real = jnp.any(batch.clips.mask, axis=1)
             distances = jax.vmap(mmd, in_axes=(1, 1, None, None))(found, given, real, clip_real)
             metrics["mmd"] = jnp.mean(distances)
@@ -132,6 +137,17 @@ class MGFNTask:
         half = jnp.asarray(self.model.anchors, jnp.float32).reshape(1, m) / 2
         anchors = jnp.stack([centre - half, centre + half], axis=-1)
         return geometry.decode_center(jnp.broadcast_to(anchors[None], output.offsets.shape), output.offsets)
+
+
+def _like(knowledge: Array, pooled: Array) -> Array:
+    """The clips' knowledge [B, S R D] as pooled features are: [B, S R, D]."""
+    parts, width = pooled.shape[1:]
+    if knowledge.shape[1] != parts * width:
+        raise InputError(
+            f"knowledge of the clips: {knowledge.shape[1]} numbers each, but the model has {parts} branches of "
+            f"{width} in all stages: give the trimmed stage the same model, or another file of knowledge"
+        )
+    return knowledge.reshape(-1, parts, width)
 
 
 def pooled_features(stages: tuple[ClassifierOutput, ...], labels: Array) -> Array:

@@ -1,0 +1,49 @@
+"""Trains every row of a weakly-supervised config (report, Table 2), tunes each, and prints what each module adds.
+
+python -m launch.ladder --config=configs/weak_watch.py --data=DATA --ground_truth=A.json --out=runs/demo-weak
+    [--rows=cas,mdcm,ccm,ktm,full] [--seed=0] [--supervised=D.json]
+
+Writes OUT/ladder.json (row -> average mAP over 0.1:0.1:0.7 with the tuned decoding), OUT/scores.json (both averages
+under every decoding), OUT/ROW.json (detections) and OUT/cas.png. A finished row is not trained again.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from launch import app
+
+_CONFIG = flags.DEFINE_string("config", None, "Config file whose variants are the rows.", required=True)
+_DATA = flags.DEFINE_string("data", None, "Prepared set, with clips.", required=True)
+_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations of the split to measure on.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder for workdirs and results.", required=True)
+_ROWS = flags.DEFINE_list("rows", ["cas", "mdcm", "ccm", "ktm", "full"], "Variants, from simple to full.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the training.", lower_bound=0)
+_SPLIT = flags.DEFINE_string("split", "validation", "Split to measure on.")
+_SMOOTHING = flags.DEFINE_float("smoothing", 2.0, "Seconds of the smoothed control.", lower_bound=0)
+_SUPERVISED = flags.DEFINE_string("supervised", None, "Detections of a supervised training on the same recordings.")
+_PICTURED = flags.DEFINE_integer("pictured", 4, "Recordings in the picture.", lower_bound=1)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Climbs the ladder."""
+    del argv
+    from tal_jax.train import climb
+
+    table = climb.climb(
+        climb.load_rows(_CONFIG.value, _ROWS.value, _DATA.value, _SEED.value),
+        Path(_OUT.value),
+        ground_truth=_GROUND_TRUTH.value,
+        split=_SPLIT.value,
+        smoothing=_SMOOTHING.value,
+        supervised=_SUPERVISED.value,
+        pictured=_PICTURED.value,
+    )
+    print(table)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main, abrupt=True)
