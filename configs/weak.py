@@ -65,7 +65,11 @@ def get_config() -> ConfigDict:
         "task": "mgfn",
         "trimmed": "",  # the knowledge of a trimmed stage elsewhere: its knowledge.parquet
         "regressor": True,
-        "model": {**model, "anchors": ()},  # (): powers of two from 2 snippets to half the frame
+        "model": {
+            **model,
+            "anchors": (),  # (): powers of two from 2 snippets to half the frame
+            "regressor_hidden": 128,
+        },
         "options": options,
         **stage,
     }

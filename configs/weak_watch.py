@@ -26,8 +26,10 @@ def get_config(row: str = "full") -> ConfigDict:
         stage.data.update(scale=1.0, noise=0.2, shift=0.3)
         stage.optimizer.update(learning_rate=1e-3, warmup_steps=10, schedule="cosine", clip_norm=5.0)
         stage.batch_size, stage.steps, stage.eval_every_steps = 16, 200, 0
+    mgfn.model.regressor_hidden = 64
     mgfn.model.anchors = (16.0, 23.0, 32.0, 45.0, 64.0, 90.0)
-    mgfn.options.oic_weight = 1.0
+    mgfn.options.update(oic_weight=1.0, mmd_weight=0.02)
+    mgfn.options.decoding.update(smoothing=2.0, nms_sigma=0.5)
     trimmed.model.pooling = "gap"  # a clip is all action
     trimmed.batch_size = 32
     weak.choose_row(config, row)

@@ -3,8 +3,8 @@
 python -m launch.ladder --config=configs/weak_watch.py --data=DATA --ground_truth=A.json --out=runs/demo-weak
     [--rows=cas,mdcm,ccm,ktm,full] [--seed=0] [--supervised=D.json]
 
-Writes OUT/ladder.json (row -> average mAP over 0.1:0.1:0.7 with the tuned decoding), OUT/scores.json (both averages
-under every decoding), OUT/ROW.json (detections) and OUT/cas.png. A finished row is not trained again.
+Writes OUT/ladder.json (row -> average mAP over 0.1:0.1:0.7 with the decoding of the config), OUT/scores.json
+(both averages; also without smoothing, and as launch.tune chose), OUT/ROW.json (detections) and OUT/cas.png. A finished row is not trained again.
 """
 
 import os
@@ -22,7 +22,6 @@ _OUT = flags.DEFINE_string("out", None, "Folder for workdirs and results.", requ
 _ROWS = flags.DEFINE_list("rows", ["cas", "mdcm", "ccm", "ktm", "full"], "Variants, from simple to full.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the training.", lower_bound=0)
 _SPLIT = flags.DEFINE_string("split", "validation", "Split to measure on.")
-_SMOOTHING = flags.DEFINE_float("smoothing", 2.0, "Seconds of the smoothed control.", lower_bound=0)
 _SUPERVISED = flags.DEFINE_string("supervised", None, "Detections of a supervised training on the same recordings.")
 _PICTURED = flags.DEFINE_integer("pictured", 4, "Recordings in the picture.", lower_bound=1)
 
@@ -37,7 +36,6 @@ def main(argv: Sequence[str]) -> None:
         Path(_OUT.value),
         ground_truth=_GROUND_TRUTH.value,
         split=_SPLIT.value,
-        smoothing=_SMOOTHING.value,
         supervised=_SUPERVISED.value,
         pictured=_PICTURED.value,
     )

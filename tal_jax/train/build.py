@@ -144,9 +144,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
             raise InputError(f"config: data.streams: no stream {stream!r} in {shared['dir']}: {list(metadata.streams)}")
     evaluation, train_index, eval_index = training, np.arange(len(training)), np.arange(0)
     if shared["holdout"] > 0:
-        # Every n-th recording is held out: a function of the ids' order alone.
-        every = max(2, round(1 / shared["holdout"]))
-        eval_index, train_index = train_index[::every], np.delete(train_index, np.s_[::every])
+        train_index, eval_index = hold_out(len(training), shared["holdout"])
     elif shared["eval_split"] in metadata.splits and stage["task"] != "trimmed":
         evaluation = open_split(shared["dir"], shared["eval_split"])
         eval_index = np.arange(len(evaluation))
@@ -210,6 +208,12 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
     return Stage(name, kind, task, trained_on, training, evaluation, assembler, train_index, eval_index)
 
 
+def hold_out(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Positions to train on, and those held out: every n-th, a function of the ids' order alone. share 0: none."""
+    held = np.arange(count)[:: max(2, round(1 / share))] if share > 0 else np.arange(0)
+    return np.delete(np.arange(count), held), held
+
+
 def _handed_on(given: str | None, config: Mapping[str, Any], kind: str, file: str, workdir: Path, key: str) -> Path:
     """The file a stage takes its input from: the config's, or that of the track's stage of the given kind."""
     if given:
@@ -230,7 +234,8 @@ def _with_clips(
     split = open_split(config["data"]["dir"], CLIPS)
     path = _handed_on(stage.get("trimmed"), config, "trimmed", KNOWLEDGE, workdir, f"{where}.trimmed")
     known = read_knowledge(path)
-    index = np.flatnonzero([str(id) in known for id in split.ids])
+    index, _ = hold_out(len(split), config["data"]["holdout"])
+    index = index[[str(id) in known for id in split.ids[index]]]
     sections = config["stages"]
     frame = next((s["data"] for s in sections.values() if s["task"] == "trimmed"), stage["data"])
     frame = checked(frame, DATA_KEYS, "stages.trimmed.data")

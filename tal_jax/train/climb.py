@@ -47,7 +47,6 @@ def climb(
     *,
     ground_truth: str,
     split: str,
-    smoothing: float,
     supervised: str | None,
     pictured: int,
 ) -> str:
@@ -58,7 +57,6 @@ def climb(
       out: folder; each row has its workdir in it.
       ground_truth: annotation file; it is read for measuring alone.
       split: to measure on.
-      smoothing: seconds, of the smoothed control.
       supervised: a detections file to show beside the rows, or None.
       pictured: recordings in the picture.
 
@@ -77,7 +75,7 @@ def climb(
     for row, config in configs.items():
         print(f"\nrow {row}", flush=True)
         knowledge = train_rung(config, out.absolute() / row, knowledge)
-        rungs[row] = measure_rung(config, out.absolute() / row, recordings, split, smoothing=smoothing, pictured=shown)
+        rungs[row] = measure_rung(config, out.absolute() / row, recordings, split, pictured=shown)
         submission.write(out / f"{row}.json", rungs[row].detections)
     beside = score(submission.read(supervised), recordings, split) if supervised else None
     _write_scores(out, rungs, beside)
@@ -88,12 +86,12 @@ def climb(
         "sequence of every row, scaled to [0, 1] and not smoothed."
     )
     figure.save(cas_figure.draw(strips, labels, text), out / "cas.png")
-    return table(rungs, beside, smoothing)
+    return table(rungs, beside)
 
 
-def table(rungs: Mapping[str, Rung], supervised: Score | None, smoothing: float) -> str:
+def table(rungs: Mapping[str, Rung], supervised: Score | None) -> str:
     """The ladder as text, in percent: both averages under every decoding."""
-    decodings = {"config": "as configured", "smoothed": f"smoothed {smoothing:g} s", "tuned": "tuned"}
+    decodings = {"unsmoothed": "not smoothed", "config": "as configured", "tuned": "tuned"}
     lines = [
         "average mAP (%) over 0.1:0.1:0.7 and over 0.5:0.05:0.95",
         f"{'row':<12}" + "".join(f"{title:>22}" for title in decodings.values()),
@@ -110,7 +108,7 @@ def table(rungs: Mapping[str, Rung], supervised: Score | None, smoothing: float)
 
 
 def _write_scores(out: Path, rungs: Mapping[str, Rung], supervised: Score | None) -> None:
-    ladder = {row: rung.scores["tuned"].low for row, rung in rungs.items()}
+    ladder = {row: rung.scores["config"].low for row, rung in rungs.items()}
     atomic.write(out / "ladder.json", json.dumps(ladder, indent=1).encode())
     details: dict[str, Any] = {
         row: {name: [value.low, value.high] for name, value in rung.scores.items()} for row, rung in rungs.items()

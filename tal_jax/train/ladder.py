@@ -43,7 +43,7 @@ class Rung:
     """What one row of the ladder reached."""
 
     scores: Mapping[str, Score]  # by decoding
-    detections: Submission  # with the tuned decoding
+    detections: Submission  # as configured
     sequences: Mapping[str, np.ndarray]  # id -> scaled CAS [T, K] of some recordings
 
 
@@ -74,20 +74,18 @@ def measure_rung(
     recordings: Mapping[str, Recording],
     split: str,
     *,
-    smoothing: float,
     pictured: list[str],
 ) -> Rung:
     """Detects in a split with three decodings of one trained row, and scores them.
 
-    config: as configured; smoothed: the same with the sequences averaged over `smoothing` seconds; tuned: as
-    `launch.tune` chose it. Ground truth is read here for the first time, and only to score.
+    unsmoothed: as configured, but with the sequences as they are; config: as configured; tuned: as `launch.tune` chose
+    it. Ground truth is read here for the first time, and only to score.
 
     Args:
       config: of the row.
       workdir: of the row, trained and tuned.
       recordings: annotations.
       split: of the prepared set.
-      smoothing: seconds.
       pictured: ids of recordings whose sequences are wanted.
     """
     name = config["track"][-1]
@@ -96,15 +94,15 @@ def measure_rung(
     assert isinstance(task, MGFNTask)
     configured = Decoding(**config["stages"][name]["options"]["decoding"])
     decodings = {
+        "unsmoothed": dataclasses.replace(configured, smoothing=0.0),
         "config": configured,
-        "smoothed": dataclasses.replace(configured, smoothing=smoothing),
         "tuned": task.decoding,
     }
     params = restore_params(workdir, name)
     records = open_split(config["data"]["dir"], split)
     found = dict(_detect(stage, task, params, records, decodings, config["stages"][name]["batch_size"]))
     scores = {decoding: score(submission, recordings, split) for decoding, submission in found.items()}
-    return Rung(scores, found["tuned"], dict(_sequences(stage, task, params, records, pictured)))
+    return Rung(scores, found["config"], dict(_sequences(stage, task, params, records, pictured)))
 
 
 def score(submission: Submission, recordings: Mapping[str, Recording], subset: str) -> Score:

@@ -14,33 +14,33 @@ from parameters import random_params
 from sharded import on_four_devices
 
 from tal_jax.errors import InputError
-from tal_jax.models.mgfn import MGFN, ClassifierOutput, activate
-from tal_jax.tasks.localization import Decoding, localize
+from tal_jax.models.mgfn import MGFN, ClassifierOutput
+from tal_jax.tasks.localization import Decoding
 from tal_jax.tasks.mgfn import MGFNTask, pooled_features
 from tal_jax.types import Detections
 
-K, BRANCHES, WIDTH = 3, 3, 5  # of each of two stages
+K, BRANCHES, WIDTH = 3, 2, 5  # of each of two stages
 PARTS = 2 * BRANCHES  # of the pooled features
 LENGTHS = (12, 9, 3, 1)  # two are shorter than the largest dilation
 ANCHORS = (2.0, 5.0)
 KEY = jax.random.key(0)
 MODELS = {
-    "gap": MGFN(num_classes=K, hidden=6, branch_hidden=WIDTH, dilations=(1, 2, 5), dropout=0.0, anchors=ANCHORS,
+    "gap": MGFN(num_classes=K, hidden=6, branch_hidden=WIDTH, dilations=(1, 5), dropout=0.0, anchors=ANCHORS,
                 regressor_hidden=4),
 }  # fmt: skip
 MODELS["topk"] = MODELS["gap"].clone(pooling="topk", top=3, erase_threshold=0.5, activation="linear")
 SIZES = {
-    "gap": {"dilations": (1, 2, 5), "anchors": 2},
-    "topk": {"dilations": (1, 2, 5), "anchors": 2, "top": 3, "threshold": 0.5, "activation": "linear"},
+    "gap": {"dilations": (1, 5), "anchors": 2},
+    "topk": {"dilations": (1, 5), "anchors": 2, "top": 3, "threshold": 0.5, "activation": "linear"},
 }
 WEIGHTS = {"mmd_weight": 0.7, "oic_weight": 1.3}
 COUNTS = {"thresholds": 5, "candidates": 40, "detections": 20}
 TASKS = {
-    "gap": MGFNTask(MODELS["gap"], max_contrast=0.6, **WEIGHTS, **COUNTS),
+    "gap": MGFNTask(MODELS["gap"], max_contrast=0.45, **WEIGHTS, **COUNTS),
     "topk": MGFNTask(MODELS["topk"], sharpen=True, inflation=0.5, min_activation=0.3, **WEIGHTS, **COUNTS),
 }
 OIC = {
-    "gap": {"gamma": 0.25, "min_activation": 0.1, "max_contrast": 0.6},
+    "gap": {"gamma": 0.25, "min_activation": 0.1, "max_contrast": 0.45},
     "topk": {"gamma": 0.5, "min_activation": 0.3, "max_contrast": 0.7},
 }
 
@@ -174,7 +174,7 @@ def test_loss_is_the_sum_of_its_parts(name, variant):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_gradients(name):
-    """Bandwidths, erased regions and votes are constants; so is the sequence that OIC reads, where it is not sharpened."""
+    """Bandwidths, erased regions and votes are constants; the sequence that OIC reads, too, unless it is sharpened."""
     _, grads = loss_and_gradients(PARAMS, BATCH, name=name)
     _, constants = loss_by_loop(PARAMS, BATCH, name)
 
@@ -196,7 +196,7 @@ def test_transfer_and_boundaries_are_ramped_up():
 
 def switched(batch=BATCH, anchors=ANCHORS, **options):
     """The loss and its parts, compiled for these options alone."""
-    task = MGFNTask(MODELS["gap"].clone(anchors=anchors), max_contrast=0.6, **{**WEIGHTS, **options})
+    task = MGFNTask(MODELS["gap"].clone(anchors=anchors), max_contrast=0.45, **{**WEIGHTS, **options})
     return jax.jit(task.loss)(PARAMS, batch, KEY)
 
 
@@ -231,7 +231,7 @@ def test_parts_that_have_nothing_to_work_on_are_off():
 def test_knowledge_of_another_model_is_refused():
     for width in (PARTS * WIDTH - 1, 2 * PARTS * WIDTH):
         clips = BATCH.clips.replace(knowledge=np.zeros((4, width), np.float32))
-        with pytest.raises(InputError, match=rf"knowledge of the clips: {width} numbers .* 6 branches of 5"):
+        with pytest.raises(InputError, match=rf"knowledge of the clips: {width} numbers .* 4 branches of 5"):
             jax.eval_shape(TASKS["gap"].loss, PARAMS, BATCH.replace(clips=clips), KEY)
 
 
@@ -263,7 +263,8 @@ ODD = {
     "only filler and clips": row_without(BATCH, 0, 1, 2, 3).replace(clips=row_without(BATCH.clips, 0, 1, 2, 3)),
     "constant": BATCH.replace(features=np.ones_like(BATCH.features)),
     "nothing known": BATCH.replace(
-        features=np.zeros_like(BATCH.features), clips=BATCH.clips.replace(knowledge=np.zeros((4, 30), np.float32))
+        features=np.zeros_like(BATCH.features),
+        clips=BATCH.clips.replace(knowledge=np.zeros((4, PARTS * WIDTH), np.float32)),
     ),
     "huge": BATCH.replace(features=np.float32(1e6) * BATCH.features),
     "padded with nan": BATCH.replace(features=np.where(BATCH.mask[..., None], BATCH.features, np.float32(np.nan))),
@@ -280,7 +281,7 @@ def test_odd_recordings_give_finite_losses_gradients_and_sensible_detections(cas
     for b, n in enumerate(batch.mask.sum(axis=1)):
         real = found.mask[b]
         assert np.isfinite(found.segments[b]).all()
-        assert (0 <= found.segments[b]).all()
+        assert (found.segments[b] >= 0).all()
         assert (found.segments[b] <= n).all()
         assert (found.segments[b, real, 0] < found.segments[b, real, 1]).all()
         assert (np.diff(found.scores[b]) <= 0).all()
@@ -347,15 +348,16 @@ def test_detections_are_regressed_segments_cut_to_the_recording():
 
 def test_thresholded_segments_need_no_regressor_and_may_replace_it():
     output, probabilities = outputs(PARAMS, BATCH)
-    nothing = np.zeros((*BATCH.mask.shape, 0, 2), np.float32)
-    decode = functools.partial(localize, max_contrast=0.6, nms_method="gaussian", **COUNTS)
-    cas = activate(output.sequence, "sigmoid")
-    expected = jax.jit(decode)(cas, probabilities, BATCH.mask, BATCH.stride, nothing, Decoding())
-    task = MGFNTask(MODELS["gap"], segments="thresholded", max_contrast=0.6, **COUNTS)
-    close(jax.jit(task.decode)(output, probabilities, BATCH, Decoding()), expected)
-    bare = MGFNTask(MODELS["gap"].clone(anchors=()), max_contrast=0.6, **COUNTS)
-    close(jax.jit(bare.decode)(output.replace(offsets=nothing), probabilities, BATCH, Decoding()), expected)
-    assert not np.allclose(expected.segments, predict(PARAMS, BATCH).segments)
+    task = MGFNTask(MODELS["gap"], segments="thresholded", max_contrast=0.45, **COUNTS)
+    found = jax.jit(task.decode)(output, probabilities, BATCH, Decoding())
+    bare = MGFNTask(MODELS["gap"].clone(anchors=()), max_contrast=0.45, **COUNTS)
+    without = output.replace(offsets=output.offsets[:, :, :0])
+    close(jax.jit(bare.decode)(without, probabilities, BATCH, Decoding()), found)
+    regressed = predict(PARAMS, BATCH)
+    starts, others = (set(d.segments[d.mask][:, 0].tolist()) - {0.0} for d in (found, regressed))
+    assert starts
+    assert others
+    assert not starts & others
 
 
 def test_one_compilation_serves_all_decodings():
