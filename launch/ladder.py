@@ -3,8 +3,9 @@
 python -m launch.ladder --config=configs/weak_watch.py --data=DATA --ground_truth=A.json --out=runs/demo-weak
     [--rows=cas,mdcm,ccm,ktm,full] [--seed=0] [--supervised=D.json]
 
-Writes OUT/ladder.json (row -> average mAP over 0.1:0.1:0.7 with the decoding of the config), OUT/scores.json
-(both averages; also without smoothing, and as launch.tune chose), OUT/ROW.json (detections) and OUT/cas.png. A finished row is not trained again.
+Writes OUT/ladder.json (row -> average mAP over 0.1:0.1:0.7 with the decoding of the config), OUT/scores.json (both
+averages; also without smoothing, and as launch.tune chose), OUT/ROW.json (detections) and OUT/cas.png. A row that is
+finished is not trained again.
 """
 
 import os
