@@ -11,7 +11,7 @@ import numpy as np
 
 from tal_jax.data.assembler import Assembler, Clips
 from tal_jax.data.class_scores import read as read_class_scores
-from tal_jax.data.dataset import Metadata, Split, open_split
+from tal_jax.data.dataset import Metadata, Split, open_split, read_metadata
 from tal_jax.data.framing import Framing, choose_framing, long_action_snippets
 from tal_jax.data.knowledge import read as read_knowledge
 from tal_jax.data.proposals import read as read_proposals
@@ -136,7 +136,8 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         raise InputError("config: data.dir is empty: give the prepared set with --config.data.dir=DATA")
 
     weak = stage["task"] in WEAK
-    training = open_split(shared["dir"], CLIPS if stage["task"] == "trimmed" else shared["train_split"])
+    trimmed = stage["task"] == "trimmed"
+    training = _open_clips(shared["dir"]) if trimmed else open_split(shared["dir"], shared["train_split"])
     metadata = training.metadata.without_segments() if weak else training.metadata
     streams = tuple(shared["streams"]) or tuple(metadata.streams)
     for stream in streams:
@@ -145,7 +146,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
     evaluation, train_index, eval_index = training, np.arange(len(training)), np.arange(0)
     if shared["holdout"] > 0:
         train_index, eval_index = hold_out(len(training), shared["holdout"])
-    elif shared["eval_split"] in metadata.splits and stage["task"] != "trimmed":
+    elif shared["eval_split"] in metadata.splits and not trimmed:
         evaluation = open_split(shared["dir"], shared["eval_split"])
         eval_index = np.arange(len(evaluation))
 
@@ -208,6 +209,16 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
     return Stage(name, kind, task, trained_on, training, evaluation, assembler, train_index, eval_index)
 
 
+def _open_clips(directory: str) -> Split:
+    """The trimmed clips of a set. Raises InputError where there are none."""
+    if CLIPS not in read_metadata(directory).splits:
+        raise InputError(
+            f"{directory}: holds no clips to learn from: prepare it with --clips=C.json --clip_features=NAME=DIR, or take "
+            "a row without transfer (:ccm)"
+        )
+    return open_split(directory, CLIPS)
+
+
 def hold_out(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Positions to train on, and those held out: every n-th, a function of the ids' order alone. share 0: none."""
     held = np.arange(count)[:: max(2, round(1 / share))] if share > 0 else np.arange(0)
@@ -231,7 +242,7 @@ def _with_clips(
     assembler: Assembler, config: Mapping[str, Any], stage: Mapping[str, Any], workdir: Path, where: str
 ) -> Assembler:
     """Lets training rows carry a clip and what the trimmed branch knows about it."""
-    split = open_split(config["data"]["dir"], CLIPS)
+    split = _open_clips(config["data"]["dir"])
     path = _handed_on(stage.get("trimmed"), config, "trimmed", KNOWLEDGE, workdir, f"{where}.trimmed")
     known = read_knowledge(path)
     index, _ = hold_out(len(split), config["data"]["holdout"])
