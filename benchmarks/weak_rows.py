@@ -15,9 +15,9 @@ from absl import app, flags
 
 from tal_jax.data.dataset import Metadata
 from tal_jax.data.framing import Framing
-from tal_jax.train.build import build_task
 from tal_jax.train.climb import load_rows
 from tal_jax.train.optimizer import build_optimizer
+from tal_jax.train.registry import build_task
 from tal_jax.train.step import init_state, make_train_step
 from tal_jax.types import Batch
 

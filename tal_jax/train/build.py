@@ -1,45 +1,28 @@
 """From a config and a prepared set to the objects of a stage. Below this file nobody sees a config."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from tal_jax.data.assembler import Assembler, Clips
 from tal_jax.data.class_scores import read as read_class_scores
 from tal_jax.data.dataset import Metadata, Split, open_split, read_metadata
-from tal_jax.data.framing import Framing, choose_framing, long_action_snippets
+from tal_jax.data.framing import choose_framing
 from tal_jax.data.knowledge import read as read_knowledge
 from tal_jax.data.proposals import read as read_proposals
 from tal_jax.data.statistics import load_or_measure
 from tal_jax.errors import InputError
-from tal_jax.models.bmn import BMN
-from tal_jax.models.classifier import VideoClassifier
-from tal_jax.models.mgfn import MGFN
-from tal_jax.models.tcanet import TCANet
-from tal_jax.tasks.bmn import BMNTask
-from tal_jax.tasks.classifier import ClassifierTask
-from tal_jax.tasks.localization import Decoding
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Task
 from tal_jax.tasks.tcanet import TCANetTask
 from tal_jax.train.keys import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
+from tal_jax.train.registry import WEAK, build_task
 from tal_jax.train.tuned import read_tuned
 from tal_jax.train.workdir import begun, remember_data
 
-TASKS: dict[str, tuple[type, type]] = {
-    "bmn": (BMNTask, BMN),
-    "tcanet": (TCANetTask, TCANet),
-    "classifier": (ClassifierTask, VideoClassifier),
-    "trimmed": (MGFNTask, MGFN),
-    "mgfn": (MGFNTask, MGFN),
-}
-WEAK = ("trimmed", "mgfn")  # tasks that never see a segment annotation
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 PROPOSALS = "proposals.parquet"  # what a bmn stage hands on
 CLASS_SCORES = "class_scores.parquet"  # what a classifier stage hands on
 KNOWLEDGE = "knowledge.parquet"  # what a trimmed stage hands on
@@ -59,58 +42,6 @@ class Stage:
     assembler: Assembler
     train_index: np.ndarray  # positions in `training` to learn from
     eval_index: np.ndarray  # positions in `evaluation` for the periodic evaluation
-
-
-def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, where: str) -> Task:
-    """Model and task of a stage; what is 0 or empty in the config comes from the data.
-
-    Args:
-      stage: the stage's section.
-      metadata: of the prepared set.
-      framing: of the stage.
-      where: the section's name, for messages.
-
-    Raises:
-      InputError: unknown kind, unknown key, or a value that does not fit.
-    """
-    kind = stage.get("task")
-    if kind not in TASKS:
-        raise InputError(f"config: {where}.task is one of {', '.join(sorted(TASKS))}, not {kind!r}")
-    task_type, model_type = TASKS[kind]
-    model = checked(stage.get("model", {}), model_type, f"{where}.model")
-    options = checked(stage.get("options", {}), task_type, f"{where}.options")
-    if "dtype" in model:
-        if model["dtype"] not in DTYPES:
-            raise InputError(f"config: {where}.model.dtype is 'float32' or 'bfloat16', not {model['dtype']!r}")
-        model["dtype"] = DTYPES[model["dtype"]]
-    if kind == "bmn" and not model.get("durations"):
-        # A tenth more than the long training actions: new recordings hold longer ones.
-        model["durations"] = max(4, math.ceil(1.1 * long_action_snippets(metadata) / framing.scale))
-    if kind in ("classifier", *WEAK) or (kind == "tcanet" and options.get("classes", "head") != "video"):
-        model.setdefault("num_classes", len(metadata.labels))
-    if kind in WEAK:
-        _weak_fields(stage, metadata, framing, where, model)
-        options["decoding"] = Decoding(**checked(options.get("decoding", {}), Decoding, f"{where}.options.decoding"))
-    try:
-        return task_type(model=model_type(**model), **options)
-    except (ValueError, TypeError) as e:
-        raise InputError(f"config: {where}: {e}") from e
-
-
-def _weak_fields(
-    stage: Mapping[str, Any], metadata: Metadata, framing: Framing, where: str, model: dict[str, Any]
-) -> None:
-    """Fills in what MGFN's model takes from the data: streams and anchors."""
-    fusion = stage.get("fusion", "early")
-    if fusion not in ("early", "late"):
-        raise InputError(f"config: {where}.fusion is 'early' or 'late', not {fusion!r}")
-    if fusion == "late":
-        model["streams"] = tuple(metadata.streams.values())
-    if not stage.get("regressor"):
-        model["anchors"] = ()
-    elif not model.get("anchors"):
-        # Powers of two from 2 snippets to half the frame: a guess that looks at no annotation.
-        model["anchors"] = tuple(2.0**i for i in range(1, max(2, int(math.log2(framing.snippets)))))
 
 
 def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
@@ -213,8 +144,8 @@ def _open_clips(directory: str) -> Split:
     """The trimmed clips of a set. Raises InputError where there are none."""
     if CLIPS not in read_metadata(directory).splits:
         raise InputError(
-            f"{directory}: holds no clips to learn from: prepare it with --clips=C.json --clip_features=NAME=DIR, or take "
-            "a row without transfer (:ccm)"
+            f"{directory}: holds no clips to learn from: prepare it with --clips=C.json --clip_features=NAME=DIR, or "
+            "take a row without transfer (:ccm)"
         )
     return open_split(directory, CLIPS)
 
