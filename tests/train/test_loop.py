@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sensor_set import prepare_set, tiny_config
 
-from tal_jax.data import proposals
+from tal_jax.data import class_scores, proposals
 from tal_jax.errors import InputError
 from tal_jax.train import loop
 from tal_jax.train.checkpoint import restore_params
@@ -172,7 +172,7 @@ def test_video_level_classes_from_a_classifier_stage(data, tmp_path):
     classifier.batch_size, classifier.steps, classifier.eval_every_steps = 4, 3, 0
     classifier.model.hidden = 8
     train_and_evaluate(config.to_dict(), tmp_path)
-    scores = proposals.read_class_scores(tmp_path / "classifier" / "class_scores.parquet", ["action_0", "action_1"])
+    scores = class_scores.read(tmp_path / "classifier" / "class_scores.parquet", ["action_0", "action_1"])
     assert len(scores) == 12
     assert set(detect(tmp_path, "validation").table.label.tolist()) <= {0, 1}
 
@@ -183,7 +183,7 @@ def test_video_level_classes_from_a_classifier_stage(data, tmp_path):
         ({"stages.bmn.model.hiden": 3}, "stages.bmn.model.hiden: no such key: did you mean 'hidden'"),
         ({"stages.bmn.options.sigma": 3}, "stages.bmn.options.sigma: no such key: did you mean"),
         ({"stages.bmn.data.mode": "pad"}, "data.mode is 'window' or 'resize'"),
-        ({"stages.bmn.task": "bnm"}, "stages.bmn.task is one of bmn, classifier, tcanet"),
+        ({"stages.bmn.task": "bnm"}, "stages.bmn.task is one of bmn, classifier, mgfn, tcanet, trimmed"),
         ({"stages.bmn.batch_size": 3}, "batch_size 3 does not divide over 4 devices"),
         ({"stages.bmn.optimizer.schedule": "linear"}, "optimizer.schedule"),
         ({"stages.bmn.model.dtype": "float16"}, "model.dtype"),
