@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tal_jax.errors import InputError
-from tal_jax.evaluation.figure import COLOURS, LEGEND_CLASSES, Bar, printable
+from tal_jax.evaluation.figure import COLOURS, LEGEND_CLASSES, Bar, printable, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,12 +69,10 @@ def draw(shown: Sequence[Sequences], labels: Sequence[str], text: str) -> "Figur
     Raises:
       InputError: matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-        from matplotlib.patches import Patch
-    except ImportError as e:
-        raise InputError('pictures need matplotlib: pip install "tal_jax[demo]"') from e
+    require_matplotlib()
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     true = {bar.label for one in shown for bar in one.truth}
     absent = {label for one in shown for cas in one.rows.values() for label in _absent(one, cas)}

@@ -91,11 +91,9 @@ def draw(shown: Sequence[Strip], labels: Sequence[str], text: str) -> "Figure":
     Raises:
       InputError: matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Patch
-    except ImportError as e:
-        raise InputError('pictures need matplotlib: pip install "tal_jax[demo]"') from e
+    require_matplotlib()
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     present = sorted({bar.label for strip in shown for bar in _bars(strip)} - {-1})
     colour = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(present)} | {-1: NO_CLASS}
@@ -125,6 +123,14 @@ def draw(shown: Sequence[Strip], labels: Sequence[str], text: str) -> "Figure":
         entry.set_parse_math(False)  # a label may hold dollar signs
     figure.supxlabel(text, fontsize=8, color="#404040")
     return figure
+
+
+def require_matplotlib() -> None:
+    """Raises InputError, with the extra that brings it, where matplotlib is missing."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as e:
+        raise InputError('pictures need matplotlib: pip install "tal_jax[demo]"') from e
 
 
 def save(figure: "Figure", path: str | os.PathLike) -> None:

@@ -20,7 +20,6 @@ from tal_jax.tasks.task import Task
 from tal_jax.tasks.tcanet import TCANetTask
 from tal_jax.train.keys import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
 from tal_jax.train.registry import WEAK, build_task
-from tal_jax.train.tuned import read_tuned
 from tal_jax.train.workdir import begun, remember_data
 
 PROPOSALS = "proposals.parquet"  # what a bmn stage hands on
@@ -96,8 +95,6 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
     selected = dataclasses.replace(trained_on, streams={s: trained_on.streams[s] for s in streams})
     task = build_task(stage, selected, framing, where)
     kind = stage["task"]
-    if isinstance(task, MGFNTask):
-        task = dataclasses.replace(task, decoding=read_tuned(workdir, name) or task.decoding)
 
     proposals = None
     if kind == "tcanet":
@@ -135,8 +132,6 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         around_actions=frame.get("around_actions", 0.75),
         weak=weak,
     )
-    if isinstance(task, MGFNTask) and kind == "mgfn" and task.mmd_weight:
-        assembler = _with_clips(assembler, config, stage, workdir, where)
     return Stage(name, kind, task, trained_on, training, evaluation, assembler, train_index, eval_index)
 
 
@@ -169,20 +164,26 @@ def _handed_on(given: str | None, config: Mapping[str, Any], kind: str, file: st
     raise InputError(f"config: no stage of kind {kind!r} in the track: give a file with --config.{key}=FILE")
 
 
-def _with_clips(
-    assembler: Assembler, config: Mapping[str, Any], stage: Mapping[str, Any], workdir: Path, where: str
-) -> Assembler:
-    """Lets training rows carry a clip and what the trimmed branch knows about it."""
+def with_clips(stage: Stage, config: Mapping[str, Any], workdir: Path) -> Stage:
+    """The stage as it is to be trained: where it learns from clips, its rows carry one and what is known about it.
+
+    Raises:
+      InputError: the set has no clips, or the trimmed branch has not been trained.
+    """
+    if stage.kind != "mgfn" or not isinstance(stage.task, MGFNTask) or not stage.task.mmd_weight:
+        return stage
+    section = config["stages"][stage.name]
     split = _open_clips(config["data"]["dir"])
-    path = _handed_on(stage.get("trimmed"), config, "trimmed", KNOWLEDGE, workdir, f"{where}.trimmed")
+    key = f"stages.{stage.name}.trimmed"
+    path = _handed_on(section.get("trimmed"), config, "trimmed", KNOWLEDGE, workdir, key)
     known = read_knowledge(path)
     index, _ = hold_out(len(split), config["data"]["holdout"])
     index = index[[str(id) in known for id in split.ids[index]]]
-    sections = config["stages"]
-    frame = next((s["data"] for s in sections.values() if s["task"] == "trimmed"), stage["data"])
+    sections = config["stages"].values()
+    frame = next((s["data"] for s in sections if s["task"] == "trimmed"), section["data"])
     frame = checked(frame, DATA_KEYS, "stages.trimmed.data")
     framing = choose_framing(
         split.metadata.without_segments(), int(split.num_snippets.max()), **{k: frame[k] for k in FRAMING_KEYS}
     )
-    clip = dataclasses.replace(assembler, framing=framing, knowledge=known)
-    return dataclasses.replace(assembler, clips=Clips(split, index, clip))
+    clip = dataclasses.replace(stage.assembler, framing=framing, knowledge=known)
+    return dataclasses.replace(stage, assembler=dataclasses.replace(stage.assembler, clips=Clips(split, index, clip)))

@@ -71,10 +71,9 @@ def climb(
     records = open_split(next(iter(configs.values()))["data"]["dir"], split)
     shown = cas_figure.choose([str(id) for id in records.ids if recordings[str(id)].instances], pictured)
     rungs: dict[str, Rung] = {}
-    knowledge: Path | None = None
     for row, config in configs.items():
         print(f"\nrow {row}", flush=True)
-        knowledge = train_rung(config, out.absolute() / row, knowledge)
+        train_rung(config, out.absolute() / row, out.absolute() / "shared")
         rungs[row] = measure_rung(config, out.absolute() / row, recordings, split, pictured=shown)
         submission.write(out / f"{row}.json", rungs[row].detections)
     beside = score(submission.read(supervised), recordings, split) if supervised else None

@@ -16,13 +16,14 @@ from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.handover import per_recording
 from tal_jax.train.predict import Predictor
 from tal_jax.train.sharding import make_mesh
+from tal_jax.train.tuned import tuned
 from tal_jax.train.workdir import read_config
 
 
 def detect(
     workdir: str | Path, split: str, *, stage: str = "", data_dir: str = "", checkpoint: str = "last"
 ) -> Submission:
-    """Runs the last stage (or the given one) over every recording of a split.
+    """Runs the last stage (or the given one) over every recording of a split, with its tuned decoding if it has one.
 
     Args:
       workdir: of a training.
@@ -65,7 +66,7 @@ def _run(stage: Stage, config: dict[str, Any], workdir: Path, records: Split, ch
             rows = _from_stage("classifier", missing, config, workdir, records, checkpoint)
             scores = {id: t.score[np.argsort(t.label)] for id, t in rows.items()}
             assembler = dataclasses.replace(assembler, class_scores={**assembler.class_scores, **scores})
-    predictor = Predictor(stage.task, make_mesh())
+    predictor = Predictor(tuned(stage.task, workdir, stage.name), make_mesh())
     with tqdm(total=len(records), desc=f"{stage.name} {records.split}", unit="recording", disable=None) as bar:
         return predictor(
             params,

@@ -24,6 +24,7 @@ from tal_jax.train.loop import train_and_evaluate
 from tal_jax.train.predict import Predictor
 from tal_jax.train.sharding import make_mesh
 from tal_jax.train.tune import tune
+from tal_jax.train.tuned import read_tuned
 from tal_jax.types import Batch, Detections
 
 LOW = np.round(np.arange(0.1, 0.75, 0.1), 2)  # thresholds of THUMOS14 in the weakly-supervised literature
@@ -47,25 +48,22 @@ class Rung:
     sequences: Mapping[str, np.ndarray]  # id -> scaled CAS [T, K] of some recordings
 
 
-def train_rung(config: Mapping[str, Any], workdir: Path, knowledge: Path | None) -> Path | None:
-    """Trains one row and tunes its decoding.
+def train_rung(config: dict[str, Any], workdir: Path, shared: Path) -> None:
+    """Trains one row and tunes its decoding; what is finished is not repeated.
 
     Args:
-      config: of the row.
-      workdir: of the row; a finished training is not repeated.
-      knowledge: of a trimmed stage of the same ladder, which need not be trained again.
-
-    Returns:
-      The knowledge for the rows to come.
+      config: of the row; its `trimmed` is set to the file of the shared branch.
+      workdir: of the row.
+      shared: workdir of the trimmed branch, the same for all rows that learn from clips.
     """
     trimmed = next((name for name in config["track"] if config["stages"][name]["task"] == "trimmed"), None)
-    if trimmed and knowledge:
+    if trimmed:
+        train_and_evaluate({**config, "track": (trimmed,)}, shared)
         for name in config["track"]:
             if config["stages"][name]["task"] == "mgfn":
-                config["stages"][name]["trimmed"] = str(knowledge)
+                config["stages"][name]["trimmed"] = str(shared / trimmed / KNOWLEDGE)
     train_and_evaluate(config, workdir)
     tune(workdir)
-    return knowledge or (workdir / trimmed / KNOWLEDGE if trimmed else None)
 
 
 def measure_rung(
@@ -92,11 +90,10 @@ def measure_rung(
     stage = build_stage(config, name, workdir)
     task = stage.task
     assert isinstance(task, MGFNTask)
-    configured = Decoding(**config["stages"][name]["options"]["decoding"])
     decodings = {
-        "unsmoothed": dataclasses.replace(configured, smoothing=0.0),
-        "config": configured,
-        "tuned": task.decoding,
+        "unsmoothed": dataclasses.replace(task.decoding, smoothing=0.0),
+        "config": task.decoding,
+        "tuned": read_tuned(workdir, name) or task.decoding,
     }
     params = restore_params(workdir, name)
     records = open_split(config["data"]["dir"], split)

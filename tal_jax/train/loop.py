@@ -11,7 +11,7 @@ import numpy as np
 from tal_jax.data.assembler import Origin
 from tal_jax.data.pipeline import training_batches
 from tal_jax.errors import InputError
-from tal_jax.train.build import Stage, build_stage
+from tal_jax.train.build import Stage, build_stage, with_clips
 from tal_jax.train.checkpoint import Checkpoints
 from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.handover import hand_on
@@ -75,7 +75,7 @@ def needed(config: Mapping[str, Any], name: str) -> bool:
 def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
     """Trains one stage from its last checkpoint to its last step, evaluates it and hands its results on."""
     settings = config["stages"][name]
-    stage = build_stage(config, name, workdir)
+    stage = with_clips(build_stage(config, name, workdir), config, workdir)
     if stage.training.metadata.fingerprint != stage.trained_on.fingerprint:
         raise InputError(
             f"{workdir}: stage {name} was begun with another data set than {config['data']['dir']}: give the one it "

@@ -194,7 +194,7 @@ def table(result: Tuning) -> str:
 
 
 def _build(config: dict[str, Any], name: str, workdir: Path) -> tuple[Stage, MGFNTask]:
-    """The stage, and its task with the decoding of the config, whatever an earlier tuning chose."""
+    """The stage and its task, whose decoding is the config's."""
     built = build_stage(config, name, workdir)
     if config["data"]["holdout"] <= 0 or len(built.eval_index) == 0:
         raise InputError(
@@ -205,10 +205,8 @@ def _build(config: dict[str, Any], name: str, workdir: Path) -> tuple[Stage, MGF
         raise InputError(
             f"{workdir}: stage {name} was trained on another data set than {config['data']['dir']} is now: restore it"
         )
-    options = config["stages"][name].get("options", {}).get("decoding", {})
-    decoding = Decoding(**{field: float(value) for field, value in options.items()})
     assert isinstance(built.task, MGFNTask)
-    return built, dataclasses.replace(built.task, decoding=decoding)
+    return built, built.task
 
 
 def _clips(stage: Stage, holdout: float) -> list[Excerpt]:

@@ -137,6 +137,23 @@ def test_stride_jitter_moves_segments_with_the_signal(prepared):
     assert len(strides) == 5
 
 
+def test_shift_is_one_offset_per_channel_in_training_only(prepared):
+    _, _, split = prepared
+    plain, _ = assembler().detection_row(split[0], 0, 0.0)
+    rows = assembler(shift=0.5)
+    offsets = []
+    for seed in range(200):
+        row, _ = rows.training_row(split[0], 0, np.random.default_rng(seed))
+        moved = (row.features - plain.features)[row.mask]
+        np.testing.assert_allclose(moved, np.broadcast_to(moved[:1], moved.shape), atol=1e-5)
+        assert not row.features[~row.mask].any()
+        offsets.append(moved[0])
+    np.testing.assert_allclose(np.std(offsets, axis=0), 0.5, rtol=0.2)
+    assert abs(np.corrcoef(np.transpose(offsets)) - np.eye(3)).max() < 0.3
+    again, _ = rows.detection_row(split[0], 0, 0.0)
+    np.testing.assert_array_equal(again.features, plain.features)
+
+
 def test_order_is_global_and_shared_out_over_processes(prepared):
     _, _, split = prepared
     index = np.arange(len(split))

@@ -5,15 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, command, environment, run
 from sensor_set import prepare_set
 
-ROOT = Path(__file__).parents[2]
 CONFIG = """
 from sensor_set import tiny_config
 
@@ -28,21 +26,6 @@ def folder(tmp_path_factory):
     prepare_set(folder)
     (folder / "config.py").write_text(CONFIG)
     return folder
-
-
-def command(name, *arguments):
-    return [sys.executable, "-m", f"launch.{name}", *map(str, arguments)]
-
-
-def environment():
-    # One device: the flags of the test process ask for four.
-    return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-
-
-def run(name, *arguments):
-    return subprocess.run(
-        command(name, *arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
-    )
 
 
 def train(folder, workdir, *arguments, data="data"):

@@ -1,14 +1,11 @@
 """launch.ladder: rows trained one after the other and measured alike, by the command as a user types it."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from clip_set import prepare_clip_set
+from commands import run
 
 from tal_jax.data import annotations
 from tal_jax.errors import InputError
@@ -17,7 +14,6 @@ from tal_jax.evaluation.detection import evaluate_detections
 from tal_jax.evaluation.selection import select
 from tal_jax.train import climb
 
-ROOT = Path(__file__).parents[2]
 CONFIG = """
 from clip_set import tiny_weak_config
 
@@ -37,13 +33,10 @@ def folder(tmp_path_factory):
 
 
 def ladder(folder, *arguments):
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-    command = [
-        sys.executable, "-m", "launch.ladder", f"--config={folder / 'config.py'}", f"--data={folder / 'data'}",
+    return run(
+        "ladder", f"--config={folder / 'config.py'}", f"--data={folder / 'data'}",
         f"--ground_truth={folder / 'annotations.json'}", f"--out={folder / 'out'}", *arguments,
-    ]  # fmt: skip
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    )  # fmt: skip
 
 
 def test_rows_are_trained_measured_and_drawn(folder):
@@ -64,8 +57,8 @@ def test_rows_are_trained_measured_and_drawn(folder):
             np.testing.assert_allclose(result.average, value, atol=1e-3)  # the file rounds times and scores
         assert f"{100 * low[row]:.1f}" in first.stdout
     assert (out / "cas.png").read_bytes().startswith(b"\x89PNG")
-    assert (out / "full" / "trimmed" / "knowledge.parquet").exists()
-    assert not (out / "cas" / "trimmed").exists()
+    assert (out / "shared" / "trimmed" / "knowledge.parquet").exists()
+    assert not list(out.glob("*/trimmed/knowledge.parquet"))[1:]
 
     again = ladder(folder, rows, f"--supervised={out / 'cas.json'}")
     assert again.returncode == 0, again.stderr
@@ -73,6 +66,10 @@ def test_rows_are_trained_measured_and_drawn(folder):
     assert json.loads((out / "ladder.json").read_text()) == low
     supervised = json.loads((out / "scores.json").read_text())["supervised"]
     np.testing.assert_allclose(supervised, scores["cas"]["config"], atol=1e-3)
+
+    alone = ladder(folder, "--rows=full")
+    assert alone.returncode == 0, alone.stderr
+    assert json.loads((out / "ladder.json").read_text()) == {"full": low["full"]}
 
 
 def test_unknown_rows_and_files_are_refused(folder):

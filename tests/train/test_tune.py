@@ -2,15 +2,12 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from clip_set import prepare_clip_set, tiny_weak_config
+from commands import run as command_run
 
 from tal_jax.data import dataset
 from tal_jax.errors import InputError
@@ -21,10 +18,7 @@ from tal_jax.train import tune
 from tal_jax.train.build import build_stage
 from tal_jax.train.detect import detect
 from tal_jax.train.loop import train_and_evaluate
-from tal_jax.train.tuned import path_of, read_tuned, write_tuned
-
-ROOT = Path(__file__).parents[2]
-
+from tal_jax.train.tuned import path_of, read_tuned, tuned
 
 # The search
 
@@ -131,7 +125,9 @@ def test_tuning_gains_and_detection_uses_it(run):
     assert (result.composites, result.recordings, result.source) == (24, 6, "clips")
     assert result.score_before < result.score_after <= 1
     assert result.before == Decoding()
-    assert result.after == read_tuned(run, "mgfn") == build_stage(read(run), "mgfn", run).task.decoding
+    task = build_stage(read(run), "mgfn", run).task
+    assert result.after == read_tuned(run, "mgfn") == tuned(task, run, "mgfn").decoding
+    assert task.decoding == result.before
     written = json.loads(path_of(run, "mgfn").read_text())
     facts = {"score": result.score_after, "config_score": result.score_before, "composites": 24, "seed": 0}
     assert written == {"decoding": dataclasses.asdict(result.after), **facts, "source": "clips"}
@@ -282,31 +278,27 @@ def test_bad_workdirs_are_named(run, folder, tmp_path):
     refused(run, "no last checkpoint")
 
 
-def test_a_damaged_choice_says_what_to_do(run):
-    write_tuned(run, "mgfn", Decoding(), {})
+def test_a_damaged_choice_is_refused_until_it_is_made_anew(run):
     path_of(run, "mgfn").write_text("{")
-    with pytest.raises(InputError, match=r"tuned.json: damaged .* remove it, and tune again"):
-        tune.tune(run)
-
-
-def command(*arguments):
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "XLA_FLAGS": ""}
-    words = [sys.executable, "-m", "launch.tune", *map(str, arguments)]
-    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    with pytest.raises(InputError, match=r"tuned.json: damaged .* tune again .*, or remove it"):
+        detect(run, "validation")
+    result = tune.tune(run)
+    assert read_tuned(run, "mgfn") == result.after
+    detect(run, "validation")
 
 
 def test_the_command(run):
-    found = command(f"--workdir={run}")
+    found = command_run("tune", f"--workdir={run}")
     assert (found.returncode, found.stderr) == (0, "")
     lines = found.stdout.splitlines()
     assert lines[0].split() == ["config", "tuned"]
     assert [line.split()[0] for line in lines[1:8]] == [f.name for f in dataclasses.fields(Decoding)]
-    tuned = json.loads(path_of(run, "mgfn").read_text())
+    stored = json.loads(path_of(run, "mgfn").read_text())
     for line in lines[1:8]:
         name, before, after = line.split()
         assert float(before) == getattr(Decoding(), name)
-        assert float(after) == pytest.approx(tuned["decoding"][name])
-    assert lines[8].split()[-2:] == [f"{100 * tuned['config_score']:.2f}", f"{100 * tuned['score']:.2f}"]
+        assert float(after) == pytest.approx(stored["decoding"][name])
+    assert lines[8].split()[-2:] == [f"{100 * stored['config_score']:.2f}", f"{100 * stored['score']:.2f}"]
     assert lines[9] == "on 200 composites of 6 held-out recordings, with actions from clips"
     assert "settings in" in lines[10]
 
@@ -316,7 +308,7 @@ def test_the_command_refuses_in_one_line(tmp_path):
     config = tiny_weak_config(tmp_path / "data")
     config.stages.mgfn.steps = 1
     train_and_evaluate(config.to_dict(), tmp_path / "run")
-    result = command(f"--workdir={tmp_path / 'run'}")
+    result = command_run("tune", f"--workdir={tmp_path / 'run'}")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
     assert "labelled with all classes" in result.stderr

@@ -294,6 +294,13 @@ def test_transfer_needs_clips(bare, tmp_path, row):
     one_line("--clips", tiny(bare, row).to_dict(), tmp_path)
 
 
+def test_a_row_with_transfer_detects_in_a_set_without_clips(trained, expected, bare):
+    found = detect(trained, "validation", data_dir=str(bare))
+    assert found.recordings == expected.recordings
+    assert len(found.table) == len(expected.table)
+    np.testing.assert_array_equal(found.table.segments, expected.table.segments)
+
+
 def test_late_fusion_of_two_streams(bare, tmp_path):
     config = tiny(bare, "cas", steps=2)
     config.stages.mgfn.fusion = "late"
