@@ -201,10 +201,13 @@ def matching_weights(t, d, snippets, bins, points):
 
 
 def boundary_matching(x, kernel, *, durations, points):
-    """Boundary-matching layer and the convolution over its bins: x [T, P], kernel [bins, P, H] -> [T, D, H]."""
+    """Boundary-matching layer and the convolution over its bins: x [T, P], kernel [bins, P, H] -> [T, D, H].
+
+    Cells that end beyond the sequence are zero, as published.
+    """
     y = np.zeros((len(x), durations, kernel.shape[2]))
     for t in range(len(x)):
-        for d in range(durations):
+        for d in range(min(durations, len(x) - t)):
             samples = matching_weights(t, d, len(x), len(kernel), points).T @ x  # [bins, P]
             for n in range(len(kernel)):
                 y[t, d] += samples[n] @ kernel[n]

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import flax.struct
+import jax
 import jax.numpy as jnp
 
 from tal_jax.models.convolution import Conv1D, masked
@@ -18,6 +19,25 @@ class BMNOutput:
     regression: Array  # [B, T, D] float32: sigmoid is the cell's predicted IoU
     classification: Array  # [B, T, D] float32: sigmoid is the probability that the IoU exceeds 0.9
     valid: Array  # [B, T, D] bool: cells whose segment [t, t + d + 1) lies within the recording
+
+
+class DenseWeights(nn.Module):
+    """The parameters of a fully connected layer, as `nn.Dense` makes them."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, inputs: int) -> tuple[Array, Array]:
+        """Kernel [inputs, features] and bias [features], float32."""
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (inputs, self.features))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
+
+
+def first_of_map(params: tuple[Array, Array, Array], cells: Array) -> Array:
+    """The matching layer's bias and ReLU, and the 1 x 1 convolution after it: [.., H] -> [.., O]."""
+    bias, kernel, out_bias = params
+    trailing = (1,) * (cells.ndim - 1)
+    return nn.relu(cells + bias.reshape(*trailing, -1)) @ kernel + out_bias.reshape(*trailing, -1)
 
 
 class BMN(nn.Module):
@@ -64,16 +84,22 @@ class BMN(nn.Module):
             (self.bins, self.proposal_hidden, self.map_hidden),
         )
         bias = self.param("matching_bias", nn.initializers.zeros, (self.map_hidden,))
+        head = (bias, *DenseWeights(self.map_conv_hidden, name="map1")(self.map_hidden))
         cells = boundary_matching(
-            p, kernel.astype(self.dtype), durations=self.durations, bins=self.bins, points=self.points
-        )
+            p,
+            kernel.astype(self.dtype),
+            durations=self.durations,
+            bins=self.bins,
+            points=self.points,
+            head=first_of_map,
+            head_params=jax.tree.map(lambda x: x.astype(self.dtype), head),
+        )  # [B, T, D, map_conv_hidden]
         valid = valid_cells(mask, self.durations)
 
         def visible(y: Array) -> Array:
             return jnp.where(valid[..., None], y, jnp.zeros((), y.dtype)) if self.masked_cells else y
 
-        h = nn.relu(cells + bias.astype(self.dtype).reshape(1, 1, 1, -1))  # [B, T, D, map_hidden]
-        h = visible(nn.relu(nn.Dense(self.map_conv_hidden, dtype=self.dtype, name="map1")(h)))
+        h = visible(nn.relu(cells))
         h = visible(nn.relu(nn.Conv(self.map_conv_hidden, (3, 3), dtype=self.dtype, name="map2")(h)))
         h = visible(nn.relu(nn.Conv(self.map_conv_hidden, (3, 3), dtype=self.dtype, name="map3")(h)))
         out = nn.Dense(2, dtype=self.dtype, name="map4")(h).astype(jnp.float32)

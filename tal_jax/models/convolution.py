@@ -26,10 +26,7 @@ class Conv1D(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Applies the convolution in `dtype`; parameters are float32."""
-        shape = (self.kernel_size, x.shape[-1] // self.groups, self.features)
-        # Fan-in is kernel_size * C / groups: what one output really sees.
-        kernel = self.param("kernel", nn.initializers.he_normal(in_axis=(0, 1), out_axis=2), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel, bias = _parameters(self, self.kernel_size, x.shape[-1] // self.groups, self.features)
         padding = self.dilation * (self.kernel_size - 1) // 2 if self.padding is None else self.padding
         y = conv1d(
             x.astype(self.dtype),
@@ -40,3 +37,22 @@ class Conv1D(nn.Module):
             padding=padding,
         )
         return y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+class ConvWeights(nn.Module):
+    """The parameters of a `Conv1D`, for those who apply it in another form."""
+
+    features: int
+    kernel_size: int
+    groups: int = 1
+
+    @nn.compact
+    def __call__(self, channels: int) -> tuple[Array, Array]:
+        """Kernel [kernel_size, channels / groups, features] and bias [features], float32."""
+        return _parameters(self, self.kernel_size, channels // self.groups, self.features)
+
+
+def _parameters(module: nn.Module, taps: int, inputs: int, features: int) -> tuple[Array, Array]:
+    # Fan-in is taps * inputs: what one output really sees.
+    kernel = module.param("kernel", nn.initializers.he_normal(in_axis=(0, 1), out_axis=2), (taps, inputs, features))
+    return kernel, module.param("bias", nn.initializers.zeros, (features,))

@@ -1,12 +1,17 @@
 """Temporal Boundary Regressor of TCANet (report, section 2.2)."""
 
+import math
+
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
+from jax import lax
 
 from tal_jax import segments as geometry
-from tal_jax.models.convolution import Conv1D
-from tal_jax.ops.sampling import interpolate, proposal_points
+from tal_jax.models.convolution import ConvWeights
+from tal_jax.ops.convolution import conv1d_by_group, halving_by_group
+from tal_jax.ops.sampled_convolution import conv1d_at
+from tal_jax.ops.sampling import proposal_points
 from tal_jax.types import Array
 
 
@@ -56,33 +61,50 @@ class TemporalBoundaryRegressor(nn.Module):
         points = proposal_points(
             proposals, limit, context=self.context, inside=self.inside, context_inside=self.context_inside
         )
-        x = interpolate(features, points)  # [B, P, 2 context + inside, H]
+        points = lax.stop_gradient(points)
+        count = math.prod(proposals.shape[:2])
 
-        def conv(name, features, kernel, stride=1, groups=self.groups, padding=0):
-            return Conv1D(features, kernel, stride, 1, groups, padding, dtype=self.dtype, name=name)
+        def two(name: str, width: int, at: Array) -> Array:
+            """Both strided convolutions, on points [B, P, n] of the features: [G, B P, n / 4, width / G]."""
+            kernel, bias = ConvWeights(width, 3, self.groups, name=f"{name}_conv1")(features.shape[-1])
+            kernel = kernel.astype(self.dtype)
 
-        def boundary(name: str, context: Array) -> Array:
-            h = nn.relu(conv(f"{name}_conv1", self.frame_hidden, 3, 2, padding=1)(context))
-            h = nn.relu(conv(f"{name}_conv2", self.frame_hidden, 3, 2, padding=1)(h))
-            return conv(f"{name}_out", 1, self.context // 4, groups=1)(h)[..., 0, 0]
+            def every_second(at: Array, padding: int) -> Array:
+                # Every second output of a convolution with stride 2: stride 4.
+                y = conv1d_at(features, kernel, at, stride=4, padding=padding, groups=self.groups)
+                y = self._activated(y, bias)
+                return y.reshape(self.groups, count, -1, y.shape[-1])
 
-        zeros = jnp.zeros(proposals.shape, jnp.float32)
-        ends = zeros
+            even, odd = every_second(at, 1), every_second(at[:, :, 1:], 0)
+            kernel2, bias2 = ConvWeights(width, 3, self.groups, name=f"{name}_conv2")(width)
+            return self._activated(halving_by_group(even, odd, kernel2.astype(self.dtype)), bias2)
+
+        def boundary(name: str, at: Array) -> Array:
+            h = two(name, self.frame_hidden, at)
+            kernel, bias = ConvWeights(1, self.context // 4, name=f"{name}_out")(self.frame_hidden)
+            kernel = kernel.astype(self.dtype).reshape(self.context // 4, self.groups, -1)
+            return (jnp.einsum("gqsc,sgc->q", h, kernel) + bias.astype(self.dtype)).reshape(proposals.shape[:2])
+
+        ends = jnp.zeros(proposals.shape, jnp.float32)
         if self.frame_level:
-            ends = jnp.stack(
-                [boundary("start", x[:, :, : self.context]), boundary("end", x[:, :, -self.context :])], axis=-1
-            ).astype(jnp.float32)
+            sides = (("start", points[:, :, : self.context]), ("end", points[:, :, -self.context :]))
+            ends = jnp.stack([boundary(*side) for side in sides], axis=-1).astype(jnp.float32)
 
-        h = nn.relu(conv("segment_conv1", self.hidden, 3, 2, padding=1)(x))
-        h = nn.relu(conv("segment_conv2", self.hidden, 3, 2, padding=1)(h))
-        h = nn.relu(conv("segment_conv3", self.hidden, points.shape[-1] // 4)(h))[:, :, 0]  # [B, P, hidden]
+        h = two("segment", self.hidden, points)
+        kernel, bias = ConvWeights(self.hidden, points.shape[-1] // 4, self.groups, name="segment_conv3")(self.hidden)
+        h = self._activated(conv1d_by_group(h, kernel.astype(self.dtype)), bias)  # [G, B P, 1, hidden / G]
+        h = jnp.moveaxis(h[:, :, 0], 0, 1).reshape(*proposals.shape[:2], self.hidden)
         out = nn.Dense(3, dtype=self.dtype, name="segment_out")(h).astype(jnp.float32)
-        center = out[..., :2] if self.segment_level else zeros
+        center = out[..., :2] if self.segment_level else jnp.zeros(proposals.shape, jnp.float32)
         if self.num_classes:
             class_logits = nn.Dense(self.num_classes, dtype=self.dtype, name="class_out")(h).astype(jnp.float32)
         else:
             class_logits = jnp.zeros((*proposals.shape[:2], 0), jnp.float32)
         return ends, center, out[..., 2], class_logits
+
+    def _activated(self, x: Array, bias: Array) -> Array:
+        """ReLU(x + bias) for channels that are laid out by group: x [G, .., C / G], bias [C]."""
+        return nn.relu(x + bias.astype(self.dtype).reshape(self.groups, *(1,) * (x.ndim - 2), -1))
 
 
 def refine(

@@ -113,9 +113,12 @@ def _local_banded(q, k, v, mask, radius, scale, dropout_rate, rng):
     qb = jnp.pad(q, ((0, 0), (0, pad), (0, 0), (0, 0))).reshape(b, blocks, size, n, h)
 
     def neighbours(x):  # [B, T, ...] -> [B, blocks, size + 2 radius, ...]
-        x = jnp.pad(x, ((0, 0), (radius, pad + radius)) + ((0, 0),) * (x.ndim - 2))
-        index = jnp.arange(blocks)[:, None] * size + jnp.arange(size + 2 * radius)[None, :]
-        return x[:, index]
+        rest = ((0, 0),) * (x.ndim - 2)
+        x = jnp.pad(x, ((0, 0), (0, pad), *rest)).reshape(b, blocks, size, *x.shape[2:])
+        # Slices, not indices: their gradients are slices again.
+        before = jnp.pad(x[:, :-1, size - radius :], ((0, 0), (1, 0), (0, 0), *rest))
+        after = jnp.pad(x[:, 1:, :radius], ((0, 0), (0, 1), (0, 0), *rest))
+        return jnp.concatenate([before, x, after], axis=2)
 
     scores = jnp.einsum("bitnh,bisnh->bints", qb, neighbours(k)) * jnp.asarray(scale, q.dtype)
     # Key s of a block lies radius before its query t when s == t.

@@ -63,3 +63,49 @@ def conv1d(
         weights = kernel[:, :, g * group_out : (g + 1) * group_out].reshape((taps * group_in, group_out))
         outputs.append(columns @ weights)
     return jnp.concatenate(outputs, axis=-1) if groups > 1 else outputs[0]
+
+
+def conv1d_by_group(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0) -> Array:
+    """`conv1d` on channels that are laid out group by group, which makes it matrix products without any rearranging.
+
+    Args:
+      x: [G, N, T, C / G].
+      kernel: [K, C / G, O], as in `conv1d`.
+      stride, padding: as in `conv1d`.
+
+    Returns:
+      [G, N, T', O / G].
+    """
+    groups, n, t, c = x.shape
+    taps, _, out = kernel.shape
+    weights = kernel.reshape(taps, c, groups, out // groups).transpose(2, 0, 1, 3)  # [G, K, C / G, O / G]
+    if taps == t and padding == 0:  # one output
+        return jnp.matmul(x.reshape(groups, n, t * c), weights.reshape(groups, t * c, -1))[:, :, None]
+    x = jnp.pad(x, ((0, 0), (0, 0), (padding, padding), (0, 0)))
+    length = (x.shape[2] - taps) // stride + 1
+    columns = [lax.slice_in_dim(x, k, k + (length - 1) * stride + 1, stride, axis=2) for k in range(taps)]
+    columns = jnp.concatenate(columns, axis=-1).reshape(groups, n * length, taps * c)
+    return jnp.matmul(columns, weights.reshape(groups, taps * c, -1)).reshape(groups, n, length, -1)
+
+
+def halving_by_group(even: Array, odd: Array, kernel: Array) -> Array:
+    """`conv1d_by_group` with three taps, stride 2 and padding 1, on a sequence given as its even and odd elements.
+
+    Output i reads elements 2 i - 1, 2 i and 2 i + 1: an even one and the odd ones on both sides. Nothing is copied or
+    rearranged for that, as it is where all elements lie in one array.
+
+    Args:
+      even, odd: [G, N, T / 2, C / G].
+      kernel: [3, C / G, O], as in `conv1d`.
+
+    Returns:
+      [G, N, T / 2, O / G].
+    """
+    groups, n, half, c = even.shape
+    weights = kernel.reshape(3, c, groups, -1).transpose(0, 2, 1, 3)  # [3, G, C / G, O / G]
+    own = jnp.matmul(even.reshape(groups, n * half, c), weights[1])
+    # What an odd element gives to the output before it and to the one after it.
+    both = jnp.matmul(odd.reshape(groups, n * half, c), jnp.concatenate([weights[2], weights[0]], axis=-1))
+    before, after = jnp.split(both.reshape(groups, n, half, -1), 2, axis=-1)
+    after = jnp.pad(after, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
+    return own.reshape(groups, n, half, -1) + before + after

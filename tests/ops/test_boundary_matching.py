@@ -6,16 +6,25 @@ import numpy as np
 import pytest
 import references
 from derivatives import gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tal_jax.ops.boundary_matching import bin_weights, boundary_matching, cell_segments, valid_cells
 
 
+def affine(params, cells):
+    """A head whose value at zero is not zero."""
+    weight, bias = params
+    return jnp.tanh(cells + bias.reshape((1,) * (cells.ndim - 1) + (-1,))) @ weight
+
+
+@pytest.mark.parametrize("implementation", ["sampled", "projected"])
 @pytest.mark.parametrize(
     ("t", "durations", "bins", "points", "block"),
     [(5, 5, 4, 3, 2), (6, 3, 3, 1, 8), (3, 7, 2, 2, 3)],
     ids=["square", "short durations", "durations beyond the sequence"],
 )
-def test_values_and_gradients(t, durations, bins, points, block):
+def test_values_and_gradients(t, durations, bins, points, block, implementation):
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, t, 2)), rng.normal(size=(bins, 2, 2))
     cotangent = rng.normal(size=(2, t, durations, 2))
@@ -26,7 +35,8 @@ def test_values_and_gradients(t, durations, bins, points, block):
     @jax.jit
     def forward_and_back(x, kernel, cotangent):
         def f(x, kernel):
-            return boundary_matching(x, kernel, durations=durations, bins=bins, points=points, block=block)
+            sizes = {"durations": durations, "bins": bins, "points": points, "block": block, "starts": 2}
+            return boundary_matching(x, kernel, **sizes, implementation=implementation)
 
         y, pull = jax.vjp(f, x, kernel)
         return y, *pull(cotangent)
@@ -39,24 +49,61 @@ def test_values_and_gradients(t, durations, bins, points, block):
     np.testing.assert_allclose(dkernel, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_published_sizes_sample_as_defined():
+@given(
+    st.integers(1, 12), st.integers(1, 14), st.integers(1, 5), st.integers(1, 3), st.integers(1, 5), st.integers(1, 6),
+    st.integers(0, 2**31),
+)  # fmt: skip
+@settings(max_examples=20)
+def test_both_forms_are_alike_with_a_head(t, durations, bins, points, block, starts, seed):
+    """Values and all gradients, for any sizes of map and tiles."""
+    if bins * points < 2:
+        return  # a single sample has no spacing
+    rng = np.random.default_rng(seed)
+    x, kernel = rng.normal(size=(2, t, 3)).astype(np.float32), rng.normal(size=(bins, 3, 4)).astype(np.float32)
+    params = (rng.normal(size=(4, 2)).astype(np.float32), rng.normal(size=4).astype(np.float32))
+    cotangent = rng.normal(size=(2, t, durations, 2)).astype(np.float32)
+    sizes = {"durations": durations, "bins": bins, "points": points, "block": block, "starts": starts}
+
+    def run(implementation):
+        def f(x, kernel, params):
+            return boundary_matching(x, kernel, **sizes, head=affine, head_params=params, implementation=implementation)
+
+        y, pull = jax.vjp(f, x, kernel, params)
+        return jax.tree.leaves((y, pull(cotangent)))
+
+    for a, b in zip(run("sampled"), run("projected"), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4 * max(1, np.abs(a).max()))
+
+
+def test_unknown_implementation():
+    with pytest.raises(ValueError, match="dense"):
+        boundary_matching(
+            np.ones((1, 2, 1), np.float32), np.ones((2, 1, 1), np.float32), durations=2, implementation="dense"
+        )
+
+
+@pytest.mark.parametrize("implementation", ["sampled", "projected"])
+def test_published_sizes_sample_as_defined(implementation):
     """32 bins of 3 points: the samples themselves, read off with kernels that pass one bin each."""
     t, durations, bins = 9, 9, 32
     x = np.random.default_rng(1).normal(size=(1, t, 1))
     kernel = np.eye(bins, dtype=np.float32)[:, None, :]
-    y = boundary_matching(x.astype(np.float32), kernel, durations=durations)
+    y = boundary_matching(x.astype(np.float32), kernel, durations=durations, implementation=implementation)
     for a, d in np.ndindex(t, durations):
-        expected = references.matching_weights(a, d, t, bins, 3).T @ x[0, :, 0]
+        expected = references.matching_weights(a, d, t, bins, 3).T @ x[0, :, 0] * (a + d < t)
         np.testing.assert_allclose(y[0, a, d], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_block_size_is_irrelevant():
+@pytest.mark.parametrize("implementation", ["sampled", "projected"])
+def test_block_size_is_irrelevant(implementation):
     rng = np.random.default_rng(2)
     x = rng.normal(size=(2, 7, 3)).astype(np.float32)
     kernel = rng.normal(size=(4, 3, 2)).astype(np.float32)
 
     def run(block):
-        return jax.jit(lambda: boundary_matching(x, kernel, durations=7, bins=4, block=block))()
+        return jax.jit(
+            lambda: boundary_matching(x, kernel, durations=7, bins=4, block=block, implementation=implementation)
+        )()
 
     for block in (1, 3, 100):
         np.testing.assert_allclose(run(block), run(7), rtol=1e-5, atol=1e-5)
@@ -68,11 +115,13 @@ def test_weights_of_a_bin_sum_to_one_and_are_not_negative():
     assert (weights >= 0).all()
 
 
-def test_bfloat16_stays_close():
+@pytest.mark.parametrize("implementation", ["sampled", "projected"])
+def test_bfloat16_stays_close(implementation):
     rng = np.random.default_rng(3)
     x = rng.normal(size=(1, 6, 3)).astype(np.float32)
     kernel = rng.normal(size=(4, 3, 2)).astype(np.float32)
-    y = boundary_matching(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), durations=6, bins=4)
+    half = (x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+    y = boundary_matching(*half, durations=6, bins=4, implementation=implementation)
     assert y.dtype == jnp.bfloat16
     expected = boundary_matching(x, kernel, durations=6, bins=4)
     np.testing.assert_allclose(y.astype(np.float32), expected, atol=0.15)

@@ -1,12 +1,13 @@
 """Both forms of the convolution against the loop."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
 from derivatives import gradient
 
-from tal_jax.ops.convolution import conv1d
+from tal_jax.ops.convolution import conv1d, conv1d_by_group, halving_by_group
 
 # (T, C, O, taps) and the options: stride, dilation, groups, padding.
 CASES = [
@@ -58,3 +59,42 @@ def test_leading_axes_are_kept(implementation):
 def test_unknown_implementation():
     with pytest.raises(ValueError, match="fast"):
         conv1d(np.zeros((1, 3, 1), np.float32), np.zeros((1, 1, 1), np.float32), implementation="fast")
+
+
+@pytest.mark.parametrize(
+    ("length", "taps", "stride", "padding"),
+    [(8, 8, 1, 0), (7, 3, 2, 1), (8, 3, 2, 1), (6, 3, 1, 1)],
+    ids=["one output", "odd", "even", "same length"],
+)
+def test_by_group_is_the_convolution(length, taps, stride, padding):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(3, length, 4)).astype(np.float32)
+    kernel = rng.normal(size=(taps, 2, 6)).astype(np.float32)
+    options = {"stride": stride, "padding": padding}
+    expected, pull = jax.vjp(lambda x, k: by_group_of(conv1d(x, k, groups=2, **options)), x, kernel)
+    y, pull_by_group = jax.vjp(lambda x, k: conv1d_by_group(by_group_of(x), k, **options), x, kernel)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+    cotangent = rng.normal(size=y.shape).astype(np.float32)
+    for a, b in zip(pull(cotangent), pull_by_group(cotangent), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+def by_group_of(x):
+    """[N, T, C] -> [2, N, T, C / 2]."""
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], 2, -1), -2, 0)
+
+
+def test_halving_is_the_convolution_with_stride_two():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(3, 8, 4)).astype(np.float32)
+    kernel = rng.normal(size=(3, 2, 6)).astype(np.float32)
+    expected, pull = jax.vjp(lambda x, k: by_group_of(conv1d(x, k, groups=2, stride=2, padding=1)), x, kernel)
+
+    def halved(x, kernel):
+        return halving_by_group(by_group_of(x[:, ::2]), by_group_of(x[:, 1::2]), kernel)
+
+    y, pull_halved = jax.vjp(halved, x, kernel)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+    cotangent = rng.normal(size=y.shape).astype(np.float32)
+    for a, b in zip(pull(cotangent), pull_halved(cotangent), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
