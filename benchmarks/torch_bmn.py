@@ -68,8 +68,8 @@ def bm_mask(snippets: int) -> Tensor:
 
 def balanced(p: Tensor, positive: Tensor, mask: Tensor) -> Tensor:
     """Weighted binary logistic loss over the real elements."""
-    n, n_pos = mask.sum(), (positive * mask).sum().clamp(min=1)
-    a, b = 0.5 * n / n_pos, 0.5 * n / (n - n_pos).clamp(min=1)
+    n, n_pos = mask.sum(), (positive * mask).sum()
+    a, b = 0.5 * n / n_pos.clamp(min=1), 0.5 * n / (n - n_pos).clamp(min=1)
     terms = a * positive * torch.log(p + 1e-6) + b * (1 - positive) * torch.log(1 - p + 1e-6)
     return -(terms * mask).sum() / n
 

@@ -57,7 +57,7 @@ class MGFN(nn.Module):
         )
 
     def forward(self, x: Tensor, labels: Tensor) -> tuple[tuple, tuple, Tensor, Tensor]:
-        """x [B, C, T], labels [B, K] -> both stages' outputs, the cascaded sequence [B, T, K], segments [B, T, M, 2]."""
+        """x [B, C, T], labels [B, K] -> both stages' outputs, their sequence [B, T, K], segments [B, T, M, 2]."""
         first = self.stage1(x)
         with torch.no_grad():
             cas = min_max(first[3].sigmoid())

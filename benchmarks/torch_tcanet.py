@@ -1,4 +1,4 @@
-"""TCANet in plain PyTorch, as published: every proposal gets a copy of its recording's features, sampled by grid_sample.
+"""TCANet in plain PyTorch, as published: every proposal has a copy of its recording's features, for grid_sample.
 
 Own code after the report and the released variant's description; names of parameters are the released ones.
 """
@@ -103,7 +103,7 @@ class TCANet(nn.Module):
         return x.transpose(1, 2)
 
     def refine(self, encoded: Tensor, proposals: Tensor, recording: Tensor) -> list[tuple[Tensor, ...]]:
-        """encoded [B, 512, T], proposals [N, 2] in [0, 1], recording [N] -> per stage (given, ends, center, iou, next)."""
+        """encoded [B, 512, T], proposals [N, 2], recording [N] -> (given, ends, center, iou logit, next) per stage."""
         copies = encoded[recording]  # [N, 512, T]
         stages = []
         for tbr in self.tbrs:
@@ -141,8 +141,17 @@ def iou_of(a: Tensor, b: Tensor) -> Tensor:
     return overlap / ((a[:, 1] - a[:, 0]) + (b[:, 1] - b[:, 0]) - overlap)
 
 
-def loss(stages: list[tuple[Tensor, ...]], truth: Tensor, thresholds: tuple[float, ...] = (0.5, 0.6, 0.7)) -> Tensor:
-    """Regression of both levels and confidence, summed over stages; truth [N, 2] is each proposal's ground truth."""
+def loss(
+    stages: list[tuple[Tensor, ...]],
+    truth: Tensor,
+    thresholds: tuple[float, ...] = (0.5, 0.6, 0.7),
+    *,
+    draw: bool = True,
+) -> Tensor:
+    """Regression of both levels and confidence, summed over stages; truth [N, 2] is each proposal's ground truth.
+
+    draw=False gives the negatives of the confidence the expectation of the published random draw.
+    """
     total = torch.zeros(())
     for (given, ends, center, logit, _), threshold in zip(stages, thresholds, strict=True):
         iou = iou_of(given, truth)
@@ -158,7 +167,10 @@ def loss(stages: list[tuple[Tensor, ...]], truth: Tensor, thresholds: tuple[floa
         weight = high.float()
         for pool in ((iou > 0.3) & ~high, iou <= 0.3):
             index = pool.nonzero()[:, 0]
-            weight[index[torch.randperm(len(index))[: int(high.sum())]]] = 1.0
+            if draw:
+                weight[index[torch.randperm(len(index))[: int(high.sum())]]] = 1.0
+            else:
+                weight[index] = (high.sum() / max(len(index), 1)).clamp(max=1)
         confidence = F.smooth_l1_loss(logit.sigmoid(), iou, reduction="none")
         total = total + (confidence * weight).sum() / weight.sum().clamp(min=1)
     return total

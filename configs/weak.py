@@ -64,6 +64,7 @@ def get_config() -> ConfigDict:
     mgfn = {
         "task": "mgfn",
         "trimmed": "",  # the knowledge of a trimmed stage elsewhere: its knowledge.parquet
+        "splice": 0.0,  # share of training recordings that clips are spliced into; not in the report
         "regressor": True,
         "model": {
             **model,
@@ -96,7 +97,7 @@ def choose_row(config: ConfigDict, row: str) -> None:
     """Switches off, in place, what the row of the ladder does not have yet.
 
     cas: one branch, one stage. mdcm: + dilated branches. ccm: + the second stage on erased features. ktm: + knowledge
-    of the trimmed branch. full: + boundary regression.
+    of the trimmed branch, and spliced clips where the config has them. full: + boundary regression.
     """
     if row not in ROWS:
         raise ValueError(f"variant is one of {', '.join(ROWS)}, not {row!r}")
@@ -109,6 +110,7 @@ def choose_row(config: ConfigDict, row: str) -> None:
     if "ktm" not in has:
         config.track = ("mgfn",)
         mgfn.options.mmd_weight = 0.0
+        mgfn.splice = 0.0
     if "full" not in has:
         mgfn.regressor = False
         mgfn.options.oic_weight = 0.0

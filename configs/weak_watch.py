@@ -29,6 +29,7 @@ def get_config(row: str = "full") -> ConfigDict:
     mgfn.model.regressor_hidden = 64
     mgfn.model.anchors = (16.0, 23.0, 32.0, 45.0, 64.0, 90.0)
     mgfn.options.update(oic_weight=1.0, mmd_weight=0.02)
+    mgfn.splice = 0.5
     mgfn.options.decoding.update(smoothing=2.0, nms_sigma=0.5)
     trimmed.model.pooling = "gap"  # a clip is all action
     trimmed.batch_size = 32

@@ -1,7 +1,7 @@
 """From a record to one row of a batch: framing, units, joins by id, augmentation."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import flax.struct
 import numpy as np
@@ -44,6 +44,7 @@ class Assembler:
     weak: bool = False  # no segment annotation is used for anything: every window carries the recording's labels
     clips: "Clips | None" = None  # training rows carry a random clip
     knowledge: Mapping[str, np.ndarray] | None = None  # id -> [D], joined into the row's `knowledge`
+    splicer: Callable[[Record, np.random.Generator], Record] | None = None  # inserts clips into training recordings
 
     def training_row(self, record: Record, index: int, rng: np.random.Generator) -> tuple[Batch, Origin]:
         """One row with a random offset where the recording is longer than the frame, and the augmentations.
@@ -56,6 +57,8 @@ class Assembler:
         Raises:
           InputError: `knowledge` lacks the recording, or a clip's shard is damaged.
         """
+        if self.splicer is not None:
+            record = self.splicer(record, rng)
         total = self._length(record)
         scale = self.framing.native_span(total) / self.framing.snippets
         if self.stride_jitter:

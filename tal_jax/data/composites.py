@@ -6,7 +6,7 @@ aside. So the class occurs there and nowhere else. Only labels of recordings and
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -116,25 +116,40 @@ class Composites:
           InputError: a shard is damaged.
         """
         c = self.compositions[i]
-        host = self._hosts[c.host].features
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in self._streams}
-        at = c.first
-        for insertion in c.insertions:
-            clips = [clip.features(self._streams, c.stride, count) for clip, count in insertion.clips]
-            for name, pieces in parts.items():
-                pieces += [host[name][at : c.first + insertion.position], *(clip[name] for clip in clips)]
-            at = c.first + insertion.position
+        return render(self._hosts[c.host], c, self._streams, str(self.ids[i]))
+
+
+def render(host: Record, composition: Composition, streams: Sequence[str], id: str) -> Record:
+    """The spliced recording: labels of host and clips, no segments.
+
+    Raises:
+      InputError: the shard of a clip is damaged.
+    """
+    c = composition
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in streams}
+    at = c.first
+    for insertion in c.insertions:
+        clips = [clip.features(streams, c.stride, count) for clip, count in insertion.clips]
         for name, pieces in parts.items():
-            pieces.append(host[name][at : c.first + c.length])
-        return Record(
-            id=str(self.ids[i]),
-            features={name: np.concatenate(pieces) for name, pieces in parts.items()},
-            stride=c.stride,
-            duration=float(self.durations[i]),
-            segments=np.zeros((0, 2)),
-            labels=np.zeros(0, np.int32),
-            present=np.array(sorted({*c.present, *(n.label for n in c.insertions)}), np.int32),
-        )
+            pieces += [host.features[name][at : c.first + insertion.position], *(clip[name] for clip in clips)]
+        at = c.first + insertion.position
+    for name, pieces in parts.items():
+        pieces.append(host.features[name][at : c.first + c.length])
+    return Record(
+        id=id,
+        features={name: np.concatenate(pieces) for name, pieces in parts.items()},
+        stride=c.stride,
+        duration=c.num_snippets * c.stride,
+        segments=np.zeros((0, 2)),
+        labels=np.zeros(0, np.int32),
+        present=np.array(sorted({*c.present, *(n.label for n in c.insertions)}), np.int32),
+    )
+
+
+def whole(host: Record, position: int, streams: Sequence[str]) -> Composition:
+    """A host without anything inserted."""
+    length = min(len(host.features[name]) for name in streams)
+    return Composition(position, 0, length, host.stride, tuple(map(int, host.present)), ())
 
 
 def excerpts(split: Split, index: np.ndarray, streams: Sequence[str]) -> list[Excerpt]:
@@ -190,10 +205,8 @@ def compose(
         before = len(planned)
         for i in rng.permutation(index).tolist():
             if i not in bare:
-                record = hosts[i]
-                length = min(len(record.features[name]) for name in streams)
-                bare[i] = Composition(i, 0, length, record.stride, tuple(map(int, record.present)), ())
-            composition = _insert(bare[i], by_label, used, framing, rng)
+                bare[i] = whole(hosts[i], i, streams)
+            composition = insert(bare[i], by_label, used, framing, rng)
             if composition is not None:
                 planned.append(composition)
             if len(planned) == count:
@@ -206,14 +219,22 @@ def compose(
     return Composites(hosts, streams, planned)
 
 
-def _insert(
+def insert(
     host: Composition,
-    clips: dict[int, list[Excerpt]],
+    clips: Mapping[int, list[Excerpt]],
     used: dict[int, int],
     framing: Framing,
     rng: np.random.Generator,
 ) -> Composition | None:
-    """A composite of a host, or None where no class is absent; counts in `used` the actions of each class."""
+    """A composite of a host, or None where no class is absent.
+
+    Args:
+      host: as `whole` makes it.
+      clips: to draw from, by label.
+      used: how often each class was inserted so far; the rarest come next, and this call counts its own.
+      framing: of the stage.
+      rng: to draw with.
+    """
     absent = [label for label in clips if label not in host.present]
     span = int(framing.native_span(host.length))
     limit = 2 * host.length

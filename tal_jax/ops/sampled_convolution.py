@@ -72,7 +72,7 @@ def conv1d_at(
 def _rows_and_weights(
     positions: Array, t: int, taps: int, stride: int, padding: int, count: int
 ) -> tuple[Array, Array]:
-    """For every tap and output [K, B P N']: the row of Y just before the point, and the weights [2, ..] of it and the next.
+    """For every tap and output [K, B P N']: the row of Y just before the point; weights [2, ..] of it and the next.
 
     Rows are (recording, snippet + 1, tap). Taps beyond the first or last point have no weight: zero padding.
     """

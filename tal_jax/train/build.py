@@ -13,6 +13,7 @@ from tal_jax.data.dataset import Metadata, Split, open_split, read_metadata
 from tal_jax.data.framing import choose_framing
 from tal_jax.data.knowledge import read as read_knowledge
 from tal_jax.data.proposals import read as read_proposals
+from tal_jax.data.splicing import Splicer
 from tal_jax.data.statistics import load_or_measure
 from tal_jax.errors import InputError
 from tal_jax.tasks.mgfn import MGFNTask
@@ -165,19 +166,37 @@ def _handed_on(given: str | None, config: Mapping[str, Any], kind: str, file: st
 
 
 def with_clips(stage: Stage, config: Mapping[str, Any], workdir: Path) -> Stage:
-    """The stage as it is to be trained: where it learns from clips, its rows carry one and what is known about it.
+    """The stage as it is to be trained: where it learns from clips, they are spliced into some of its rows, and its
+    rows carry one and what is known about it.
 
     Raises:
       InputError: the set has no clips, or the trimmed branch has not been trained.
     """
-    if stage.kind != "mgfn" or not isinstance(stage.task, MGFNTask) or not stage.task.mmd_weight:
-        return stage
     section = config["stages"][stage.name]
+    if stage.kind != "mgfn" or not isinstance(stage.task, MGFNTask):
+        return stage
+    share = section.get("splice", 0.0)
+    if not 0 <= share <= 1:
+        raise InputError(f"config: stages.{stage.name}.splice is a share of the training rows, 0 to 1, not {share}")
+    if not stage.task.mmd_weight and not share:
+        return stage
     split = _open_clips(config["data"]["dir"])
+    index, _ = hold_out(len(split), config["data"]["holdout"])
+    assembler = stage.assembler
+    if share:
+        splicer = Splicer(split, index, assembler.streams, assembler.framing, share)
+        assembler = dataclasses.replace(assembler, splicer=splicer)
+    if stage.task.mmd_weight:
+        assembler = dataclasses.replace(assembler, clips=_clips(stage, config, workdir, split, index))
+    return dataclasses.replace(stage, assembler=assembler)
+
+
+def _clips(stage: Stage, config: Mapping[str, Any], workdir: Path, split: Split, index: np.ndarray) -> Clips:
+    """The clips that training rows carry: those whose knowledge the trimmed branch has handed on."""
+    section = config["stages"][stage.name]
     key = f"stages.{stage.name}.trimmed"
     path = _handed_on(section.get("trimmed"), config, "trimmed", KNOWLEDGE, workdir, key)
     known = read_knowledge(path)
-    index, _ = hold_out(len(split), config["data"]["holdout"])
     index = index[[str(id) in known for id in split.ids[index]]]
     sections = config["stages"].values()
     frame = next((s["data"] for s in sections if s["task"] == "trimmed"), section["data"])
@@ -186,4 +205,4 @@ def with_clips(stage: Stage, config: Mapping[str, Any], workdir: Path) -> Stage:
         split.metadata.without_segments(), int(split.num_snippets.max()), **{k: frame[k] for k in FRAMING_KEYS}
     )
     clip = dataclasses.replace(stage.assembler, framing=framing, knowledge=known)
-    return dataclasses.replace(stage, assembler=dataclasses.replace(stage.assembler, clips=Clips(split, index, clip)))
+    return Clips(split, index, clip)
