@@ -1,0 +1,59 @@
+"""What is measured: one entry for each row of the table, with the factor to reach and the one to aim for."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A piece of work that both sides do; sizes are those of the models as published."""
+
+    name: str
+    title: str
+    kind: str  # which pair of makers in `sides`
+    sizes: dict[str, int]
+    reach: float  # ratio PyTorch / this project
+    aim: float
+    memory: tuple[float, float] | None = None  # at most this share of PyTorch's peak memory: reach, aim
+    compiled: bool = False  # also measured with torch.compile
+
+
+def _train(kind: str, title: str, rows: int, reach: float, aim: float, memory=None, compiled=False, **sizes) -> Case:
+    t = sizes["snippets"]
+    return Case(
+        f"{kind}-train-t{t}-b{rows}",
+        f"{title} training step, T = {t}, batch {rows}",
+        kind,
+        {"rows": rows, **sizes},
+        reach,
+        aim,
+        memory,
+        compiled,
+    )
+
+
+_TCANET = {"channels": 2304, "proposals": 100}
+CASES = (
+    _train("tcanet", "TCANet", 2, 3, 5, compiled=True, snippets=100, **_TCANET),
+    _train("tcanet", "TCANet", 8, 3, 5, snippets=100, **_TCANET),
+    _train("tcanet", "TCANet", 2, 4, 8, (1 / 2, 1 / 4), snippets=1000, **_TCANET),
+    _train("tcanet", "TCANet", 8, 4, 8, (1 / 2, 1 / 4), snippets=1000, **_TCANET),
+    Case(
+        "tcanet-predict",
+        "TCANet inference, T = 1000, 1000 proposals",
+        "tcanet_predict",
+        {"rows": 1, "snippets": 1000, "channels": 2304, "proposals": 1000},
+        4,
+        8,
+    ),
+    _train("bmn", "BMN", 2, 3, 5, (1 / 2, 1 / 4), compiled=True, snippets=100, channels=400),
+    _train("bmn", "BMN", 8, 3, 5, (1 / 2, 1 / 4), snippets=100, channels=400),
+    _train("bmn", "BMN", 1, 4, 8, (1 / 4, 1 / 8), snippets=200, channels=400),
+    _train("mgfn", "KT-MGFN full", 16, 1.5, 3, compiled=True, snippets=200, channels=2048, classes=200),
+    Case("nms", "soft-NMS to 100 of 1,000, 256 recordings", "nms", {"rows": 256, "proposals": 1000}, 100, 300),
+    Case("records", "10,000 records of 100 x 400, shuffled", "records", {"records": 10_000}, 3, 10),
+    Case("attention", "local attention W = 9, T = 4,096", "attention", {"snippets": 4096}, 5, 20),
+)
+# Measured without a counterpart: mAP (the ActivityNet evaluator needs over nine minutes) in seconds, and how the time
+# of local attention grows with T.
+MAP_RECORDINGS, MAP_CLASSES, MAP_DETECTIONS, MAP_REACH, MAP_AIM = 5981, 200, 1_200_000, 10.0, 4.0
+ATTENTION_LENGTHS, ATTENTION_GROWTH = (1024, 2048, 4096, 8192, 16_384), 1.15

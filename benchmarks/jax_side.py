@@ -1,0 +1,101 @@
+"""This project's side of every case: a function that makes a step, whose call does the work once."""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.inputs import attention_inputs, nms_inputs, records
+from tal_jax.data.dataset import open_split
+from tal_jax.ops.attention import local_attention
+from tal_jax.ops.nms import soft_nms
+from tal_jax.train.measure import compiled_steps, synthetic_batch, synthetic_task
+from tal_jax.types import Detections
+
+Step = Callable[[], Any]
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def _steps(file: str, variant: tuple[str, ...], stage: str, changes: dict[str, Any], sizes: dict[str, int]):
+    config = runpy.run_path(str(CONFIGS / file))["get_config"](*variant)
+    config.stages[stage].model.update(changes)
+    data = {"snippets": sizes["snippets"], "channels": sizes["channels"], "classes": sizes.get("classes", 2)}
+    task, section = synthetic_task(config.to_dict(), stage, **data)
+    batch = synthetic_batch(task, section, sizes["rows"], proposals=sizes.get("proposals", 0), **data)
+    batch = jax.device_put(batch)
+    return batch, *compiled_steps(task, section, batch)[:3]
+
+
+def _train_step(*args: Any) -> Step:
+    batch, state, train, _ = _steps(*args)
+    box = [state]
+
+    def step() -> Any:
+        box[0], metrics = train(box[0], batch)
+        return jax.block_until_ready(metrics)
+
+    return step
+
+
+def tcanet(**sizes: int) -> Step:
+    """TCANet with the released numerics; no class head, as published."""
+    return _train_step("supervised_hacs.py", ("released",), "tcanet", {}, sizes)
+
+
+def bmn(**sizes: int) -> Step:
+    """BMN as published: no mask inside the map."""
+    changes = {"masked_cells": False, "durations": sizes["snippets"]}
+    return _train_step("supervised_activitynet.py", (), "bmn", changes, sizes)
+
+
+def mgfn(**sizes: int) -> Step:
+    """KT-MGFN, the full row."""
+    return _train_step("weak_hacs.py", ("full",), "mgfn", {"anchors": (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)}, sizes)
+
+
+def tcanet_predict(**sizes: int) -> Step:
+    """Everything up to detections after soft-NMS."""
+    batch, state, _, predict = _steps("supervised_hacs.py", ("released",), "tcanet", {}, sizes)
+    return lambda: jax.block_until_ready(predict(state.params, batch))
+
+
+def nms(**sizes: int) -> Step:
+    """Gaussian soft-NMS of all recordings at once."""
+    segments, scores = nms_inputs(**sizes)
+    found = Detections(segments, np.zeros(scores.shape, np.int32), scores, np.ones(scores.shape, bool))
+    found = jax.device_put(found)
+    step = jax.jit(lambda d: soft_nms(d, sigma=0.4, power=2.0, top_k=100))
+    return lambda: jax.block_until_ready(step(found))
+
+
+def records_(**sizes: int) -> Step:
+    """Every record of a prepared set once, in random order, decoded and checked."""
+    split = open_split(records(**sizes)[0], "training")
+    order = np.random.default_rng(0).permutation(len(split))
+
+    def step() -> float:
+        return float(sum(split[i].features["rgb"][0, 0] for i in order))
+
+    return step
+
+
+def attention(snippets: int) -> Step:
+    """The form that `local_attention` chooses."""
+    q, k, v = jax.device_put(attention_inputs(snippets))
+    mask = np.ones((1, snippets), bool)
+    step = jax.jit(lambda q, k, v: local_attention(q, k, v, mask, window=9, scale=0.125))
+    return lambda: jax.block_until_ready(step(q, k, v))
+
+
+MAKERS: dict[str, Callable[..., Step]] = {
+    "tcanet": tcanet,
+    "tcanet_predict": tcanet_predict,
+    "bmn": bmn,
+    "mgfn": mgfn,
+    "nms": nms,
+    "records": records_,
+    "attention": attention,
+}

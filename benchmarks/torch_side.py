@@ -1,0 +1,126 @@
+"""PyTorch's side of every case, or that of the published Python code: a function that makes a step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks import torch_bmn, torch_mgfn, torch_tcanet
+from benchmarks.inputs import attention_inputs, nms_inputs
+
+Step = Callable[[], Any]
+
+
+def _train_step(module: nn.Module, loss: Callable[[nn.Module], torch.Tensor], compiled: bool) -> Step:
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
+    forward: Any = torch.compile(module) if compiled else module
+
+    def step() -> float:
+        optimizer.zero_grad()
+        value = loss(forward)
+        value.backward()
+        optimizer.step()
+        return value.item()
+
+    return step
+
+
+def tcanet(rows: int, snippets: int, channels: int, proposals: int, compiled: bool = False) -> Step:
+    """TCANet as published."""
+    x = torch.randn(rows, channels, snippets)
+    start = torch.rand(rows, proposals, 1) * 0.7
+    given = torch.cat([start, start + 0.05 + torch.rand(rows, proposals, 1) * 0.25], -1)
+    truth = (given + torch.randn_like(given) * 0.02).flatten(0, 1)
+    module = torch_tcanet.TCANet(channels, snippets)
+    return _train_step(module, lambda m: torch_tcanet.loss(m(x, given), truth), compiled)
+
+
+def tcanet_predict(rows: int, snippets: int, channels: int, proposals: int, compiled: bool = False) -> Step:
+    """Boundaries and confidences of all proposals; NMS is not counted on this side."""
+    x = torch.randn(rows, channels, snippets)
+    start = torch.rand(rows, proposals, 1) * 0.7
+    given = torch.cat([start, start + 0.05 + torch.rand(rows, proposals, 1) * 0.25], -1)
+    module = torch_tcanet.TCANet(channels, snippets).eval()
+    return lambda: module.infer(x, given)
+
+
+def bmn(rows: int, snippets: int, channels: int, compiled: bool = False) -> Step:
+    """BMN as published."""
+    x = torch.randn(rows, channels, snippets)
+    label = (torch.rand(rows, snippets) > 0.9).float()
+    iou = torch.rand(rows, snippets, snippets)
+    module = torch_bmn.BMN(channels, snippets)
+    return _train_step(module, lambda m: torch_bmn.loss(*m(x), label, label, iou), compiled)
+
+
+def mgfn(rows: int, snippets: int, channels: int, classes: int, compiled: bool = False) -> Step:
+    """KT-MGFN, the full row."""
+    x = torch.randn(rows, channels, snippets)
+    labels = torch.eye(classes)[torch.randint(0, classes, (rows,))]
+    module = torch_mgfn.MGFN(channels, classes, (2.0, 4.0, 8.0, 16.0, 32.0, 64.0))
+    knowledge = torch.randn(rows, 2 * 4 * 128)
+    return _train_step(module, lambda m: torch_mgfn.loss(m(x, labels), labels, knowledge), compiled)
+
+
+MEASURED_RECORDINGS = 4  # of the Python loop, which takes seconds for all of them: its time is scaled up
+
+
+def nms(rows: int, proposals: int, compiled: bool = False) -> Step:
+    """The published loop over Python lists, one recording after the other."""
+    segments, scores = nms_inputs(rows, proposals)
+
+    def one(segment: np.ndarray, score: np.ndarray) -> list[float]:
+        starts, ends, left = segment[:, 0].tolist(), segment[:, 1].tolist(), score.tolist()
+        kept: list[float] = []
+        while len(left) > 1 and len(kept) < 100:
+            best = left.index(max(left))
+            low, high = starts[best], ends[best]
+            s, e = np.array(starts), np.array(ends)
+            overlap = np.maximum(np.minimum(e, high) - np.maximum(s, low), 0)
+            iou = overlap / (e - s + high - low - overlap)
+            for i in range(len(left)):
+                if i != best and iou[i] > 0:
+                    left[i] *= np.exp(-np.square(iou[i]) / 0.4)
+            kept.append(left[best])
+            for values in (starts, ends, left):
+                values.pop(best)
+        return kept
+
+    return lambda: [one(segments[i], scores[i]) for i in range(MEASURED_RECORDINGS)]
+
+
+def records_(records: int, compiled: bool = False) -> Step:
+    """One `np.load` per recording, in random order."""
+    from benchmarks.inputs import records as made
+
+    folder = made(records)[1]
+    order = np.random.default_rng(0).permutation(records)
+    return lambda: float(sum(np.load(folder / f"r{i:05d}.npy")[0, 0] for i in order))
+
+
+def attention(snippets: int, compiled: bool = False) -> Step:
+    """Dense attention under a mask that hides the outside of the window."""
+    q, k, v = (torch.from_numpy(x).transpose(1, 2) for x in attention_inputs(snippets))
+    at = torch.arange(snippets)
+    hidden = (at[:, None] - at[None]).abs() > 4
+
+    @torch.no_grad()
+    def step() -> torch.Tensor:
+        scores = (q * 0.125) @ k.transpose(-1, -2)
+        return scores.masked_fill(hidden, float("-inf")).softmax(-1) @ v
+
+    return step
+
+
+MAKERS: dict[str, Callable[..., Step]] = {
+    "tcanet": tcanet,
+    "tcanet_predict": tcanet_predict,
+    "bmn": bmn,
+    "mgfn": mgfn,
+    "nms": nms,
+    "records": records_,
+    "attention": attention,
+}
+SCALE = {"nms": lambda sizes: sizes["rows"] / MEASURED_RECORDINGS}

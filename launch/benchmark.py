@@ -1,0 +1,52 @@
+"""Measures the training and prediction steps of a stage on random batches, on whatever backend there is.
+
+python -m launch.benchmark --config=configs/supervised_hacs.py --stage=tcanet --batch=2 --snippets=1000 --channels=2304
+    --proposals=100 [--classes=200] [--steps=10] [--json=F.json]
+"""
+
+import os
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from launch import app
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
+_STAGE = flags.DEFINE_string("stage", None, "Name of the stage.", required=True)
+_BATCH = flags.DEFINE_integer("batch", 2, "Recordings in a batch.", lower_bound=1)
+_SNIPPETS = flags.DEFINE_integer("snippets", 100, "Snippets of a recording, T.", lower_bound=2)
+_CHANNELS = flags.DEFINE_integer("channels", 400, "Channels of the features, C.", lower_bound=1)
+_CLASSES = flags.DEFINE_integer("classes", 200, "Classes, K.", lower_bound=1)
+_PROPOSALS = flags.DEFINE_integer("proposals", 100, "Proposals of a recording, P.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 10, "Steps that are timed.", lower_bound=1)
+_JSON = flags.DEFINE_string("json", None, "Where to write the figures.")
+flags.mark_flag_as_required("config")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures, prints, and writes the figures where asked to."""
+    del argv
+    from tal_jax.evaluation.submission import write_json
+    from tal_jax.train.measure import measure
+
+    found = measure(
+        _CONFIG.value.to_dict(),
+        _STAGE.value,
+        rows=_BATCH.value,
+        snippets=_SNIPPETS.value,
+        channels=_CHANNELS.value,
+        classes=_CLASSES.value,
+        proposals=_PROPOSALS.value,
+        steps=_STEPS.value,
+    )
+    width = max(map(len, found))
+    for name, value in found.items():
+        print(f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+    if _JSON.value:
+        write_json(_JSON.value, found, indent=1)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main)
