@@ -38,10 +38,8 @@ def _memory(case: Case, found: dict[str, Any]) -> tuple[str, str]:
     if case.memory is None:
         return text, ""
     reach, aim = case.memory
-    return (
-        text,
-        f"; memory 1/{theirs / ours:.1f}, {_verdict(theirs / ours, 1 / reach, 1 / aim)} (1/{1 / reach:g}, 1/{1 / aim:g})",
-    )
+    verdict = _verdict(theirs / ours, 1 / reach, 1 / aim)
+    return text, f"; memory 1/{theirs / ours:.1f}, {verdict} (1/{1 / reach:g}, 1/{1 / aim:g})"
 
 
 def table(results: dict[str, Any]) -> str:

@@ -71,18 +71,22 @@ def nms(rows: int, proposals: int, compiled: bool = False) -> Step:
     """The published loop over Python lists, one recording after the other."""
     segments, scores = nms_inputs(rows, proposals)
 
+    def iou(s1: float, e1: float, s2: float, e2: float) -> float:
+        if s2 > e1 or s1 > e2:
+            return 0.0
+        overlap = min(e1, e2) - max(s1, s2)
+        return overlap / ((e1 - s1) + (e2 - s2) - overlap)
+
     def one(segment: np.ndarray, score: np.ndarray) -> list[float]:
-        starts, ends, left = segment[:, 0].tolist(), segment[:, 1].tolist(), score.tolist()
+        starts, ends, left = list(segment[:, 0]), list(segment[:, 1]), list(score)
         kept: list[float] = []
         while len(left) > 1 and len(kept) < 100:
             best = left.index(max(left))
-            low, high = starts[best], ends[best]
-            s, e = np.array(starts), np.array(ends)
-            overlap = np.maximum(np.minimum(e, high) - np.maximum(s, low), 0)
-            iou = overlap / (e - s + high - low - overlap)
             for i in range(len(left)):
-                if i != best and iou[i] > 0:
-                    left[i] *= np.exp(-np.square(iou[i]) / 0.4)
+                if i != best:
+                    overlap = iou(starts[best], ends[best], starts[i], ends[i])
+                    if overlap > 0:
+                        left[i] = left[i] * np.exp(-np.square(overlap) / 0.4)
             kept.append(left[best])
             for values in (starts, ends, left):
                 values.pop(best)

@@ -108,7 +108,7 @@ def get_config() -> ConfigDict:
             "segment_level": True,
             "variant": "report",
             "encoder_variant": "",
-            "attention": "banded",
+            "attention": "auto",
             "dtype": "float32",
         },
         "options": {

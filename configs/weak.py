@@ -34,6 +34,8 @@ def get_config() -> ConfigDict:
         "inflation": 0.25,
         "class_weight": 0.25,
         "nms_sigma": 0.3,
+        "sharpness": 1.0,
+        "regressed_weight": 1.0,  # counts for segments="both" alone
     }
     options = {
         "decoding": decoding,
@@ -113,4 +115,5 @@ def choose_row(config: ConfigDict, row: str) -> None:
         mgfn.splice = 0.0
     if "full" not in has:
         mgfn.regressor = False
+        mgfn.options.segments = "auto"
         mgfn.options.oic_weight = 0.0

@@ -82,7 +82,7 @@ def tiny_weak_config(data, row="cas"):
         stage.optimizer.update(learning_rate=2e-2, warmup_steps=0)
         stage.batch_size, stage.steps = 4, 30
         stage.options.thresholds, stage.options.candidates, stage.options.detections = 5, 40, 20
-    config.stages.mgfn.options.decoding.update(smoothing=0.0, nms_sigma=0.3)
+    config.stages.mgfn.options.decoding.update(smoothing=0.0, nms_sigma=0.3, sharpness=1.0, regressed_weight=1.0)
     return config
 
 

@@ -8,8 +8,8 @@ import json
 import os
 import threading
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +147,16 @@ class Split:
         shard, id = int(self._shard[i]), str(self.ids[i])
         path = self._paths[shard]
         data = tfrecord.read(self._open(shard), path, int(self._offset[i]), int(self._length[i]), id)
-        record = decode(self._spec, data)
+        try:
+            record = decode(self.metadata.streams, self.metadata.dtype, data)
+        except ValueError as e:
+            raise InputError(f"{path}: record {id}: {e}: {tfrecord.REMEDY}") from e
         if record.id != id:
             raise InputError(f"{path}: record {id}: the index points to {record.id}: {tfrecord.REMEDY}")
         return record
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_descriptors", "_lock", "_spec")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_descriptors", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _descriptors={}, _lock=threading.Lock())
@@ -161,10 +164,6 @@ class Split:
     def __del__(self) -> None:
         for descriptor in self.__dict__.get("_descriptors", {}).values():
             os.close(descriptor)
-
-    @cached_property
-    def _spec(self) -> Any:
-        return record_features(self.metadata.labels, self.metadata.streams, self.metadata.dtype)
 
     def _open(self, shard: int) -> int:
         with self._lock:
@@ -230,18 +229,39 @@ def encode(spec: Any, record: Record) -> bytes:
     return example.SerializeToString(deterministic=True)  # protobuf maps have no order of their own
 
 
-def decode(spec: Any, data: bytes) -> Record:
-    """The inverse of `encode`."""
-    values = spec.deserialize_example_np(data)
-    return Record(
-        id=values["id"].decode(),
-        features=values["features"],
-        stride=float(values["stride"]),
-        duration=float(values["duration"]),
-        segments=values["segments"],
-        labels=np.asarray(values["labels"], np.int32).reshape(-1),
-        present=np.asarray(values["present"], np.int32).reshape(-1),
-    )
+def decode(streams: Mapping[str, int], dtype: str, data: bytes) -> Record:
+    """The inverse of `encode`: reads the `tf.train.Example` itself, which takes a tenth of the time of TFDS's decoder.
+
+    Args:
+      streams: name -> C.
+      dtype: storage type of the features.
+      data: a record's bytes.
+
+    Raises:
+      ValueError: not such a record.
+    """
+    from google.protobuf.message import DecodeError
+    from ml_dtypes import bfloat16
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    kind = np.dtype(bfloat16 if dtype == "bfloat16" else dtype)
+    try:
+        values = tf_example_pb2.Example.FromString(data).features.feature
+        numbers = {name: values[name].bytes_list.value[0] for name in ("id", "stride", "duration", "segments")}
+        return Record(
+            id=numbers["id"].decode(),
+            features={
+                name: np.frombuffer(values[f"features/{name}"].bytes_list.value[0], kind).reshape(-1, width)
+                for name, width in streams.items()
+            },
+            stride=float(np.frombuffer(numbers["stride"], np.float64)[0]),
+            duration=float(np.frombuffer(numbers["duration"], np.float64)[0]),
+            segments=np.frombuffer(numbers["segments"], np.float64).reshape(-1, 2),
+            labels=np.array(values["labels"].int64_list.value, np.int32),
+            present=np.array(values["present"].int64_list.value, np.int32),
+        )
+    except (DecodeError, IndexError) as e:
+        raise ValueError(f"not a record of this set: {e}") from e
 
 
 def shard_paths(directory: str | os.PathLike, split: str, count: int) -> list[Path]:

@@ -21,7 +21,7 @@ class LGTE(nn.Module):
     ffn: int = 256
     dropout: float = 0.1
     variant: str = "report"
-    implementation: str = "banded"
+    implementation: str = "auto"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact

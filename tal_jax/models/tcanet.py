@@ -48,7 +48,7 @@ class TCANet(nn.Module):
     segment_level: bool = True
     variant: str = "report"
     encoder_variant: str = ""  # of the LGTEs alone; "": as `variant`
-    attention: str = "banded"
+    attention: str = "auto"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact

@@ -21,6 +21,8 @@ class Decoding:
     inflation: Array | float = 0.25  # outer area on either side, as a fraction of the segment
     class_weight: Array | float = 0.25  # of the class's probability in the score
     nms_sigma: Array | float = 0.3
+    sharpness: Array | float = 1.0  # exponent of the scaled sequence; above 1 its plateaus of medium height sink
+    regressed_weight: Array | float = 1.0  # of a regressed segment's contrast, where it competes with runs
 
 
 def select_classes(probabilities: Array, threshold: Array | float) -> Array:
@@ -43,13 +45,16 @@ def localize(
     candidates: int,
     detections: int,
     nms_method: str,
+    both: bool = False,
 ) -> Detections:
     """Scores and suppresses candidate segments of the selected classes.
 
-    The activation is smoothed and scaled to [0, 1] per recording and class. Candidates are its runs at several
-    thresholds, or, where there are regressed segments, the one of each position's M segments that contrasts best, at
-    positions whose activation reaches the lowest threshold, cut to the recording. Empty segments are dropped.
-    Score: mean inside - mean outside + class_weight * probability.
+    The activation is smoothed, scaled to [0, 1] per recording and class, and raised to `sharpness`. Candidates are its
+    runs at several thresholds, or, where there are regressed segments, the one of each position's M segments that
+    contrasts best, at positions whose activation reaches the lowest threshold, cut to the recording; or both. Empty
+    segments are dropped. Score: mean inside - mean outside + class_weight * probability. A regressed segment is the
+    one of highest contrast among many, so its contrast says more than it should: beside runs it is multiplied by
+    `regressed_weight`.
 
     Args:
       cas: [B, T, K] class activation sequences.
@@ -63,20 +68,26 @@ def localize(
       candidates: kept for NMS, over all classes.
       detections: kept after NMS.
       nms_method: of `ops.nms.soft_nms`.
+      both: runs too where there are regressed segments.
 
     Returns:
       Detections in snippet units.
     """
     cas = scaled(smooth(cas, mask, decoding.smoothing / stride), mask)
+    # Compiled, the minimum may be rounded to just below the value it was taken from: no power of that.
+    cas = jnp.maximum(cas, 0.0) ** decoding.sharpness
     selected = select_classes(probabilities, decoding.class_threshold)
     duration = jnp.sum(mask, axis=1, dtype=jnp.float32)
     sums = cumulative_sum(cas, mask)
+    parts = []
     if segments.shape[2]:
         found, contrast, usable = _regressed(cas, sums, segments, mask, duration, decoding)
         usable &= (1.0 - contrast) / 2.0 <= max_contrast
-    else:
+        parts.append((found, contrast * decoding.regressed_weight if both else contrast, usable))
+    if both or not parts:
         levels = decoding.lowest + (decoding.highest - decoding.lowest) * jnp.linspace(0.0, 1.0, thresholds)
-        found, contrast, usable = _thresholded(cas, sums, mask, duration, levels, decoding)
+        parts.append(_thresholded(cas, sums, mask, duration, levels, decoding))
+    found, contrast, usable = (jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     b, k = probabilities.shape
     score = contrast + decoding.class_weight * probabilities[:, None, :]
     usable &= selected[:, None, :] & (found[..., 1] > found[..., 0])

@@ -39,7 +39,7 @@ class MGFNTask:
     inflation: float = 0.25  # gamma of the OIC loss
     min_activation: float = 0.1  # of the positions that take part in it
     max_contrast: float = 0.7  # segments that score worse are dropped, in training and in detection
-    segments: str = "auto"  # "regressed", "thresholded", or "auto": regressed where the model has a regressor
+    segments: str = "auto"  # "regressed", "thresholded", "both", or "auto": regressed where the model has a regressor
     thresholds: int = 9
     candidates: int = 200
     detections: int = 100
@@ -47,10 +47,10 @@ class MGFNTask:
 
     def __post_init__(self) -> None:
         """Checks what the types do not."""
-        if self.segments not in ("auto", "regressed", "thresholded"):
-            raise ValueError(f"segments is 'auto', 'regressed' or 'thresholded', not {self.segments!r}")
-        if self.segments == "regressed" and not self.model.anchors:
-            raise ValueError("segments='regressed' needs a boundary regressor: give model.anchors")
+        if self.segments not in ("auto", "regressed", "thresholded", "both"):
+            raise ValueError(f"segments is 'auto', 'regressed', 'thresholded' or 'both', not {self.segments!r}")
+        if self.segments in ("regressed", "both") and not self.model.anchors:
+            raise ValueError(f"segments={self.segments!r} needs a boundary regressor: give model.anchors")
         if not 0 <= self.ramp_start < self.ramp_end:
             raise ValueError(f"ramp_start {self.ramp_start} is to be below ramp_end {self.ramp_end}")
 
@@ -124,6 +124,7 @@ class MGFNTask:
             candidates=self.candidates,
             detections=self.detections,
             nms_method=self.nms_method,
+            both=self.segments == "both",
         )
 
     def merge(self, detections: Detections) -> Detections:

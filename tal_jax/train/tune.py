@@ -31,6 +31,8 @@ GRID: dict[str, tuple[float, ...]] = {
     "highest": (0.5, 0.6, 0.7, 0.8, 0.9),
     "inflation": (0.1, 0.25, 0.5),
     "nms_sigma": (0.1, 0.2, 0.3, 0.5, 0.8),
+    "sharpness": (1.0, 1.5, 2.0),
+    "regressed_weight": (0.5, 0.7, 0.85, 1.0),
 }
 SNIPPETS = (2.0, 3.0, 5.0)  # more values of smoothing, in snippets, where a snippet is longer than a second
 SWEEPS = 3
@@ -170,8 +172,10 @@ def fields_in_use(task: MGFNTask, stride: float) -> dict[str, tuple[float, ...]]
     grid["smoothing"] = tuple(s for s in GRID["smoothing"] if s == 0 or s > stride)  # less than a snippet is none
     if stride > 1:
         grid["smoothing"] = tuple(sorted({*grid["smoothing"], *(n * stride for n in SNIPPETS)}))
-    if task.model.anchors and task.segments != "thresholded":
+    if task.model.anchors and task.segments in ("auto", "regressed"):
         del grid["highest"]  # regressed segments know one threshold
+    if task.segments != "both":
+        del grid["regressed_weight"]
     if task.nms_method != "gaussian":
         del grid["nms_sigma"]
     return grid
@@ -186,7 +190,7 @@ def table(result: Tuning) -> str:
     where = "clips" if result.source == "clips" else "detections of other held-out recordings, for want of clips"
     return "\n".join(
         [
-            *(f"{name:<16}{before:>8}{after:>8}" for name, before, after in rows),
+            *(f"{name:<18}{before:>8}{after:>8}" for name, before, after in rows),
             f"on {result.composites} composites of {result.recordings} held-out recordings, with actions from {where}",
             f"{result.settings} settings in {result.seconds:.1f} s",
         ]

@@ -117,7 +117,7 @@ def test_records_round_trip_and_are_the_same_bytes_always(dtype, labels):
     data = dataset.encode(spec, record)
     again = dataset.encode(dataset.record_features(labels, {"rgb": 3, "flow": 1}, dtype), record)
     assert data == again
-    got = dataset.decode(spec, data)
+    got = dataset.decode({"rgb": 3, "flow": 1}, dtype, data)
     assert (got.id, got.stride, got.duration) == (record.id, record.stride, record.duration)
     assert got.features.keys() == record.features.keys()
     for a, b in [

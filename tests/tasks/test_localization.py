@@ -18,7 +18,9 @@ B, T, K, M = 4, 14, 3, 2
 LENGTHS = (14, 9, 5, 1)
 MASK = np.arange(T)[None] < np.array(LENGTHS)[:, None]
 STRIDE = np.array([0.5, 0.25, 2.0, 1.0], np.float32)
-FIXED = {"thresholds": 5, "max_contrast": 0.55, "candidates": 30, "detections": 20, "nms_method": "gaussian"}
+FIXED = {
+    "thresholds": 5, "max_contrast": 0.55, "candidates": 30, "detections": 20, "nms_method": "gaussian", "both": False,
+}  # fmt: skip
 
 compiled = jax.jit(localize, static_argnames=tuple(FIXED))
 compiled_classes = jax.jit(select_classes)
@@ -50,10 +52,10 @@ def selected(probabilities, threshold):
 
 
 def by_loop(cas, probabilities, stride, segments, decoding, *, thresholds, max_contrast, candidates, detections,
-            nms_method):  # fmt: skip
+            nms_method, both):  # fmt: skip
     """One recording without padding: rows (segment, label, score), best first."""
     n = len(cas)
-    x = [weak.scaled(weak.smooth(cas[:, k], decoding.smoothing / stride)) for k in range(K)]
+    x = [weak.scaled(weak.smooth(cas[:, k], decoding.smoothing / stride)) ** decoding.sharpness for k in range(K)]
     classes = selected(probabilities, decoding.class_threshold)
 
     def gain(k, segment):  # mean inside minus mean outside
@@ -61,17 +63,17 @@ def by_loop(cas, probabilities, stride, segments, decoding, *, thresholds, max_c
         return inner - outer
 
     rows = []  # position, class, segment, contrast: in the order that decides between equals
-    if segments is None:
-        for j in range(thresholds):
-            level = decoding.lowest + (decoding.highest - decoding.lowest) * j / (thresholds - 1)
-            found = [(t, k, (s, e)) for k in classes for t, s, e in weak.runs(x[k], level)]
-            rows += [(k, segment, gain(k, segment)) for _, k, segment in sorted(found)]
-    else:
+    if segments is not None:
         for t, k in np.ndindex(n, K):
             best = max(segments[t], key=lambda segment, k=k: gain(k, segment))
             contrast = gain(k, best)
             if k in classes and x[k][t] >= decoding.lowest and (1 - contrast) / 2 <= max_contrast:
-                rows.append((k, tuple(np.clip(best, 0, n)), contrast))
+                rows.append((k, tuple(np.clip(best, 0, n)), contrast * (decoding.regressed_weight if both else 1)))
+    if both or segments is None:
+        for j in range(thresholds):
+            level = decoding.lowest + (decoding.highest - decoding.lowest) * j / (thresholds - 1)
+            found = [(t, k, (s, e)) for k in classes for t, s, e in weak.runs(x[k], level)]
+            rows += [(k, segment, gain(k, segment)) for _, k, segment in sorted(found)]
     rows = [(z, k, c + decoding.class_weight * probabilities[k], 0.0) for k, z, c in rows if z[0] < z[1]]
     rows = sorted((row for row in rows if row[2] > 0), key=lambda row: -row[2])[:candidates]
     sigma = decoding.nms_sigma
@@ -84,10 +86,17 @@ DECODINGS = {
     "few classes": Decoding(class_threshold=1.1),
     "all classes": Decoding(class_threshold=0.0, class_weight=1.0),
     "levels": Decoding(lowest=0.35, highest=0.62, inflation=0.6),
+    "sharp": Decoding(sharpness=1.7, regressed_weight=0.6),
     "no classes": Decoding(class_weight=0.0, nms_sigma=0.05),
 }
 FEWER = {"candidates": 7, "detections": 4, "nms_method": "hard"}
-CASES = [*((name, {}, regressed) for name in DECODINGS for regressed in (False, True)), ("all classes", FEWER, True)]
+BOTH = {"both": True}
+CASES = [
+    *((name, {}, regressed) for name in DECODINGS for regressed in (False, True)),
+    ("all classes", FEWER, True),
+    ("sharp", BOTH, True),
+    ("levels", {**BOTH, "nms_method": "linear"}, True),
+]
 IDS = [
     f"{name}-{'regressed' if regressed else 'thresholded'}{len(options) or ''}" for name, options, regressed in CASES
 ]

@@ -89,7 +89,8 @@ def test_smoothing_fits_the_stride(stride, smoothing):
 def test_fields_that_decoding_does_not_read_are_left_out():
     regressed = MGFN(2, anchors=(2.0,))
     searched = {f.name for f in dataclasses.fields(Decoding)} - {"class_threshold", "class_weight"}
-    assert set(tune.fields_in_use(MGFNTask(MGFN(2)), 0.1)) == searched
+    assert set(tune.fields_in_use(MGFNTask(MGFN(2)), 0.1)) == searched - {"regressed_weight"}
+    assert set(tune.fields_in_use(MGFNTask(regressed, segments="both"), 0.1)) == searched
     assert "highest" not in tune.fields_in_use(MGFNTask(regressed), 0.1)
     assert "highest" in tune.fields_in_use(MGFNTask(regressed, segments="thresholded"), 0.1)
     assert "nms_sigma" not in tune.fields_in_use(MGFNTask(MGFN(2), nms_method="linear"), 0.1)
@@ -290,17 +291,19 @@ def test_a_damaged_choice_is_refused_until_it_is_made_anew(run):
 def test_the_command(run):
     found = command_run("tune", f"--workdir={run}")
     assert (found.returncode, found.stderr) == (0, "")
-    lines = found.stdout.splitlines()
-    assert lines[0].split() == ["config", "tuned"]
-    assert [line.split()[0] for line in lines[1:8]] == [f.name for f in dataclasses.fields(Decoding)]
+    heading, *lines = found.stdout.splitlines()
+    assert heading.split() == ["config", "tuned"]
+    names = [f.name for f in dataclasses.fields(Decoding)]
+    lines, last = lines[: len(names)], lines[len(names) :]
+    assert [line.split()[0] for line in lines] == names
     stored = json.loads(path_of(run, "mgfn").read_text())
-    for line in lines[1:8]:
+    for line in lines:
         name, before, after = line.split()
         assert float(before) == getattr(Decoding(), name)
         assert float(after) == pytest.approx(stored["decoding"][name])
-    assert lines[8].split()[-2:] == [f"{100 * stored['config_score']:.2f}", f"{100 * stored['score']:.2f}"]
-    assert lines[9] == "on 200 composites of 6 held-out recordings, with actions from clips"
-    assert "settings in" in lines[10]
+    assert last[0].split()[-2:] == [f"{100 * stored['config_score']:.2f}", f"{100 * stored['score']:.2f}"]
+    assert last[1] == "on 200 composites of 6 held-out recordings, with actions from clips"
+    assert "settings in" in last[2]
 
 
 def test_the_command_refuses_in_one_line(tmp_path):
