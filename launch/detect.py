@@ -22,8 +22,10 @@ def main(argv: Sequence[str]) -> None:
     """Detects and writes."""
     del argv
     from tal_jax.evaluation.submission import write
+    from tal_jax.train.compilation import use_cache
     from tal_jax.train.detect import detect
 
+    use_cache()
     submission = detect(
         _WORKDIR.value, _SPLIT.value, stage=_STAGE.value, data_dir=_DATA.value, checkpoint=_CHECKPOINT.value
     )

@@ -31,7 +31,9 @@ def main(argv: Sequence[str]) -> None:
     """Climbs the ladder."""
     del argv
     from tal_jax.train import climb
+    from tal_jax.train.compilation import use_cache
 
+    use_cache()
     table = climb.climb(
         climb.load_rows(_CONFIG.value, _ROWS.value, _DATA.value, _SEED.value),
         Path(_OUT.value),

@@ -20,8 +20,10 @@ flags.mark_flag_as_required("config")
 def main(argv: Sequence[str]) -> None:
     """Prints the config and trains."""
     del argv
+    from tal_jax.train.compilation import use_cache
     from tal_jax.train.loop import train_and_evaluate  # jax starts only after the flags are known to be right
 
+    use_cache()
     config = _CONFIG.value.to_dict()
     print(_CONFIG.value)
     train_and_evaluate(config, _WORKDIR.value, _STAGE.value)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -13,8 +15,12 @@ def command(name, *arguments):
 
 
 def environment():
-    # One device: the flags of the test process ask for four.
-    return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    # One device: the flags of the test process ask for four. Its compilation cache, not the user's.
+    return os.environ | {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+    }
 
 
 def run(name, *arguments):

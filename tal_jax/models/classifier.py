@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tal_jax.models.convolution import Conv1D, masked
+from tal_jax.models.dropout import Dropout
 from tal_jax.ops.pooling import top_weights
 from tal_jax.types import Array
 
@@ -27,6 +28,6 @@ class VideoClassifier(nn.Module):
         x = masked(features.astype(self.dtype), mask)
         for i in range(2):
             x = masked(nn.relu(Conv1D(self.hidden, 3, dtype=self.dtype, name=f"base{i + 1}")(x)), mask)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout, deterministic=not train)(x)
         logits = nn.Dense(self.num_classes, dtype=self.dtype, name="out")(x).astype(jnp.float32)  # [B, T, K]
         return jnp.sum(top_weights(logits, mask, self.top) * logits, axis=1)

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from tal_jax.models.dropout import Dropout
 from tal_jax.ops.attention import global_attention, local_attention
 from tal_jax.types import Array
 
@@ -34,7 +35,7 @@ class LGTE(nn.Module):
         width = channels // self.heads
         scale = (width if released else channels) ** -0.5
         keys = jnp.ones_like(mask) if released else mask
-        drop = nn.Dropout(self.dropout, deterministic=not train)
+        drop = Dropout(self.dropout, deterministic=not train)
         attention_dropout = self.dropout if released and train else 0.0
 
         def project(name: str) -> Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tal_jax.models.convolution import Conv1D, masked
+from tal_jax.models.dropout import Dropout
 from tal_jax.ops.pooling import mean_weights, top_weights
 from tal_jax.types import Array
 
@@ -60,7 +61,7 @@ class DilatedClassifier(nn.Module):
         x = masked(features.astype(self.dtype), mask)
         for i in range(2):
             x = masked(nn.relu(Conv1D(self.hidden, 3, dtype=self.dtype, name=f"base{i + 1}")(x)), mask)
-        dropped = nn.Dropout(self.dropout, deterministic=not train)(x)
+        dropped = Dropout(self.dropout, deterministic=not train)(x)
         sequences, logits, pooled = [], [], []
         for rate in self.dilations:
             y = nn.relu(Conv1D(self.branch_hidden, 3, dilation=rate, dtype=self.dtype, name=f"branch{rate}")(dropped))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tal_jax.ops.dropout import drop
 from tal_jax.types import Array
 
 # Finite, so that a query without any key gets finite weights (and a zero output) instead of NaN.
@@ -28,10 +29,7 @@ def _weights(scores: Array, visible: Array, dropout_rate: float, rng: Array | No
     total = jnp.sum(e, axis=-1, keepdims=True)
     weights = e / jnp.where(total > 0, total, 1.0)
     if rng is not None and dropout_rate > 0:
-        # Sixteen random bits are half the work of the thirty-two that jax.random.bernoulli takes; the rate is exact to
-        # 1 / 65,536.
-        dropped = jax.random.bits(rng, weights.shape, jnp.uint16) < round(dropout_rate * 2**16)
-        weights = jnp.where(dropped, 0.0, weights / (1.0 - dropout_rate))
+        weights = drop(weights, dropout_rate, rng)
     return weights
 
 
@@ -122,8 +120,8 @@ def _local_banded(q, k, v, mask, radius, scale, dropout_rate, rng):
     t = q.shape[1]
     if t <= CHUNK:
         halo = ((0, 0), (radius, radius))
-        around = (jnp.pad(x, halo + ((0, 0),) * (x.ndim - 2)) for x in (k, v, mask))
-        return _banded_chunk(q, *around, radius, scale, dropout_rate, rng)
+        k, v, mask = (jnp.pad(x, halo + ((0, 0),) * (x.ndim - 2)) for x in (k, v, mask))
+        return _banded_chunk(q, k, v, mask, radius, scale, dropout_rate, rng)
     chunks = -(-t // CHUNK)
 
     def cut(x, halo):  # [B, T, ...] -> [chunks, B, CHUNK + 2 halo, ...]
@@ -132,9 +130,12 @@ def _local_banded(q, k, v, mask, radius, scale, dropout_rate, rng):
         # Slices, not indices: their gradients are slices again.
         return jnp.stack([x[:, i * CHUNK : (i + 1) * CHUNK + 2 * halo] for i in range(chunks)])
 
+    def attend(part):
+        q, k, v, mask, key = part
+        return _banded_chunk(q, k, v, mask, radius, scale, dropout_rate, key)
+
     keys = jax.random.split(rng, chunks) if rng is not None else None
-    parts = (cut(q, 0), cut(k, radius), cut(v, radius), cut(mask, radius), keys)
-    y = lax.map(lambda x: _banded_chunk(*x[:4], radius, scale, dropout_rate, x[4]), parts)
+    y = lax.map(attend, (cut(q, 0), cut(k, radius), cut(v, radius), cut(mask, radius), keys))
     return jnp.moveaxis(y, 0, 1).reshape(q.shape[0], chunks * CHUNK, *q.shape[2:])[:, :t]
 
 

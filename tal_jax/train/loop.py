@@ -1,6 +1,7 @@
 """Training: the stages of a track one after another, each resumable."""
 
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def needed(config: Mapping[str, Any], name: str) -> bool:
 
 def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
     """Trains one stage from its last checkpoint to its last step, evaluates it and hands its results on."""
+    begun = time.monotonic()
     settings = config["stages"][name]
     stage = with_clips(build_stage(config, name, workdir), config, workdir)
     if stage.training.metadata.fingerprint != stage.trained_on.fingerprint:
@@ -134,6 +136,8 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
             # The step before is looked at while this one runs: the device does not wait for the host.
             if before is not None:
                 check_finite(stage, *before)
+                if before[0] == start + 1:
+                    print(f"stage {name}: first step after {time.monotonic() - begun:.1f} s", flush=True)
             before = (step, metrics, origin)
             if step % log_every == 0 or step == steps:
                 values = {k: float(v) for k, v in jax.device_get(metrics).items() if k != "finite"}

@@ -1,5 +1,6 @@
 """What a stage's training and prediction steps cost on this machine, on random batches of given sizes."""
 
+import dataclasses
 import resource
 import sys
 import time
@@ -84,22 +85,25 @@ def synthetic_batch(
         width = (1 + model.cascade) * len(model.dilations) * model.branch_hidden * max(len(model.streams), 1)
         knowledge = np.random.default_rng(1).normal(size=(rows, width)).astype(np.float32)
         clips = random_batch(rows, snippets=8, channels=channels, classes=classes, seed=2)
-        batch = batch.replace(clips=clips.replace(knowledge=knowledge))
+        batch = dataclasses.replace(batch, clips=dataclasses.replace(clips, knowledge=knowledge))
     return batch
 
 
 def compiled_steps(
-    task: Task, section: Mapping[str, Any], batch: Batch
+    task: Task, section: Mapping[str, Any], batch: Batch, *, donate: bool = True
 ) -> tuple[TrainState, Any, Any, dict[str, float]]:
-    """A state in the middle of a training, the compiled training and prediction steps, and what compiling took."""
+    """A state in the middle of a training, the compiled training and prediction steps, and what compiling took.
+
+    The training step takes its state's memory for the next one, as in training, unless `donate` is False.
+    """
     optimizer, _ = build_optimizer(steps=STEPS, **section["optimizer"])
     state = jax.jit(lambda: init_state(task, optimizer, batch, seed=0, ema=section["ema_decay"] > 0))()
     state = state.replace(step=state.step + int(0.9 * STEPS))  # past all ramps
     step = make_train_step(task, optimizer, seed=0, ema_decay=section["ema_decay"], steps=STEPS)
     begin = time.perf_counter()
-    train = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    train = jax.jit(step, donate_argnums=0 if donate else ()).lower(state, batch).compile()
     middle = time.perf_counter()
-    predict = jax.jit(task.predict).lower(state.params, batch.replace(clips=None)).compile()
+    predict = jax.jit(task.predict).lower(state.params, dataclasses.replace(batch, clips=None)).compile()
     seconds = {"train_compile_seconds": middle - begin, "predict_compile_seconds": time.perf_counter() - middle}
     return state, train, predict, seconds
 
@@ -178,7 +182,7 @@ def measure(
 
     train_seconds = median_seconds(train_once, steps)
     peak_memory = peak_bytes()
-    predict_batch = batch.replace(clips=None)
+    predict_batch = dataclasses.replace(batch, clips=None)
     predict_seconds = median_seconds(lambda: predict(box[0].params, predict_batch), steps)
     flops = float((train.cost_analysis() or {}).get("flops", 0.0))
     peak = matmul_peak()

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import references
 from derivatives import gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tal_jax.ops.convolution import conv1d, conv1d_by_group, halving_by_group
 
@@ -18,10 +20,11 @@ CASES = [
     ((5, 2, 2, 1), {"stride": 2}),
     ((7, 2, 4, 2), {"dilation": 5, "padding": 0}),
 ]
+MINIMAL = [((9, 4, 6, 3), {"padding": 1}), ((11, 3, 2, 3), {"dilation": 2, "padding": 2})]
+ALL = [(*case, form) for case in CASES for form in ("shifted", "lax")] + [(*case, "winograd") for case in MINIMAL]
 
 
-@pytest.mark.parametrize("implementation", ["shifted", "lax"])
-@pytest.mark.parametrize(("shape", "options"), CASES)
+@pytest.mark.parametrize(("shape", "options", "implementation"), ALL)
 def test_values_and_gradients(shape, options, implementation):
     t, c, o, taps = shape
     rng = np.random.default_rng(0)
@@ -54,6 +57,28 @@ def test_leading_axes_are_kept(implementation):
     assert y.shape == (2, 3, 6, 4)
     np.testing.assert_allclose(y[1, 2], references.conv1d(x[1, 2], kernel, groups=2, padding=1), rtol=1e-4, atol=1e-5)
     assert conv1d(x[0, 0], kernel, groups=2, implementation=implementation).shape == (4, 4)
+
+
+@given(st.integers(1, 23), st.integers(1, 6), st.integers(0, 2**31))
+@settings(max_examples=15)
+def test_winograd_is_the_convolution(length, dilation, seed):
+    """Values and gradients for lengths that do not divide into tiles, and dilations beyond the sequence."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2, length, 5)).astype(np.float32)
+    kernel = rng.normal(size=(3, 5, 4)).astype(np.float32)
+    cotangent = rng.normal(size=(2, length, 4)).astype(np.float32)
+    options = {"dilation": dilation, "padding": dilation}
+    found = []
+    for implementation in ("lax", "winograd"):
+        y, pull = jax.vjp(lambda x, k, i=implementation: conv1d(x, k, **options, implementation=i), x, kernel)
+        found.append((y, *pull(cotangent)))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=2e-5 * max(1.0, float(np.abs(a).max())))
+
+
+def test_winograd_says_what_it_cannot_do():
+    with pytest.raises(ValueError, match="winograd needs"):
+        conv1d(np.zeros((1, 5, 1), np.float32), np.zeros((3, 1, 1), np.float32), stride=2, implementation="winograd")
 
 
 def test_unknown_implementation():

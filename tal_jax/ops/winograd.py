@@ -1,0 +1,89 @@
+"""Convolution with three taps by minimal filtering: Winograd's F(4, 3) (Lavin and Gray 2015, arXiv:1509.09308).
+
+Four outputs of a three-tap filter need twelve products, but six suffice: y = A^T [(G g) * (B^T d)] for six inputs d and
+taps g. For C channels into O, each of the six products is a matrix product [tiles, C] x [C, O], so half of the
+operations of the direct form are left; what is added is linear in the size of input and output. Rounding errors are
+about ten times those of the direct form, a few 1e-6 in float32.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from tal_jax.types import Array
+
+OUTPUTS, INPUTS, TAPS = 4, 6, 3
+_B = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ],
+    np.float32,
+)
+_G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float32) / np.float32(24)
+_A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv1d_winograd(x: Array, kernel: Array, dilation: int) -> Array:
+    """Convolution of the same length: x [B, T, C], kernel [3, C, O] -> [B, T, O], zeros beyond both ends, float32."""
+    b, t, _ = x.shape
+    out = kernel.shape[-1]
+    tiles, count = _transformed(x, dilation)
+    filters = _transformed_kernel(kernel)
+    products = [jnp.matmul(tile, f) for tile, f in zip(tiles, filters, strict=True)]
+    y = jnp.stack([_combine(row, products).reshape(b, count, dilation, out) for row in _A], axis=2)
+    return y.reshape(b, -1, out)[:, :t]
+
+
+def _forward(x: Array, kernel: Array, dilation: int) -> tuple[Array, tuple[Array, Array]]:
+    return conv1d_winograd(x, kernel, dilation), (x, kernel)
+
+
+def _backward(dilation: int, saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    b, t, out = cotangent.shape
+    # Towards the input it is the same convolution with the taps reversed.
+    d_x = conv1d_winograd(cotangent, jnp.flip(kernel, 0).transpose(0, 2, 1), dilation)
+    # Computed again rather than kept: the six transforms are half as large again as the input.
+    tiles, count = _transformed(x, dilation)
+    padded = jnp.pad(cotangent, ((0, 0), (0, count * OUTPUTS * dilation - t), (0, 0)))
+    padded = padded.reshape(b, count, OUTPUTS, dilation, out)
+    parts = [padded[:, :, j] for j in range(OUTPUTS)]
+    d_filters = [
+        jnp.matmul(tile.T, _combine(column, parts).reshape(-1, out)) for tile, column in zip(tiles, _A.T, strict=True)
+    ]
+    return d_x, jnp.stack([_combine(column, d_filters) for column in _G.T])
+
+
+conv1d_winograd.defvjp(_forward, _backward)
+
+
+def _transformed(x: Array, dilation: int) -> tuple[list[Array], int]:
+    """B^T d: six arrays [B tiles dilation, C], and how many tiles a sequence has.
+
+    With a dilation, neighbours are `dilation` snippets apart: that many interleaved sequences.
+    """
+    b, t, c = x.shape
+    count = -(-t // (OUTPUTS * dilation))
+    after = (OUTPUTS * count + 1) * dilation - t
+    padded = jnp.pad(x, ((0, 0), (dilation, after), (0, 0))).reshape(b, OUTPUTS * count + 2, dilation, c)
+    inputs = [lax.slice_in_dim(padded, j, j + OUTPUTS * (count - 1) + 1, OUTPUTS, axis=1) for j in range(INPUTS)]
+    return [_combine(row, inputs).reshape(-1, c) for row in _B], count
+
+
+def _transformed_kernel(kernel: Array) -> list[Array]:
+    return [_combine(row, [kernel[k] for k in range(TAPS)]) for row in _G]
+
+
+def _combine(weights: np.ndarray, terms: list[Array]) -> Array:
+    """The weighted sum, without the terms whose weight is zero."""
+    parts = [term * np.float32(w) for w, term in zip(weights, terms, strict=True) if w]
+    return functools.reduce(jnp.add, parts)

@@ -1,0 +1,37 @@
+"""JAX's persistent compilation cache: a step that was compiled once on this machine is read from disk afterwards."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import jax
+
+
+def use_cache(directory: str | os.PathLike | None = None) -> Path:
+    """Turns the cache on for this process.
+
+    Args:
+      directory: None: JAX_COMPILATION_CACHE_DIR, or tal_jax/compiled in the user's cache folder.
+
+    Returns:
+      The folder. It may be shared by machines: what is compiled for a CPU is valid on the same kind of CPU only, so
+      each kind has a folder of its own.
+    """
+    given = directory or os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if given:
+        path = Path(given)
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        path = Path(base) / "tal_jax" / "compiled" / _machine()
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    return path
+
+
+def _machine() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        kind = next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        kind = platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(kind.encode()).hexdigest()[:12]}"
