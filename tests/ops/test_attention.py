@@ -9,6 +9,7 @@ import pytest
 import references
 from derivatives import gradient
 
+from tal_jax.ops import attention
 from tal_jax.ops.attention import global_attention, local_attention
 
 IMPLEMENTATIONS = ["gather", "banded", "dense"]
@@ -89,6 +90,36 @@ def test_local_gradients_over_several_blocks(implementation):
 
     for found, expected in zip(grads(implementation), grads("dense"), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("t", "chunk", "window"), [(39, 8, 5), (40, 8, 9), (23, 6, 21), (9, 8, 3)])
+def test_chunks_change_nothing(t, chunk, window, monkeypatch):
+    """Values and gradients, also where the last chunk overlaps the one before and the window exceeds a chunk."""
+    q, k, v, cotangent = (x.astype(np.float32) for x in inputs(t, n=2))
+    mask = np.arange(t)[None] < np.array([[t], [t - 7]])
+
+    def run(form):
+        attend = functools.partial(local_attention, window=window, scale=SCALE, implementation=form)
+        return jax.tree.leaves(forward_and_back(attend, q, k, v, mask, cotangent))
+
+    expected = run("dense")
+    monkeypatch.setattr(attention, "CHUNK", chunk)
+    for found, value in zip(run("banded"), expected, strict=True):
+        np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-5)
+
+
+def test_chunks_drop_alike_forward_and_back(monkeypatch):
+    """With v as the only variable, gradients of dropped attention are those of a linear function."""
+    monkeypatch.setattr(attention, "CHUNK", 8)
+    q, k, v, cotangent = (x.astype(np.float32) for x in inputs(20, n=1))
+    key = jax.random.key(3)
+
+    def f(v):
+        mask = np.ones((2, 20), bool)
+        options = {"window": 5, "scale": SCALE, "dropout_rate": 0.4, "rng": key, "implementation": "banded"}
+        return jnp.sum(local_attention(q, k, v, mask, **options) * cotangent)
+
+    np.testing.assert_allclose(jnp.sum(jax.grad(f)(v) * v), f(v), rtol=1e-4)
 
 
 def test_global_values_and_gradients():

@@ -1,0 +1,63 @@
+"""Measuring steps: the command, its figures, and what it refuses."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from commands import run
+
+from tal_jax.tasks.mgfn import MGFNTask
+from tal_jax.train.measure import random_batch, synthetic_batch, synthetic_task
+
+SIZES = {"snippets": 16, "channels": 8, "classes": 3}
+ARGUMENTS = [f"--{name}={value}" for name, value in SIZES.items()]
+
+
+@pytest.mark.parametrize(
+    ("config", "stage"), [("supervised_watch.py", "bmn"), ("supervised_watch.py", "tcanet"), ("weak_watch.py", "mgfn")]
+)
+def test_the_command_measures_every_kind_of_stage(config, stage, tmp_path):
+    path = tmp_path / "figures.json"
+    arguments = [*ARGUMENTS, "--proposals=4", "--batch=2", "--steps=2", f"--json={path}"]
+    done = run("benchmark", f"--config=configs/{config}", f"--stage={stage}", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(path.read_text())
+    assert found.items() >= {"stage": stage, "batch": 2, **SIZES, "backend": "cpu"}.items()
+    assert found["proposals"] == (4 if stage == "tcanet" else 0)
+    for name in (
+        "train_step_seconds", "predict_step_seconds", "train_compile_seconds", "train_flops", "peak_memory_bytes",
+        "matmul_flops_per_second",
+    ):  # fmt: skip
+        assert found[name] > 0, name
+    assert found["train_recordings_per_second"] == pytest.approx(2 / found["train_step_seconds"])
+    assert all(name in done.stdout for name in found)
+
+
+def test_an_unknown_stage_is_refused():
+    done = run("benchmark", "--config=configs/weak_watch.py", "--stage=bmn", *ARGUMENTS)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("--stage=bmn: no such stage: the config has mgfn, trimmed")
+
+
+def test_batches_are_what_losses_read():
+    batch = random_batch(3, snippets=20, channels=2, classes=4, proposals=5, segments=2)
+    assert batch.proposals.shape == (3, 5, 2)
+    assert (batch.segments[..., 0] < batch.segments[..., 1]).all()
+    assert (batch.segments <= 20).all()
+    assert (np.diff(batch.proposals, axis=-1) >= 0).all()
+    rows = np.arange(3)[:, None]
+    assert (batch.labels[rows, batch.segment_labels] == 1).all()
+
+
+def test_clips_carry_knowledge_of_the_model_s_width():
+    from configs.weak_watch import get_config
+
+    config = get_config("full").to_dict()
+    task, section = synthetic_task(config, "mgfn", **SIZES)
+    assert isinstance(task, MGFNTask)
+    batch = synthetic_batch(task, section, 2, proposals=0, **SIZES)
+    params = task.init(jax.random.key(0), batch)
+    loss, metrics = jax.jit(lambda p: task.loss(p, batch, jax.random.key(0)))(params)
+    assert np.isfinite(loss)
+    assert "mmd" in metrics
