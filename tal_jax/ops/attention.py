@@ -3,35 +3,15 @@
 Letters: B batch, T snippets (queries), S keys, N heads, H channels of a head, W window.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from tal_jax.ops.dropout import drop
+from tal_jax.ops.banded_attention import banded_attention
+from tal_jax.ops.masked_softmax import masked_softmax
 from tal_jax.types import Array
-
-# Finite, so that a query without any key gets finite weights (and a zero output) instead of NaN.
-_HIDDEN = -1e30
-
-# Queries of banded attention that are worked on at a time: all at once, time grows faster than T.
-CHUNK = 512
 
 # Local attention of up to this many windows is dense. See benchmarks/README.md for the crossover.
 DENSE_BELOW = 8
-
-
-def _weights(scores: Array, visible: Array, dropout_rate: float, rng: Array | None) -> Array:
-    """Float32 softmax over the last axis of scores, zero where not visible, with optional dropout."""
-    scores = jnp.where(visible, scores.astype(jnp.float32), _HIDDEN)
-    scores = scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
-    e = jnp.where(visible, jnp.exp(scores), 0.0)
-    total = jnp.sum(e, axis=-1, keepdims=True)
-    weights = e / jnp.where(total > 0, total, 1.0)
-    if rng is not None and dropout_rate > 0:
-        weights = drop(weights, dropout_rate, rng)
-    return weights
 
 
 def global_attention(
@@ -54,7 +34,7 @@ def global_attention(
         y = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None, None, :], scale=scale)
         return jnp.where(jnp.any(mask, axis=-1)[:, None, None, None], y, jnp.zeros((), y.dtype))
     scores = jnp.einsum("btnh,bsnh->bnts", q, k) * jnp.asarray(scale, q.dtype)
-    w = _weights(scores, mask[:, None, None, :], dropout_rate, rng).astype(v.dtype)
+    w = masked_softmax(scores, mask[:, None, None, :], dropout_rate, rng).astype(v.dtype)
     return jnp.einsum("bnts,bsnh->btnh", w, v)
 
 
@@ -89,7 +69,7 @@ def local_attention(
         raise ValueError(f"window must be odd and positive, not {window}")
     if implementation == "auto":
         implementation = "dense" if q.shape[1] <= DENSE_BELOW * window else "banded"
-    forms = {"gather": _local_gather, "banded": _local_banded, "dense": _local_dense}
+    forms = {"gather": _local_gather, "banded": banded_attention, "dense": _local_dense}
     if implementation not in forms:
         raise ValueError(f"implementation is one of {sorted(forms)}, not {implementation!r}")
     return forms[implementation](q, k, v, mask, window // 2, scale, dropout_rate, rng)
@@ -103,7 +83,7 @@ def _local_gather(q, k, v, mask, radius, scale, dropout_rate, rng):
     index = jnp.clip(index, 0, max(t - 1, 0))
     scores = jnp.einsum("btnh,btwnh->btnw", q, k[:, index]) * jnp.asarray(scale, q.dtype)
     visible = (mask[:, index] & inside[None])[:, :, None, :]  # [B, T, 1, W]
-    w = _weights(scores, visible, dropout_rate, rng).astype(v.dtype)
+    w = masked_softmax(scores, visible, dropout_rate, rng).astype(v.dtype)
     return jnp.einsum("btnw,btwnh->btnh", w, v[:, index])
 
 
@@ -112,125 +92,5 @@ def _local_dense(q, k, v, mask, radius, scale, dropout_rate, rng):
     band = jnp.abs(jnp.arange(t)[:, None] - jnp.arange(t)[None, :]) <= radius
     scores = jnp.einsum("btnh,bsnh->bnts", q, k) * jnp.asarray(scale, q.dtype)
     visible = band[None, None] & mask[:, None, None, :]
-    w = _weights(scores, visible, dropout_rate, rng).astype(v.dtype)
+    w = masked_softmax(scores, visible, dropout_rate, rng).astype(v.dtype)
     return jnp.einsum("bnts,bsnh->btnh", w, v)
-
-
-def _local_banded(q, k, v, mask, radius, scale, dropout_rate, rng):
-    """In chunks of CHUNK queries, one after the other: what a chunk needs stays in the cache, whatever T is."""
-    if q.shape[1] <= CHUNK:
-        halo = ((0, 0), (radius, radius))
-        k, v, mask = (jnp.pad(x, halo + ((0, 0),) * (x.ndim - 2)) for x in (k, v, mask))
-        return _banded_chunk(q, k, v, mask, radius, scale, dropout_rate, rng)
-    q, k, v, mask = (jnp.asarray(x) for x in (q, k, v, mask))
-    return _chunked(q, k, v, mask, rng, radius, scale, dropout_rate)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
-def _chunked(q, k, v, mask, rng, radius, scale, dropout_rate):
-    """Every chunk reads its part of q, k and v and writes its part of the result: nothing else is copied."""
-
-    def attend(i, found):
-        first = _first(i, q)
-        part = _banded_chunk(
-            lax.dynamic_slice_in_dim(q, first, CHUNK, 1),
-            *(_around(x, first, radius) for x in (k, v, mask)),
-            radius,
-            scale,
-            dropout_rate,
-            None if rng is None else jax.random.fold_in(rng, i),
-        )
-        # With dropout, what two chunks share differs: the first one counts, here as in the gradients.
-        part = jnp.where(_new(i, first), part, lax.dynamic_slice_in_dim(found, first, CHUNK, 1))
-        return lax.dynamic_update_slice_in_dim(found, part, first, 1)
-
-    return lax.fori_loop(0, -(-q.shape[1] // CHUNK), attend, jnp.zeros_like(v))
-
-
-def _chunked_forward(q, k, v, mask, rng, radius, scale, dropout_rate):
-    return _chunked(q, k, v, mask, rng, radius, scale, dropout_rate), (q, k, v, mask, rng)
-
-
-def _chunked_backward(radius, scale, dropout_rate, saved, cotangent):
-    """Every chunk is computed again, and its gradients are added to the parts that it read."""
-    q, k, v, mask, rng = saved
-
-    def pull_back(i, gradients):
-        first = _first(i, q)
-        key = None if rng is None else jax.random.fold_in(rng, i)
-        around = _around(mask, first, radius)
-
-        def attend(q, k, v):
-            return _banded_chunk(q, k, v, around, radius, scale, dropout_rate, key)
-
-        own = lax.dynamic_slice_in_dim(q, first, CHUNK, 1)
-        _, pull = jax.vjp(attend, own, _around(k, first, radius), _around(v, first, radius))
-        part = lax.dynamic_slice_in_dim(cotangent, first, CHUNK, 1)
-        found = pull(jnp.where(_new(i, first), part, jnp.zeros((), part.dtype)))
-        places = (first, *(_start(x, first, radius) for x in (k, v)))
-        parts = (found[0], *(_inside(x, y, first, radius) for x, y in zip((k, v), found[1:], strict=True)))
-        return tuple(_add_at(x, y, at) for x, y, at in zip(gradients, parts, places, strict=True))
-
-    start = tuple(jnp.zeros_like(x) for x in (q, k, v))
-    return *lax.fori_loop(0, -(-q.shape[1] // CHUNK), pull_back, start), None, None
-
-
-_chunked.defvjp(_chunked_forward, _chunked_backward)
-
-
-def _first(i, q):
-    """Where chunk i begins: the last one earlier than it should, so that all are of one size."""
-    return jnp.minimum(i * CHUNK, q.shape[1] - CHUNK)
-
-
-def _new(i, first):
-    """Which queries of chunk i were not in the one before: [1, CHUNK, 1, 1]."""
-    return (first + jnp.arange(CHUNK) >= i * CHUNK).reshape(1, -1, 1, 1)
-
-
-def _start(x, first, radius):
-    """Where the slice of x begins that holds all that a chunk sees of it."""
-    return jnp.clip(first - radius, 0, x.shape[1] - min(CHUNK + 2 * radius, x.shape[1]))
-
-
-def _around(x, first, radius):
-    """x from `radius` before a chunk to `radius` after it, zero beyond the ends: [B, CHUNK + 2 radius, ...]."""
-    size = min(CHUNK + 2 * radius, x.shape[1])
-    at = _start(x, first, radius)
-    part = lax.dynamic_slice_in_dim(x, at, size, 1)
-    part = jnp.pad(part, ((0, 0), (2 * radius, 2 * radius)) + ((0, 0),) * (x.ndim - 2))
-    return lax.dynamic_slice_in_dim(part, first - radius - at + 2 * radius, CHUNK + 2 * radius, 1)
-
-
-def _inside(x, gradient, first, radius):
-    """The gradient of `_around`'s slice of x, from that of its result."""
-    shape = (x.shape[0], min(CHUNK + 2 * radius, x.shape[1]), *x.shape[2:])
-    at = _start(x, first, radius)
-    wide = jnp.pad(gradient, ((0, 0), (2 * radius, 2 * radius), (0, 0), (0, 0)))
-    return lax.dynamic_slice(wide, (0, at - first + radius + 2 * radius, 0, 0), shape)
-
-
-def _add_at(x, part, at):
-    size = part.shape[1]
-    return lax.dynamic_update_slice_in_dim(x, lax.dynamic_slice_in_dim(x, at, size, 1) + part, at, 1)
-
-
-def _banded_chunk(q, k, v, mask, radius, scale, dropout_rate, rng):
-    """Blocks of queries against their keys: q [B, S, N, H]; k, v, mask begin and end `radius` snippets further out."""
-    b, s, n, h = q.shape
-    # At least as long as what a block's keys have more than its queries: these then lie in the block and the next one.
-    size = max(2 * radius, min(32, s), 1)
-    blocks = -(-s // size)
-    qb = jnp.pad(q, ((0, 0), (0, blocks * size - s), (0, 0), (0, 0))).reshape(b, blocks, size, n, h)
-
-    def neighbours(x):  # [B, S + 2 radius, ...] -> [B, blocks, size + 2 radius, ...]
-        x = jnp.pad(x, ((0, 0), (0, (blocks + 1) * size - x.shape[1])) + ((0, 0),) * (x.ndim - 2))
-        x = x.reshape(b, blocks + 1, size, *x.shape[2:])
-        return jnp.concatenate([x[:, :-1], x[:, 1:, : 2 * radius]], axis=2)
-
-    scores = jnp.einsum("bitnh,bisnh->bints", qb, neighbours(k)) * jnp.asarray(scale, q.dtype)
-    # Key s of a block lies radius before its query t when s == t.
-    distance = jnp.arange(size + 2 * radius)[None, :] - jnp.arange(size)[:, None] - radius
-    visible = (jnp.abs(distance) <= radius)[None, None, None] & neighbours(mask)[:, :, None, None, :]
-    w = _weights(scores, visible, dropout_rate, rng).astype(v.dtype)
-    return jnp.einsum("bints,bisnh->bitnh", w, neighbours(v)).reshape(b, blocks * size, n, h)[:, :s]

@@ -9,7 +9,7 @@ import pytest
 import references
 from derivatives import gradient
 
-from tal_jax.ops import attention
+from tal_jax.ops import banded_attention
 from tal_jax.ops.attention import global_attention, local_attention
 
 IMPLEMENTATIONS = ["gather", "banded", "dense"]
@@ -103,14 +103,14 @@ def test_chunks_change_nothing(t, chunk, window, monkeypatch):
         return jax.tree.leaves(forward_and_back(attend, q, k, v, mask, cotangent))
 
     expected = run("dense")
-    monkeypatch.setattr(attention, "CHUNK", chunk)
+    monkeypatch.setattr(banded_attention, "CHUNK", chunk)
     for found, value in zip(run("banded"), expected, strict=True):
         np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-5)
 
 
 def test_chunks_drop_alike_forward_and_back(monkeypatch):
     """With v as the only variable, gradients of dropped attention are those of a linear function."""
-    monkeypatch.setattr(attention, "CHUNK", 8)
+    monkeypatch.setattr(banded_attention, "CHUNK", 8)
     q, k, v, cotangent = (x.astype(np.float32) for x in inputs(20, n=1))
     key = jax.random.key(3)
 
