@@ -1,5 +1,6 @@
 # make demo    compose sessions, prepare, train, detect, evaluate: results under runs/demo
 # make demo-weak  the same sessions with labels only, every row of the ladder: results under runs/demo-weak
+# make bench   this project against PyTorch, side by side: benchmarks/README.md (about a quarter of an hour)
 # make test    all tests            make lint    ruff and mypy
 # Each does its own set-up: it needs Python 3.11 or newer and make, nothing else.
 
@@ -10,7 +11,7 @@ DEMO := runs/demo
 WEAK := runs/demo-weak
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-weak test lint clean-demo
+.PHONY: setup demo demo-weak bench test lint clean-demo
 
 setup: $(VENV)/installed
 
@@ -46,6 +47,11 @@ demo-weak: setup $(DEMO)/detections.json
 
 clean-demo:
 	rm -rf $(DEMO) $(WEAK)
+
+# PyTorch is the CPU build where pip finds one; it is needed for nothing else.
+bench: setup
+	$(BIN)/python -m pip install --quiet 'torch>=2.4,<3'
+	$(BIN)/python -m benchmarks.run
 
 test: setup
 	$(BIN)/python -m pytest -n 2

@@ -31,7 +31,7 @@ def get_config(row: str = "full") -> ConfigDict:
     mgfn.options.update(oic_weight=1.0, mmd_weight=0.02)
     mgfn.splice = 0.5
     mgfn.options.segments = "both"
-    mgfn.options.decoding.update(smoothing=2.0, nms_sigma=0.5, sharpness=1.25, regressed_weight=0.7)
+    mgfn.options.decoding.update(smoothing=1.5, nms_sigma=0.5, sharpness=1.25, regressed_weight=0.7)
     trimmed.model.pooling = "gap"  # a clip is all action
     trimmed.batch_size = 32
     weak.choose_row(config, row)
