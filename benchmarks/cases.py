@@ -50,7 +50,7 @@ CASES = (
     _train("bmn", "BMN", 1, 4, 8, (1 / 4, 1 / 8), snippets=200, channels=400),
     _train("mgfn", "KT-MGFN full", 16, 1.5, 3, compiled=True, snippets=200, channels=2048, classes=200),
     Case("nms", "soft-NMS to 100 of 1,000, 256 recordings", "nms", {"rows": 256, "proposals": 1000}, 100, 300),
-    Case("records", "10,000 records of 100 x 400, shuffled", "records", {"records": 10_000}, 3, 10),
+    Case("records", "reading 10,000 records of 100 x 400, shuffled", "records", {"records": 10_000}, 3, 10),
     Case("attention", "local attention W = 9, T = 4,096", "attention", {"snippets": 4096}, 5, 20),
 )
 # Measured without a counterpart: mAP (the ActivityNet evaluator needs over nine minutes) in seconds, and how the time

@@ -27,12 +27,12 @@ def attention_inputs(snippets: int) -> tuple[np.ndarray, ...]:
 def records(records: int) -> tuple[Path, Path]:
     """A prepared set of that many recordings of 100 x 400, and the folder of .npy files it was made from.
 
-    Made once, by `launch.prepare`'s own code.
+    Made once, by `launch.prepare`'s own code with its defaults: float16.
     """
     from tal_jax.data.plan import Options
     from tal_jax.data.prepare import prepare
 
-    folder, data = STORE / f"features-{records}", STORE / f"data-{records}"
+    folder, data = STORE / f"features-{records}", STORE / f"data16-{records}"
     if not (data / "dataset_info.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(0)
@@ -42,8 +42,7 @@ def records(records: int) -> tuple[Path, Path]:
             segment = {"segment": [1.0, 5.0], "label": f"class {i % 20}"}
             database[f"r{i:05d}"] = {"subset": "training", "duration": 100.0, "annotations": [segment]}
         (STORE / "annotations.json").write_text(json.dumps({"database": database}))
-        # float32, as the files are: both sides read as many bytes.
-        prepare(Options(str(STORE / "annotations.json"), {"rgb": str(folder)}, "1.0", str(data), dtype="float32"))
+        prepare(Options(str(STORE / "annotations.json"), {"rgb": str(folder)}, "1.0", str(data)))
     return data, folder
 
 

@@ -12,26 +12,27 @@ from benchmarks.inputs import attention_inputs, nms_inputs, records
 from tal_jax.data.dataset import open_split
 from tal_jax.ops.attention import local_attention
 from tal_jax.ops.nms import soft_nms
-from tal_jax.train.measure import compiled_steps, synthetic_batch, synthetic_task
+from tal_jax.train.measure import compiled_predict_step, compiled_train_step, synthetic_batch, synthetic_task
 from tal_jax.types import Detections
 
 Step = Callable[[], Any]
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-def _steps(file: str, variant: tuple[str, ...], stage: str, changes: dict[str, Any], sizes: dict[str, int]):
+def _made(file: str, variant: tuple[str, ...], stage: str, changes: dict[str, Any], sizes: dict[str, int]):
     config = runpy.run_path(str(CONFIGS / file))["get_config"](*variant)
     config.stages[stage].model.update(changes)
     data = {"snippets": sizes["snippets"], "channels": sizes["channels"], "classes": sizes.get("classes", 2)}
     task, section = synthetic_task(config.to_dict(), stage, **data)
     batch = synthetic_batch(task, section, sizes["rows"], proposals=sizes.get("proposals", 0), **data)
-    batch = jax.device_put(batch)
-    return batch, *compiled_steps(task, section, batch)[:3]
+    return task, section, jax.device_put(batch)
 
 
 def _train_step(*args: Any) -> Step:
-    batch, state, train, _ = _steps(*args)
+    task, section, batch = _made(*args)
+    state, train, _ = compiled_train_step(task, section, batch)
     box = [state]
+    del state  # its memory is given to the step
 
     def step() -> Any:
         box[0], metrics = train(box[0], batch)
@@ -58,8 +59,10 @@ def mgfn(**sizes: int) -> Step:
 
 def tcanet_predict(**sizes: int) -> Step:
     """Everything up to detections after soft-NMS."""
-    batch, state, _, predict = _steps("supervised_hacs.py", ("released",), "tcanet", {}, sizes)
-    return lambda: jax.block_until_ready(predict(state.params, batch))
+    task, _, batch = _made("supervised_hacs.py", ("released",), "tcanet", {}, sizes)
+    params = jax.jit(task.init)(jax.random.key(0), batch)
+    predict, _ = compiled_predict_step(task, params, batch)
+    return lambda: jax.block_until_ready(predict(params, batch))
 
 
 def nms(**sizes: int) -> Step:

@@ -14,7 +14,7 @@ import numpy as np
 from absl import app, flags
 
 from tal_jax.train.climb import load_rows
-from tal_jax.train.measure import compiled_steps, synthetic_batch, synthetic_task
+from tal_jax.train.measure import compiled_train_step, synthetic_batch, synthetic_task
 from tal_jax.types import Batch
 
 _CONFIG = flags.DEFINE_string("config", "configs/weak_hacs.py", "Config file whose variants are the rows.")
@@ -31,7 +31,7 @@ def prepare_step(config: dict[str, Any]) -> tuple[Any, Any, Batch]:
     sizes = {"snippets": _SNIPPETS.value, "channels": _CHANNELS.value, "classes": _CLASSES.value}
     task, section = synthetic_task(config, "mgfn", **sizes)
     batch = jax.device_put(synthetic_batch(task, section, _BATCH.value, proposals=0, **sizes))
-    state, train, _, _ = compiled_steps(task, section, batch, donate=False)
+    state, train, _ = compiled_train_step(task, section, batch, donate=False)
     return train, state, batch
 
 
