@@ -5,11 +5,10 @@ import math
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
-from jax import lax
 
 from tal_jax import segments as geometry
 from tal_jax.models.convolution import ConvWeights
-from tal_jax.ops.convolution import conv1d_by_group, halving_by_group
+from tal_jax.ops.convolution import conv1d_of_whole_by_group, halving_by_group
 from tal_jax.ops.sampled_convolution import conv1d_at
 from tal_jax.ops.sampling import proposal_points
 from tal_jax.types import Array
@@ -61,10 +60,9 @@ class TemporalBoundaryRegressor(nn.Module):
         points = proposal_points(
             proposals, limit, context=self.context, inside=self.inside, context_inside=self.context_inside
         )
-        points = lax.stop_gradient(points)
         count = math.prod(proposals.shape[:2])
 
-        def two(name: str, width: int, at: Array) -> Array:
+        def halved_twice(name: str, width: int, at: Array) -> Array:
             """Both strided convolutions, on points [B, P, n] of the features: [G, B P, n / 4, width / G]."""
             kernel, bias = ConvWeights(width, 3, self.groups, name=f"{name}_conv1")(features.shape[-1])
             kernel = kernel.astype(self.dtype)
@@ -80,7 +78,7 @@ class TemporalBoundaryRegressor(nn.Module):
             return self._activated(halving_by_group(even, odd, kernel2.astype(self.dtype)), bias2)
 
         def boundary(name: str, at: Array) -> Array:
-            h = two(name, self.frame_hidden, at)
+            h = halved_twice(name, self.frame_hidden, at)
             kernel, bias = ConvWeights(1, self.context // 4, name=f"{name}_out")(self.frame_hidden)
             kernel = kernel.astype(self.dtype).reshape(self.context // 4, self.groups, -1)
             return (jnp.einsum("gqsc,sgc->q", h, kernel) + bias.astype(self.dtype)).reshape(proposals.shape[:2])
@@ -90,10 +88,10 @@ class TemporalBoundaryRegressor(nn.Module):
             sides = (("start", points[:, :, : self.context]), ("end", points[:, :, -self.context :]))
             ends = jnp.stack([boundary(*side) for side in sides], axis=-1).astype(jnp.float32)
 
-        h = two("segment", self.hidden, points)
+        h = halved_twice("segment", self.hidden, points)
         kernel, bias = ConvWeights(self.hidden, points.shape[-1] // 4, self.groups, name="segment_conv3")(self.hidden)
-        h = self._activated(conv1d_by_group(h, kernel.astype(self.dtype)), bias)  # [G, B P, 1, hidden / G]
-        h = jnp.moveaxis(h[:, :, 0], 0, 1).reshape(*proposals.shape[:2], self.hidden)
+        h = self._activated(conv1d_of_whole_by_group(h, kernel.astype(self.dtype)), bias)  # [G, B P, hidden / G]
+        h = jnp.moveaxis(h, 0, 1).reshape(*proposals.shape[:2], self.hidden)
         out = nn.Dense(3, dtype=self.dtype, name="segment_out")(h).astype(jnp.float32)
         center = out[..., :2] if self.segment_level else jnp.zeros(proposals.shape, jnp.float32)
         if self.num_classes:

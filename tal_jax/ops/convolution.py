@@ -82,31 +82,23 @@ def conv1d(
     return jnp.concatenate(outputs, axis=-1) if groups > 1 else outputs[0]
 
 
-def conv1d_by_group(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0) -> Array:
-    """`conv1d` on channels that are laid out group by group, which makes it matrix products without any rearranging.
+def conv1d_of_whole_by_group(x: Array, kernel: Array) -> Array:
+    """`conv1d` with as many taps as there are elements, on channels that are laid out group by group.
 
     Args:
       x: [G, N, T, C / G].
-      kernel: [K, C / G, O], as in `conv1d`.
-      stride, padding: as in `conv1d`.
+      kernel: [T, C / G, O], as in `conv1d`.
 
     Returns:
-      [G, N, T', O / G].
+      [G, N, O / G], the one output.
     """
     groups, n, t, c = x.shape
-    taps, _, out = kernel.shape
-    weights = kernel.reshape(taps, c, groups, out // groups).transpose(2, 0, 1, 3)  # [G, K, C / G, O / G]
-    if taps == t and padding == 0:  # one output
-        return jnp.matmul(x.reshape(groups, n, t * c), weights.reshape(groups, t * c, -1))[:, :, None]
-    x = jnp.pad(x, ((0, 0), (0, 0), (padding, padding), (0, 0)))
-    length = (x.shape[2] - taps) // stride + 1
-    shifted = [lax.slice_in_dim(x, k, k + (length - 1) * stride + 1, stride, axis=2) for k in range(taps)]
-    columns = jnp.concatenate(shifted, axis=-1).reshape(groups, n * length, taps * c)
-    return jnp.matmul(columns, weights.reshape(groups, taps * c, -1)).reshape(groups, n, length, -1)
+    weights = kernel.reshape(t, c, groups, -1).transpose(2, 0, 1, 3).reshape(groups, t * c, -1)
+    return jnp.matmul(x.reshape(groups, n, t * c), weights)
 
 
 def halving_by_group(even: Array, odd: Array, kernel: Array) -> Array:
-    """`conv1d_by_group` with three taps, stride 2 and padding 1, on a sequence given as its even and odd elements.
+    """`conv1d` with three taps, stride 2 and padding 1, group by group, from even and odd elements.
 
     Output i reads elements 2 i - 1, 2 i and 2 i + 1: an even one and the odd ones on both sides. Nothing is copied or
     rearranged for that, as it is where all elements lie in one array.

@@ -45,8 +45,8 @@ def conv1d_at(
         `projected` on CPUs, where gathers of rows are cheap, and `sampled` elsewhere.
 
     Returns:
-      [groups, B P N', O / groups] in x's dtype: group by group, as `conv1d_by_group` takes it, and flat: gathered rows
-      that are reshaped within a channel's row are gathered element by element by XLA on CPUs.
+      [groups, B P N', O / groups] in x's dtype: group by group, as `ops.convolution` has forms for, and flat. (Gathered
+      rows that are reshaped within a row of channels are gathered element by element by XLA on CPUs.)
     """
     if implementation == "auto":
         implementation = "projected" if jax.default_backend() == "cpu" else "sampled"
