@@ -24,6 +24,9 @@ def fail(message: str, *, abrupt: bool = False) -> NoReturn:
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(list(argv))
+        if "config" in flags.FLAGS:
+            # A config file that could not be loaded says so at the first use of it, which would be within `main`.
+            getattr(flags.FLAGS["config"].value, "to_dict", None)
     except (AttributeError, KeyError) as e:  # ml_collections: an unknown key, with the nearest known one
         inner: object = e
         while isinstance(inner, Exception) and inner.args:

@@ -40,6 +40,15 @@ def test_an_unknown_stage_is_refused():
     assert done.stderr.strip().endswith("--stage=bmn: no such stage: the config has mgfn, trimmed")
 
 
+@pytest.mark.parametrize(("name", "arguments"), [("benchmark", ["--stage=bmn"]), ("train", ["--workdir=W"])])
+def test_a_config_that_is_not_there_is_one_line(name, arguments):
+    done = run(name, "--config=configs/nothing.py", *arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"launch.{name}: error: ")
+    assert "No such file or directory: 'configs/nothing.py'" in line
+
+
 def test_batches_are_what_losses_read():
     batch = random_batch(3, snippets=20, channels=2, classes=4, proposals=5, segments=2)
     assert batch.proposals.shape == (3, 5, 2)
