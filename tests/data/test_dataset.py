@@ -298,3 +298,9 @@ def test_incomplete_sets_are_refused(prepared, tmp_path):
     (folder / "dataset_info.json").unlink()
     with pytest.raises(InputError, match=r"not finished.*launch\.prepare"):
         dataset.read_metadata(folder)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xff\xff", b"\x0a\x02\x08"], ids=["empty", "no message", "cut short"])
+def test_bytes_that_are_no_record_are_refused(data):
+    with pytest.raises(ValueError, match="not a record of this set"):
+        dataset.decode({"rgb": 3}, "float32", data)

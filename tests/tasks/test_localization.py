@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tal_jax.tasks import localization
 from tal_jax.tasks.localization import Decoding, localize, merge_windows, select_classes
 from tal_jax.types import Detections
 
@@ -120,6 +121,20 @@ def test_a_loop_over_candidates(name, options, regressed):
         np.testing.assert_allclose(found.segments[b, :count], ends, rtol=1e-4, atol=1e-4)
         total += count
     assert total >= 5
+
+
+def test_a_minimum_that_is_rounded_below_zero_does_no_harm(monkeypatch):
+    """Compiled with optimisation, a scaled sequence was found to dip to -1e-8, and its power was NaN."""
+    cas, probabilities, _ = inputs()
+    decoding = Decoding(sharpness=1.7)
+    options = {**FIXED, "thresholds": 3}
+    nothing = np.zeros((*MASK.shape, 0, 2), np.float32)
+    expected = localize(cas, probabilities, MASK, STRIDE, nothing, decoding, **options)
+    plain = localization.scaled
+    monkeypatch.setattr(localization, "scaled", lambda x, mask: plain(x, mask) - np.float32(1e-8))
+    found = localize(cas, probabilities, MASK, STRIDE, nothing, decoding, **options)
+    np.testing.assert_array_equal(found.mask, expected.mask)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 
 def check_sensible(found, lengths):
