@@ -5,6 +5,7 @@ Letters: B batch, T snippets (queries), S keys, N heads, H channels of a head, W
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from tal_jax.ops.banded_attention import banded_attention
 from tal_jax.ops.masked_softmax import masked_softmax
@@ -12,10 +13,20 @@ from tal_jax.types import Array
 
 # Local attention of up to this many windows is dense. See benchmarks/README.md for the crossover.
 DENSE_BELOW = 8
+# From so many snippets on, global attention with dropout works on one head at a time on CPUs.
+BY_HEAD_FROM = 256
 
 
 def global_attention(
-    q: Array, k: Array, v: Array, mask: Array, *, scale: float, dropout_rate: float = 0.0, rng: Array | None = None
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array,
+    *,
+    scale: float,
+    dropout_rate: float = 0.0,
+    rng: Array | None = None,
+    by_head: bool | None = None,
 ) -> Array:
     """Equations 4-6: every query attends to every real snippet.
 
@@ -24,6 +35,8 @@ def global_attention(
       mask: [B, T] bool, True where the snippet is real.
       scale: factor on the scores, 1 / sqrt(width).
       dropout_rate, rng: dropout on the attention weights; none without rng.
+      by_head: with dropout, whether one head is worked on at a time, and its T x T weights are computed again for the
+        gradients instead of kept. None: on CPUs from BY_HEAD_FROM snippets on.
 
     Returns:
       [B, T, N, H] in v's dtype; zero for a recording without real snippets.
@@ -33,9 +46,18 @@ def global_attention(
             return v
         y = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None, None, :], scale=scale)
         return jnp.where(jnp.any(mask, axis=-1)[:, None, None, None], y, jnp.zeros((), y.dtype))
-    scores = jnp.einsum("btnh,bsnh->bnts", q, k) * jnp.asarray(scale, q.dtype)
-    w = masked_softmax(scores, mask[:, None, None, :], dropout_rate, rng).astype(v.dtype)
-    return jnp.einsum("bnts,bsnh->btnh", w, v)
+
+    def attend(head: tuple[Array, Array, Array, Array]) -> Array:
+        q, k, v, key = head
+        scores = jnp.einsum("bth,bsh->bts", q, k) * jnp.asarray(scale, q.dtype)
+        w = masked_softmax(scores, mask[:, None, :], dropout_rate, key).astype(v.dtype)
+        return jnp.einsum("bts,bsh->bth", w, v)
+
+    heads = (*(jnp.moveaxis(x, 2, 0) for x in (q, k, v)), jax.random.split(rng, q.shape[2]))
+    if by_head is None:
+        by_head = jax.default_backend() == "cpu" and q.shape[1] >= BY_HEAD_FROM
+    y = lax.map(jax.checkpoint(attend), heads) if by_head else jax.vmap(attend)(heads)
+    return jnp.moveaxis(y, 0, 2)
 
 
 def local_attention(

@@ -14,6 +14,7 @@ from tal_jax.data.pipeline import training_batches
 from tal_jax.errors import InputError
 from tal_jax.train.build import Stage, build_stage, with_clips
 from tal_jax.train.checkpoint import Checkpoints
+from tal_jax.train.compilation import compile_step
 from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.handover import hand_on
 from tal_jax.train.optimizer import build_optimizer
@@ -126,12 +127,15 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
     evaluate_every = settings["eval_every_steps"]
     log_every = config["log_every_steps"]
     progress = Progress(workdir / name, name=name, total=steps, start=start)
-    before = None
+    before = compiled = None
     try:
         for step in range(start + 1, steps + 1):
             with progress.waiting():
                 batch, origin = next(batches)
-            state, metrics = step_fn(state, put_batch(mesh, batch))
+            on_device = put_batch(mesh, batch)
+            if compiled is None:
+                compiled = compile_step(step_fn, state, on_device)
+            state, metrics = compiled(state, on_device)
             progress.advance()
             # The step before is looked at while this one runs: the device does not wait for the host.
             if before is not None:

@@ -16,6 +16,7 @@ from tal_jax.data.framing import Framing
 from tal_jax.errors import InputError
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Task
+from tal_jax.train.compilation import compile_step
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.registry import build_task
 from tal_jax.train.step import TrainState, init_state, make_train_step
@@ -101,14 +102,14 @@ def compiled_train_step(
     state = state.replace(step=state.step + int(0.9 * STEPS))  # past all ramps
     step = make_train_step(task, optimizer, seed=0, ema_decay=section["ema_decay"], steps=STEPS)
     begin = time.perf_counter()
-    compiled = jax.jit(step, donate_argnums=0 if donate else ()).lower(state, batch).compile()
+    compiled = compile_step(jax.jit(step, donate_argnums=0 if donate else ()), state, batch)
     return state, compiled, time.perf_counter() - begin
 
 
 def compiled_predict_step(task: Task, params: Any, batch: Batch) -> tuple[Any, float]:
     """The compiled prediction step, and how many seconds compiling took; the batch carries no clips."""
     begin = time.perf_counter()
-    compiled = jax.jit(task.predict).lower(params, batch).compile()
+    compiled = compile_step(jax.jit(task.predict), params, batch)
     return compiled, time.perf_counter() - begin
 
 

@@ -126,6 +126,18 @@ def test_global_values_and_gradients():
     check(functools.partial(global_attention, scale=SCALE), 5, gap_mask(5), None)
 
 
+def test_global_attention_one_head_at_a_time_drops_the_same_weights():
+    q, k, v, cotangent = (x.astype(np.float32) for x in inputs(7))
+    mask = np.array([[True] * 7, [True] * 4 + [False] * 3])
+
+    def run(by_head):
+        options = {"scale": SCALE, "dropout_rate": 0.4, "rng": jax.random.key(5), "by_head": by_head}
+        return jax.tree.leaves(forward_and_back(functools.partial(global_attention, **options), q, k, v, mask, cotangent))
+
+    for found, expected in zip(run(True), run(False), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
 FORMS = {
     **{
         name: functools.partial(local_attention, window=3, scale=SCALE, implementation=name) for name in IMPLEMENTATIONS
