@@ -72,6 +72,13 @@ def table(results: dict[str, Any]) -> str:
     ]
     if compiled:
         lines += ["", "`torch.compile` on the PyTorch side:", "", *compiled]
+    large = [
+        f"- {case.title}: {_compiled(results['cases'][case.name], 'torch_huge_pages')}"
+        for case in CASES
+        if results["cases"].get(case.name, {}).get("torch_huge_pages")
+    ]
+    if large:
+        lines += ["", "PyTorch with the large pages that `launch` asks for (`GLIBC_TUNABLES`), alone:", "", *large]
     if "growth" in results:
         lines += ["", *_growth(results["growth"])]
     if "environment" in results:
@@ -84,8 +91,8 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _compiled(found: dict[str, Any]) -> str:
-    compiled = found["torch_compile"]
+def _compiled(found: dict[str, Any], key: str = "torch_compile") -> str:
+    compiled = found[key]
     if "error" in compiled:
         return f"does not work here ({compiled['error']})"
     return (

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,26 +24,33 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import report
-from benchmarks.cases import ATTENTION_LENGTHS, CASES, MAP_CLASSES, MAP_DETECTIONS, MAP_RECORDINGS, Case
+from benchmarks.cases import CASES, MAP_CLASSES, MAP_DETECTIONS, MAP_RECORDINGS, Case
+from launch import huge_pages
 
 _CASES = flags.DEFINE_list("cases", [], "Only these: names of cases, `map` and `growth`; empty: everything.")
 _SECONDS = flags.DEFINE_float("seconds", 45.0, "How long the sides of one case take steps, about.", lower_bound=1.0)
 MIN_ROUNDS, MAX_ROUNDS = 3, 9
 COMPILE_PATIENCE = 240.0  # seconds that torch.compile may take to get ready
+ROOT = Path(__file__).parents[1]
+
+
+def command_environment(**more: str) -> dict[str, str]:
+    """The environment that `python -m launch.X` gives itself."""
+    return {**(huge_pages.wanted(os.environ) or os.environ), **more}
 
 
 class Side:
     """A worker process."""
 
-    def __init__(self, side: str, case: Case, **environment: str):
+    def __init__(self, side: str, case: Case, environment: Mapping[str, str] | None = None):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", side, case.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if side == "compile" else None,
             text=True,
-            env={**os.environ, **environment},
-            cwd=Path(__file__).parents[1],
+            env=environment,
+            cwd=ROOT,
         )
         self.times: list[float] = []
         self.peak = 0
@@ -75,10 +82,11 @@ def run_case(case: Case, seconds: float) -> dict[str, Any]:
     """Both sides of a case in alternation."""
     # Started one after the other: each warms up alone.
     with tempfile.TemporaryDirectory() as cache:
-        first = Side("jax", case, JAX_COMPILATION_CACHE_DIR=cache)
+        environment = command_environment(JAX_COMPILATION_CACHE_DIR=cache)
+        first = Side("jax", case, environment)
         first_ready = first.read("ready")
         first.end()
-        ours = Side("jax", case, JAX_COMPILATION_CACHE_DIR=cache)
+        ours = Side("jax", case, environment)
         ready = ours.read("ready")
     theirs = Side("torch", case)
     theirs.read("ready")
@@ -102,13 +110,15 @@ def run_case(case: Case, seconds: float) -> dict[str, Any]:
         "ours_first_ready_seconds": first_ready,
     }
     if case.compiled:
-        found["torch_compile"] = run_compiled(case)
+        found["torch_compile"] = run_alone("compile", case)
+        if huge_pages.wanted(os.environ):
+            found["torch_huge_pages"] = run_alone("torch", case, command_environment())
     return found
 
 
-def run_compiled(case: Case) -> dict[str, Any]:
-    """torch.compile on the same step, alone; or why it does not work."""
-    side = Side("compile", case)
+def run_alone(name: str, case: Case, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Another side on the same step, alone; or why it does not work."""
+    side = Side(name, case, environment)
     try:
         out, errors = side.process.communicate("\n" * MIN_ROUNDS, timeout=COMPILE_PATIENCE)
     except subprocess.TimeoutExpired:
@@ -141,25 +151,16 @@ def run_map() -> dict[str, Any]:
 
 
 def run_growth() -> dict[str, Any]:
-    """Seconds of local attention at growing T, forward and with gradients, in this process."""
-    import jax
-    import jax.numpy as jnp
-
-    from benchmarks.inputs import attention_inputs
-    from tal_jax.ops.attention import local_attention
-    from tal_jax.train.measure import median_seconds
-
-    def attention(q: Any, k: Any, v: Any) -> Any:
-        return local_attention(q, k, v, jnp.ones((1, q.shape[1]), bool), window=9, scale=0.125)
-
-    forward = jax.jit(attention)
-    both = jax.jit(jax.grad(lambda q, k, v: jnp.sum(attention(q, k, v) ** 2), argnums=(0, 1, 2)))
-    found: dict[str, Any] = {"snippets": list(ATTENTION_LENGTHS), "forward_seconds": [], "gradient_seconds": []}
-    for t in ATTENTION_LENGTHS:
-        inputs = jax.device_put(attention_inputs(t))
-        for step, key in ((forward, "forward_seconds"), (both, "gradient_seconds")):
-            found[key].append(median_seconds(lambda step=step, inputs=inputs: step(*inputs), 9))
-    return found
+    """Seconds of local attention at growing T, in a process of its own."""
+    found = subprocess.run(
+        [sys.executable, "-m", "benchmarks.growth"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=command_environment(),
+        cwd=ROOT,
+    )
+    return json.loads(found.stdout)
 
 
 def environment() -> dict[str, Any]:

@@ -4,6 +4,7 @@ A set is a folder of TFRecord shards with TFDS metadata, which `tfds.builder_fro
 `SPLIT.index.npz` per split. `dataset_info.json` is written last: without it the set is not complete.
 """
 
+import contextlib
 import json
 import os
 import threading
@@ -154,6 +155,15 @@ class Split:
         if record.id != id:
             raise InputError(f"{path}: record {id}: the index points to {record.id}: {tfrecord.REMEDY}")
         return record
+
+    def read_ahead(self, i: int) -> None:
+        """Lets the system begin to read record i from the disk; errors are for the one who reads it."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        shard = int(self._shard[i])
+        start, size = int(self._offset[i]) - tfrecord.HEADER_BYTES, int(self._length[i]) + tfrecord.EXTRA_BYTES
+        with contextlib.suppress(OSError, InputError):
+            os.posix_fadvise(self._open(shard), start, size, os.POSIX_FADV_WILLNEED)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_descriptors", "_lock")}

@@ -11,6 +11,7 @@ from tal_jax.data import atomic
 from tal_jax.errors import InputError
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4
+EXTRA_BYTES = HEADER_BYTES + FOOTER_BYTES
 REMEDY = "delete the set and run launch.prepare again"
 
 
@@ -49,7 +50,7 @@ def read(fd: int, path: str | os.PathLike, offset: int, length: int, id: str) ->
       InputError: the shard ends early, or a checksum does not match.
     """
     start = offset - HEADER_BYTES
-    size = HEADER_BYTES + length + FOOTER_BYTES
+    size = length + EXTRA_BYTES
     block = os.pread(fd, size, start)
     while 0 < len(block) < size:  # one pread returns at most 2 GiB
         more = os.pread(fd, size - len(block), start + len(block))
