@@ -11,7 +11,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from tal_jax.types import Array
 
@@ -73,10 +72,15 @@ def _transformed(x: Array, dilation: int) -> tuple[list[Array], int]:
     """
     b, t, c = x.shape
     count = -(-t // (OUTPUTS * dilation))
-    after = (OUTPUTS * count + 1) * dilation - t
-    padded = jnp.pad(x, ((0, 0), (dilation, after), (0, 0))).reshape(b, OUTPUTS * count + 2, dilation, c)
-    inputs = [lax.slice_in_dim(padded, j, j + OUTPUTS * (count - 1) + 1, OUTPUTS, axis=1) for j in range(INPUTS)]
-    return [_combine(row, inputs).reshape(-1, c) for row in _B], count
+    if t != count * OUTPUTS * dilation:
+        x = jnp.pad(x, ((0, 0), (0, count * OUTPUTS * dilation - t), (0, 0)))
+    own = x.reshape(b, count, OUTPUTS, dilation, c)
+    inputs = [own[:, :, j] for j in range(OUTPUTS)]
+    # The first input of a tile is the last one of the tile before, the last input the first one of the tile after.
+    edge = jnp.zeros((b, 1, dilation, c), x.dtype)
+    before = jnp.concatenate([edge, inputs[-1][:, :-1]], axis=1)
+    after = jnp.concatenate([inputs[0][:, 1:], edge], axis=1)
+    return [_combine(row, [before, *inputs, after]).reshape(-1, c) for row in _B], count
 
 
 def _transformed_kernel(kernel: Array) -> list[Array]:

@@ -132,7 +132,9 @@ def test_global_attention_one_head_at_a_time_drops_the_same_weights():
 
     def run(by_head):
         options = {"scale": SCALE, "dropout_rate": 0.4, "rng": jax.random.key(5), "by_head": by_head}
-        return jax.tree.leaves(forward_and_back(functools.partial(global_attention, **options), q, k, v, mask, cotangent))
+        return jax.tree.leaves(
+            forward_and_back(functools.partial(global_attention, **options), q, k, v, mask, cotangent)
+        )
 
     for found, expected in zip(run(True), run(False), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
