@@ -1,4 +1,4 @@
-"""How the time of local attention grows with T: python -m benchmarks.growth prints it as JSON; used by benchmarks.run."""
+"""How the time of local attention grows with T: python -m benchmarks.growth prints it as JSON, for benchmarks.run."""
 
 import json
 import time

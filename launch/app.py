@@ -8,17 +8,18 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from tal_jax.errors import InputError
+from tal_jax.errors import RESTART_STATUS, InputError, Interrupted
 
 
-def fail(message: str, *, abrupt: bool = False) -> NoReturn:
-    """Prints one error line and ends the process with status 2, without a traceback; `abrupt`: see `run`."""
+def fail(message: str, *, abrupt: bool = False, status: int = 2) -> NoReturn:
+    """Prints one error line and ends the process with a status, without a traceback; `abrupt`: see `run`."""
     command = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    print(f"launch.{command}: error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    kind = "error: " if status == 2 else ""
+    print(f"launch.{command}: {kind}{' '.join(str(message).split())}", file=sys.stderr, flush=True)
     if abrupt:
         sys.stdout.flush()
-        os._exit(2)
-    sys.exit(2)
+        os._exit(status)
+    sys.exit(status)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -56,6 +57,8 @@ def run(main: Callable[[Sequence[str]], None], *, abrupt: bool = False) -> None:
             main(argv)
         except InputError as e:
             fail(str(e), abrupt=abrupt)
+        except Interrupted as e:
+            fail(str(e), abrupt=abrupt, status=RESTART_STATUS)
         except OSError as e:
             if e.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import app
+from launch import app, cluster
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training.", required=True)
 _SPLIT = flags.DEFINE_string("split", "validation", "Split of the prepared set.")
@@ -24,11 +24,15 @@ def main(argv: Sequence[str]) -> None:
     from tal_jax.evaluation.submission import write
     from tal_jax.train.compilation import use_cache
     from tal_jax.train.detect import detect
+    from tal_jax.train.processes import first
 
+    cluster.join()
     use_cache()
     submission = detect(
         _WORKDIR.value, _SPLIT.value, stage=_STAGE.value, data_dir=_DATA.value, checkpoint=_CHECKPOINT.value
     )
+    if not first():
+        return
     write(_OUT.value, submission)
     print(f"{_OUT.value}: {len(submission.table)} detections in {len(submission.recordings)} recordings")
 

@@ -5,6 +5,7 @@ Buffers of a training step on a CPU are fresh memory in every step, and the kern
 when a process starts.
 """
 
+import itertools
 import os
 import re
 import sys
@@ -29,7 +30,7 @@ def ask_for(arguments: Sequence[str] = (), environment: Mapping[str, str] | None
 
 def is_command(arguments: Sequence[str]) -> bool:
     """Whether a process with these arguments runs a module of `launch`."""
-    return any(a == "-m" and b.startswith("launch.") for a, b in zip(arguments, arguments[1:], strict=False))
+    return any(a == "-m" and b.startswith("launch.") for a, b in itertools.pairwise(arguments))
 
 
 def wanted(environment: Mapping[str, str], mode: Path = MODE) -> dict[str, str] | None:

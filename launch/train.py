@@ -1,6 +1,9 @@
 """Trains the stages of a track, or goes on where it stopped.
 
 python -m launch.train --config=configs/X.py[:variant] --workdir=W [--stage=NAME] [--config.data.dir=DATA ...]
+  [--coordinator=HOST:PORT --num_processes=N --process_id=I]
+
+Ends with status 75 after SIGTERM, and wherever starting it again is the remedy.
 """
 
 import os
@@ -9,7 +12,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from launch import app
+from launch import app, cluster
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.", required=True)
@@ -22,11 +25,13 @@ def main(argv: Sequence[str]) -> None:
     del argv
     from tal_jax.train.compilation import use_cache
     from tal_jax.train.loop import train_and_evaluate  # jax starts only after the flags are known to be right
+    from tal_jax.train.processes import say
 
+    cluster.join()
     use_cache()
     config = _CONFIG.value.to_dict()
-    print(_CONFIG.value)
-    train_and_evaluate(config, _WORKDIR.value, _STAGE.value)
+    say(str(_CONFIG.value))
+    train_and_evaluate(config, _WORKDIR.value, _STAGE.value, timeout=cluster.timeout())
 
 
 if __name__ == "__main__":

@@ -10,32 +10,46 @@ from tal_jax.data.assembler import Assembler, Origin
 from tal_jax.data.dataset import Split
 from tal_jax.types import Batch
 
-
-# How many records the disk is asked for before they are needed. Of 80 KB, shuffled, from a cold disk, a record takes 125
-# microseconds without, 76 with 4, 63 with 8, 57 with 16.
+# How many records the disk is asked for before they are needed. Of 80 KB, shuffled, from a cold disk, a record takes
+# 125 microseconds without, 76 with 4, 63 with 8, 57 with 16.
 AHEAD = 16
+EPOCHS = 2**32  # more than any training has; Grain cannot count what has no end
+THREADS = 2  # that read and assemble ahead of the thread that trains
 
 
-def reading_ahead(data: Any, split: Split, positions: Any, *, every: int = 1) -> Any:
+def read_options(threads: int) -> grain.ReadOptions:
+    """How many threads work ahead, and by how many elements."""
+    return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+
+
+def reading_ahead(data: Any, split: Split, positions: Any) -> Any:
     """Sets the disk to work on the records that come next.
 
     Args:
       data: `grain.MapDataset` that reads a record for each of its elements.
       split: records.
       positions: `grain.MapDataset` of their positions in the split.
-      every: only every so many-th element will be asked for: the rows of one process.
 
     Returns:
       `data`, unchanged but for that.
     """
 
     def ask(n: int, row: Any) -> Any:
-        following = n + AHEAD * every
+        following = n + AHEAD
         if following < len(positions):
             split.read_ahead(int(positions[following]))
         return row
 
     return data.map_with_index(ask)
+
+
+def _of_process(data: Any, rows: int, process: int, count: int) -> Any:
+    """The elements of one process: of every `rows` times `count` of them, its own block."""
+    if count == 1:
+        return data
+    return grain.MapDataset.range(len(data) // count).map(
+        lambda n: data[(n // rows * count + process) * rows + n % rows]
+    )
 
 
 def training_batches(
@@ -46,9 +60,10 @@ def training_batches(
     batch_size: int,
     seed: int,
     process: tuple[int, int] = (0, 1),
-    threads: int = 2,
+    threads: int = THREADS,
+    start: int = 0,
 ) -> grain.IterDataset:
-    """Endless, globally shuffled batches; its iterator's state resumes exactly.
+    """Endless, globally shuffled batches; batch n is a function of the seed and n alone.
 
     Args:
       split: records.
@@ -56,8 +71,9 @@ def training_batches(
       index: [N] positions of the recordings to use.
       batch_size: rows of this process.
       seed: of the order and of every row's randomness.
-      process: (index, count): each process takes its own rows of the same global order.
+      process: (index, count): of every global batch each process takes its own block of rows.
       threads: that read and assemble ahead of the training thread.
+      start: the batch to begin with.
 
     Returns:
       A dataset of (Batch, Origin).
@@ -66,17 +82,16 @@ def training_batches(
     def assemble(position: int, rng: np.random.Generator) -> tuple[Batch, Origin]:
         return assembler.training_row(split[position], int(position), rng)
 
-    order: Any = grain.MapDataset.source(index).seed(seed).shuffle().repeat()
-    # Randomness belongs to the global position: the rows are the same whatever the number of processes.
-    data = reading_ahead(order.random_map(assemble), split, order, every=process[1])
-    if process[1] > 1:
-        data = data.slice(slice(process[0], None, process[1]))
-    data = data.batch(batch_size, drop_remainder=True)
-    return data.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
+    order: Any = grain.MapDataset.source(index).seed(seed).shuffle().repeat(EPOCHS)
+    # Randomness belongs to the global position: the batch is the same whatever the number of processes.
+    rows, positions = (_of_process(data, batch_size, *process) for data in (order.random_map(assemble), order))
+    data = reading_ahead(rows, split, positions)
+    data = data.batch(batch_size, drop_remainder=True).slice(slice(start, None))
+    return data.to_iter_dataset(read_options(threads))
 
 
 def detection_batches(
-    split: Split, assembler: Assembler, *, index: Sequence[int] | np.ndarray, batch_size: int, threads: int = 2
+    split: Split, assembler: Assembler, *, index: Sequence[int] | np.ndarray, batch_size: int, threads: int = THREADS
 ) -> tuple[int, grain.IterDataset]:
     """Every window of every recording once, in order; the last batch is filled with empty rows.
 
@@ -91,5 +106,4 @@ def detection_batches(
         return assembler.detection_row(split[i], i, offset) if i >= 0 else assembler.empty_row()
 
     data: Any = grain.MapDataset.source(windows).map(assemble).batch(batch_size)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    return len(windows) // batch_size, data.to_iter_dataset(options)
+    return len(windows) // batch_size, data.to_iter_dataset(read_options(threads))

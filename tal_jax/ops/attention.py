@@ -53,9 +53,10 @@ def global_attention(
         w = masked_softmax(scores, mask[:, None, :], dropout_rate, key).astype(v.dtype)
         return jnp.einsum("bts,bsh->bth", w, v)
 
-    heads = (*(jnp.moveaxis(x, 2, 0) for x in (q, k, v)), jax.random.split(rng, q.shape[2]))
+    q, k, v = (jnp.moveaxis(x, 2, 0) for x in (q, k, v))
+    heads = (q, k, v, jax.random.split(rng, len(q)))
     if by_head is None:
-        by_head = jax.default_backend() == "cpu" and q.shape[1] >= BY_HEAD_FROM
+        by_head = jax.default_backend() == "cpu" and q.shape[2] >= BY_HEAD_FROM
     y = lax.map(jax.checkpoint(attend), heads) if by_head else jax.vmap(attend)(heads)
     return jnp.moveaxis(y, 0, 2)
 

@@ -1,19 +1,21 @@
-"""Checkpoints of a stage by Orbax: the state and the data iterator, the last one and the best one."""
+"""Checkpoints of a stage by Orbax: the state and checksums of its arrays, the newest ones and the best one."""
 
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import grain
+import google_crc32c
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from tal_jax.errors import InputError
+from tal_jax.train.processes import first, gather, meet, say
 from tal_jax.train.step import TrainState
 
 
@@ -37,10 +39,25 @@ def full_disk(path: Path) -> Iterator[None]:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from e
 
 
+def checksums(tree: Any) -> dict[str, int]:
+    """CRC32C of every array by its path; what is spread over processes must be whole on each of them."""
+    found = {}
+    for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            x = x.addressable_data(0)
+        found["/".join(_name(key) for key in path)] = google_crc32c.value(np.ascontiguousarray(x).tobytes())
+    return found
+
+
+def _name(key: Any) -> str:
+    """The same for an attribute, a key and a position: Orbax gives back attributes and positions as keys."""
+    return str(next(getattr(key, name) for name in ("name", "key", "idx") if hasattr(key, name)))
+
+
 class Checkpoints:
     """Saves asynchronously and atomically; keeps the newest `keep` and the best by the metric `average`."""
 
-    def __init__(self, workdir: str | os.PathLike, stage: str, *, keep: int = 1):
+    def __init__(self, workdir: str | os.PathLike, stage: str, *, keep: int = 2):
         preserve = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep),
@@ -53,25 +70,65 @@ class Checkpoints:
         self._path = folder(workdir, stage)
         self._manager = ocp.CheckpointManager(self._path, options=options)
 
-    def latest(self) -> int | None:
-        """The step of the newest checkpoint."""
-        return self._manager.latest_step()
-
-    def save(self, step: int, state: TrainState, data: Any, score: float | None = None) -> None:
-        """Starts saving the state and the data iterator; `score` is this step's evaluation, if there was one."""
+    def save(self, step: int, state: TrainState, score: float | None = None) -> None:
+        """Starts saving the state; `score` is this step's evaluation, if there was one."""
         if step == self._manager.latest_step():
             return
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(data))
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            checksums=ocp.args.JsonSave(checksums(state)),
+        )
         with full_disk(self._path):
             self._manager.save(step, args=args, metrics=None if score is None else {"average": score}, force=True)
 
-    def restore(self, step: int, state: TrainState, data: Any) -> TrainState:
-        """The state of a step, with the shapes and shardings of `state`; sets the data iterator to where it was."""
+    def restore(self, state: TrainState) -> tuple[int, TrainState]:
+        """The newest undamaged checkpoint: its step, and its state with the shapes and shardings of `state`.
+
+        A damaged one is moved to STAGE/damaged and said to be so. Without any, step 0 and `state` itself.
+
+        Raises:
+          InputError: there are checkpoints, and all are damaged.
+        """
+        damaged = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            restored, reason = self._try(step, state)
+            # Damaged for one process is damaged for all: they go on from the same step.
+            reason = next(filter(None, (str(found["reason"]) for found in gather({"reason": np.array(reason)}))), "")
+            if not reason:
+                break
+            damaged.append(step)
+            say(f"{self._path / str(step)}: damaged checkpoint ({reason}): moved to {self._aside}")
+        if damaged:
+            if first():
+                self._aside.mkdir(exist_ok=True)
+                for bad in damaged:
+                    shutil.rmtree(self._aside / str(bad), ignore_errors=True)
+                    (self._path / str(bad)).rename(self._aside / str(bad))
+            meet("damaged checkpoints moved")
+            self._manager.reload()
+            if not self._manager.all_steps():
+                raise InputError(
+                    f"{self._path}: all checkpoints are damaged (they are in {self._aside} now): "
+                    "started again, the stage begins anew"
+                )
+        return (step, restored) if self._manager.all_steps() else (0, state)
+
+    def _try(self, step: int, state: TrainState) -> tuple[Any, str]:
+        """The state of a step, and why it cannot be had; "" if it can."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract), data=grain.checkpoint.CheckpointRestore(data)
-        )
-        return self._manager.restore(step, args=args)["state"]
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        try:
+            restored = self._manager.restore(step, args=args)["state"]
+            _metadata(self._path / str(step))  # not read here, but by all who want the parameters alone
+            check(self._path / str(step), restored)
+        # Whatever is wrong with a file, Orbax and TensorStore tell it by one of a dozen types.
+        except Exception as e:
+            return None, _reason(e)
+        return restored, ""
+
+    @property
+    def _aside(self) -> Path:
+        return self._path.with_name("damaged")
 
     def wait(self) -> None:
         """Blocks until what was saved is on disk; raises what went wrong while saving."""
@@ -84,6 +141,25 @@ class Checkpoints:
             self._manager.close()
 
 
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200] or type(error).__name__
+
+
+def check(path: Path, tree: Any, prefix: str = "") -> None:
+    """Compares arrays with the checksums of a checkpoint; one without, of an older version, is taken as it is.
+
+    Raises:
+      ValueError: names the first array that differs.
+    """
+    if not (path / "checksums").exists():
+        return
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        expected: Mapping[str, int] = checkpointer.restore(path / "checksums")
+    for name, value in checksums(tree).items():
+        if expected.get(prefix + name) != value:
+            raise ValueError(f"the checksum of {prefix}{name} does not match")
+
+
 def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last") -> Any:
     """The parameters that predictions are made with, as a plain tree of NumPy arrays.
 
@@ -92,7 +168,7 @@ def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last
       which: "last" or "best" (by the periodic evaluation).
 
     Raises:
-      InputError: there is no such checkpoint.
+      InputError: there is no such checkpoint, or it is damaged.
     """
     path = folder(workdir, stage)
     if which not in ("last", "best"):
@@ -104,10 +180,31 @@ def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last
             step = manager.latest_step() if which == "last" else manager.best_step()
     if step is None:
         raise InputError(f"{path}: no {which} checkpoint: train the stage first (launch.train --workdir={workdir})")
+    try:
+        state = _tree(path / str(step))
+        name = "params" if state.get("ema") is None else "ema"
+        check(path / str(step), state[name], f"{name}/")
+    except Exception as e:  # see Checkpoints.restore
+        raise InputError(
+            f"{path / str(step)}: damaged checkpoint ({_reason(e)}): launch.train with the same --workdir goes on from "
+            "the one before"
+        ) from e
+    return state[name]
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a checkpoint's state by its path."""
+    return {"/".join(_name(key) for key in keys): x for keys, x in jax.tree_util.tree_flatten_with_path(_tree(path))[0]}
+
+
+def _tree(path: Path) -> Any:
+    """The state of a checkpoint as a plain tree of NumPy arrays: the devices of the training need not exist here."""
     with ocp.PyTreeCheckpointer() as checkpointer:
-        saved = path / str(step) / "state"
-        tree = checkpointer.metadata(saved).item_metadata.tree
-        # As NumPy arrays: the devices of the training need not exist here.
-        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        state = checkpointer.restore(saved, restore_args=arrays)
-    return state["params"] if state.get("ema") is None else state["ema"]
+        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), _metadata(path))
+        return checkpointer.restore(path / "state", restore_args=arrays)
+
+
+def _metadata(path: Path) -> Any:
+    """The tree of a checkpoint's state without its arrays."""
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        return checkpointer.metadata(path / "state").item_metadata.tree

@@ -1,5 +1,6 @@
 """Compiling steps: once on a machine, read from disk afterwards, and without keeping the memory that it took."""
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -37,10 +38,8 @@ def compile_step(step: Any, *arguments: Any) -> Any:
     which the step's own buffers would come to lie.
     """
     compiled = step.lower(*arguments).compile()
-    try:
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # not the GNU C library
         ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError):
-        pass  # not the GNU C library
     return compiled
 
 

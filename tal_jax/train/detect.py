@@ -15,7 +15,7 @@ from tal_jax.train.build import Stage, build_stage
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.handover import per_recording
 from tal_jax.train.predict import Predictor
-from tal_jax.train.sharding import make_mesh
+from tal_jax.train.sharding import local_mesh
 from tal_jax.train.tuned import tuned
 from tal_jax.train.workdir import read_config
 
@@ -66,7 +66,7 @@ def _run(stage: Stage, config: dict[str, Any], workdir: Path, records: Split, ch
             rows = _from_stage("classifier", missing, config, workdir, records, checkpoint)
             scores = {id: t.score[np.argsort(t.label)] for id, t in rows.items()}
             assembler = dataclasses.replace(assembler, class_scores={**assembler.class_scores, **scores})
-    predictor = Predictor(tuned(stage.task, workdir, stage.name), make_mesh())
+    predictor = Predictor(tuned(stage.task, workdir, stage.name), local_mesh())
     with tqdm(total=len(records), desc=f"{stage.name} {records.split}", unit="recording", disable=None) as bar:
         return predictor(
             params,

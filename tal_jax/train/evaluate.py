@@ -11,6 +11,7 @@ from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Params
 from tal_jax.train.build import Stage
 from tal_jax.train.predict import Predictor, truth_table
+from tal_jax.train.processes import gather, share
 
 TIOU = np.round(np.linspace(0.5, 0.95, 10), 2)
 
@@ -56,10 +57,11 @@ def _class_scores(stage: Stage, task: MGFNTask, params: Params, batch_size: int)
     """Class probabilities of the evaluation recordings, of each class its best window's, and labels: [N, K] each."""
     assert stage.evaluation is not None
     probabilities = jax.jit(lambda params, batch: task.outputs(params, batch)[1])
-    row_of = {int(position): row for row, position in enumerate(stage.eval_index)}
+    own = share(stage.eval_index)
+    row_of = {int(position): row for row, position in enumerate(own)}
     scores = np.zeros((len(row_of), stage.assembler.num_classes), np.float32)
     labels = np.zeros_like(scores)
-    _, batches = detection_batches(stage.evaluation, stage.assembler, index=stage.eval_index, batch_size=batch_size)
+    _, batches = detection_batches(stage.evaluation, stage.assembler, index=own, batch_size=batch_size)
     for batch, origin in batches:
         found = np.asarray(probabilities(params, batch))
         for i, position in enumerate(origin.index):
@@ -67,4 +69,5 @@ def _class_scores(stage: Stage, task: MGFNTask, params: Params, batch_size: int)
                 row = row_of[int(position)]
                 scores[row] = np.maximum(scores[row], found[i])
                 labels[row] = batch.labels[i]
-    return scores, labels
+    everyone = gather({"scores": scores, "labels": labels})
+    return np.concatenate([x["scores"] for x in everyone]), np.concatenate([x["labels"] for x in everyone])

@@ -15,6 +15,7 @@ from tal_jax.tasks.mgfn import MGFNTask, pooled_features
 from tal_jax.tasks.task import Params
 from tal_jax.train.build import CLASS_SCORES, KNOWLEDGE, PROPOSALS, Stage
 from tal_jax.train.predict import Predictor
+from tal_jax.train.processes import first, gather, share
 from tal_jax.types import Array, Batch
 
 
@@ -28,7 +29,9 @@ def per_recording(ids: np.ndarray, table: SegmentTable) -> Iterator[tuple[str, S
 def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int, workdir: Path) -> None:
     """Predicts every split of recordings, or the clips of a trimmed stage, and writes the stage's Parquet file."""
     if stage.kind == "trimmed":
-        knowledge.write(workdir / stage.name / KNOWLEDGE, _knowledge(stage, params, batch_size))
+        rows = _knowledge(stage, params, batch_size)
+        if first():
+            knowledge.write(workdir / stage.name / KNOWLEDGE, rows)
     if stage.kind not in ("bmn", "classifier"):
         return
     parts: list[tuple[np.ndarray, SegmentTable]] = []
@@ -37,6 +40,9 @@ def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int,
         index = np.arange(len(split))
         found = predictor(params, split, stage.assembler, index=index, batch_size=batch_size)
         parts.append((split.ids, found))
+
+    if not first():
+        return
 
     def by_recording() -> Iterator[tuple[str, SegmentTable]]:
         return itertools.chain.from_iterable(per_recording(ids, table) for ids, table in parts)
@@ -56,7 +62,7 @@ def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int,
     class_scores.write(workdir / stage.name / CLASS_SCORES, labels, ((id, scores(rows)) for id, rows in by_recording()))
 
 
-def _knowledge(stage: Stage, params: Params, batch_size: int) -> Iterator[tuple[str, np.ndarray]]:
+def _knowledge(stage: Stage, params: Params, batch_size: int) -> list[tuple[str, np.ndarray]]:
     """Pooled features of every clip by the trained branch, all branches and stages in one vector."""
     task = stage.task
     assert isinstance(task, MGFNTask)
@@ -66,11 +72,12 @@ def _knowledge(stage: Stage, params: Params, batch_size: int) -> Iterator[tuple[
         output, _ = task.outputs(params, batch, batch.labels)
         return pooled_features(output.stages, batch.labels)
 
-    _, batches = detection_batches(
-        stage.training, stage.assembler, index=np.arange(len(stage.training)), batch_size=batch_size
-    )
+    own = share(np.arange(len(stage.training)))
+    _, batches = detection_batches(stage.training, stage.assembler, index=own, batch_size=batch_size)
+    found: dict[int, np.ndarray] = {}
     for batch, origin in batches:
         rows = np.asarray(pooled(params, batch))
-        for row, position in zip(rows, origin.index, strict=True):
-            if position >= 0:
-                yield str(stage.training.ids[position]), row.ravel()
+        found |= {int(p): row.ravel() for row, p in zip(rows, origin.index, strict=True) if p >= 0}
+    everyone = gather({"position": np.array(list(found)), "rows": np.array(list(found.values()))})
+    merged = {int(p): row for part in everyone for p, row in zip(part["position"], part["rows"], strict=True)}
+    return [(str(stage.training.ids[p]), merged[p]) for p in sorted(merged)]

@@ -22,7 +22,7 @@ from tal_jax.train.build import KNOWLEDGE, Stage, build_stage
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
 from tal_jax.train.predict import Predictor
-from tal_jax.train.sharding import make_mesh
+from tal_jax.train.sharding import local_mesh
 from tal_jax.train.tune import tune
 from tal_jax.train.tuned import read_tuned
 from tal_jax.types import Batch, Detections
@@ -117,7 +117,7 @@ def _detect(
         return task.decode(*task.outputs(params, batch), batch, decoding)
 
     # The decoding is an argument of the compiled step: one compilation for all of them.
-    predictor = Predictor(task, make_mesh(), predict)
+    predictor = Predictor(task, local_mesh(), predict)
     index = np.arange(len(records))
     for name, decoding in decodings.items():
         given = (params, jax.tree.map(np.float32, decoding))

@@ -1,8 +1,9 @@
 """Training: the stages of a track one after another, each resumable."""
 
+import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,33 @@ import numpy as np
 
 from tal_jax.data.assembler import Origin
 from tal_jax.data.pipeline import training_batches
-from tal_jax.errors import InputError
+from tal_jax.errors import InputError, Interrupted
 from tal_jax.train.build import Stage, build_stage, with_clips
 from tal_jax.train.checkpoint import Checkpoints
 from tal_jax.train.compilation import compile_step
 from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.handover import hand_on
+from tal_jax.train.interruption import Interruption, Watchdog
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.predict import Predictor
-from tal_jax.train.progress import Progress
-from tal_jax.train.sharding import by_row, make_mesh, put_batch, replicated, rows_per_process
+from tal_jax.train.processes import TIMEOUT, first, meet, say
+from tal_jax.train.progress import Progress, Silent
+from tal_jax.train.sharding import (
+    by_row,
+    local_mesh,
+    make_mesh,
+    put_batch,
+    replicated,
+    rows_per_process,
+    to_host,
+)
 from tal_jax.train.step import TrainState, init_state, make_train_step
-from tal_jax.train.workdir import claim_config, finished, mark_finished
+from tal_jax.train.workdir import claim_config, finished, locked, mark_finished
 
 
-def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path, stage: str = "") -> None:
+def train_and_evaluate(
+    config: Mapping[str, Any], workdir: str | Path, stage: str = "", *, timeout: float = TIMEOUT
+) -> None:
     """Runs the stages of `config["track"]` that are not finished, in order.
 
     Args:
@@ -33,11 +46,28 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path, stage: st
       workdir: results go to WORKDIR/STAGE; an interrupted stage goes on where it stopped.
       stage: run only this one; if it is finished already, again from the start, and what it had is
         kept as WORKDIR/STAGE.previous.
+      timeout: of several processes, ends this one when nothing has moved for so many seconds.
 
     Raises:
-      InputError: bad config or data, or a workdir that belongs to another config.
+      InputError: bad config or data, or a workdir that belongs to another config or is in use.
+      Interrupted: by SIGTERM or because the machine is taken away; what was done is saved.
     """
-    workdir = Path(workdir).absolute()
+    with Interruption() as interruption, contextlib.ExitStack() as guards:
+        moved = _nothing
+        if jax.process_count() > 1:
+            moved = guards.enter_context(Watchdog(timeout, "launch.train")).moved
+        if first():
+            guards.enter_context(locked(Path(workdir).absolute()))
+        _train_track(config, Path(workdir).absolute(), stage, interruption, moved)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _train_track(
+    config: Mapping[str, Any], workdir: Path, stage: str, interruption: Interruption, moved: Callable[[], None]
+) -> None:
     track = tuple(config["track"])
     for name in track:
         if name not in config["stages"]:
@@ -46,18 +76,22 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path, stage: st
         raise InputError(f"--stage={stage}: no such stage: the track is {', '.join(track)}")
     if stage and finished(workdir, stage):
         # Moved, not deleted: the new run may fail, or be worse.
-        previous = workdir / f"{stage}.previous"
-        shutil.rmtree(previous, ignore_errors=True)
-        (workdir / stage).rename(previous)
-    claim_config(config, workdir, [stage] if stage else track)
+        if first():
+            previous = workdir / f"{stage}.previous"
+            shutil.rmtree(previous, ignore_errors=True)
+            (workdir / stage).rename(previous)
+        meet("finished stage moved")
+    if first():
+        claim_config(config, workdir, [stage] if stage else track)
+    meet("workdir claimed")
     for name in [stage] if stage else track:
         if finished(workdir, name):
-            print(f"stage {name}: finished, nothing to do")
+            say(f"stage {name}: finished, nothing to do")
             continue
         if name != stage and not needed(config, name):
-            print(f"stage {name}: not needed, its results come from elsewhere")
+            say(f"stage {name}: not needed, its results come from elsewhere")
             continue
-        train_stage(config, name, workdir)
+        train_stage(config, name, workdir, interruption, moved)
 
 
 def needed(config: Mapping[str, Any], name: str) -> bool:
@@ -74,7 +108,9 @@ def needed(config: Mapping[str, Any], name: str) -> bool:
     return True
 
 
-def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
+def train_stage(
+    config: Mapping[str, Any], name: str, workdir: Path, interruption: Interruption, moved: Callable[[], None]
+) -> None:
     """Trains one stage from its last checkpoint to its last step, evaluates it and hands its results on."""
     begun = time.monotonic()
     settings = config["stages"][name]
@@ -93,15 +129,6 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
     except TypeError as e:
         raise InputError(f"config: stages.{name}.optimizer: {e}") from e
 
-    data = training_batches(
-        stage.training,
-        stage.assembler,
-        index=stage.train_index,
-        batch_size=rows,
-        seed=seed,
-        process=(jax.process_index(), jax.process_count()),
-    )
-    batches = iter(data)
     ema_decay = settings["ema_decay"]
     example, _ = stage.assembler.training_row(stage.training[0], 0, np.random.default_rng(0))
     example = jax.tree.map(lambda x: np.broadcast_to(x, (batch_size, *np.shape(x))), example)
@@ -115,19 +142,28 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
         out_shardings=(replicated(mesh), replicated(mesh)),
         donate_argnums=0,
     )
-    predictor = Predictor(stage.task, mesh)
+    predictor = Predictor(stage.task, local_mesh())
 
     checkpoints = Checkpoints(workdir, name)
-    start = checkpoints.latest() or 0
-    if start:
-        state = checkpoints.restore(start, state, batches)
-    print(describe(stage, state, len(stage.train_index), steps, batch_size, start))
+    start, state = checkpoints.restore(state)
+    data = training_batches(
+        stage.training,
+        stage.assembler,
+        index=stage.train_index,
+        batch_size=rows,
+        seed=seed,
+        process=(jax.process_index(), jax.process_count()),
+        start=start,
+    )
+    batches = iter(data)
+    say(describe(stage, state, len(stage.train_index), steps, batch_size, start))
 
     every = config["checkpoint"]["every_steps"]
     evaluate_every = settings["eval_every_steps"]
     log_every = config["log_every_steps"]
-    progress = Progress(workdir / name, name=name, total=steps, start=start)
+    progress = Progress(workdir / name, name=name, total=steps, start=start) if first() else Silent()
     before = compiled = None
+    interruption.steps(True)
     try:
         for step in range(start + 1, steps + 1):
             with progress.waiting():
@@ -141,26 +177,34 @@ def train_stage(config: Mapping[str, Any], name: str, workdir: Path) -> None:
             if before is not None:
                 check_finite(stage, *before)
                 if before[0] == start + 1:
-                    print(f"stage {name}: first step after {time.monotonic() - begun:.1f} s", flush=True)
+                    say(f"stage {name}: first step after {time.monotonic() - begun:.1f} s")
+            moved()
             before = (step, metrics, origin)
+            stop = step < steps and interruption.reached(step)
             if step % log_every == 0 or step == steps:
                 values = {k: float(v) for k, v in jax.device_get(metrics).items() if k != "finite"}
                 progress.log(step, {**values, "learning_rate": float(rate(step - 1))})
-            if step % every == 0 or step == steps or (evaluate_every and step % evaluate_every == 0):
-                check_finite(stage, *before)  # nothing is saved, or evaluated, that is not known to be good
             score = None
-            if (evaluate_every and step % evaluate_every == 0) or step == steps:
-                result = evaluate_stage(stage, predictor, state.eval_params, batch_size)
+            evaluated = (evaluate_every and step % evaluate_every == 0) or step == steps
+            if step % every == 0 or evaluated or stop:
+                check_finite(stage, *before)  # nothing is saved, or evaluated, that is not known to be good
+            if evaluated:
+                result = evaluate_stage(stage, predictor, to_host(state.eval_params), rows)
                 score = result.get("average")
                 progress.log(step, result)
-            if step % every == 0 or step == steps or score is not None:
-                checkpoints.save(step, state, batches, score)
+            if step % every == 0 or evaluated or stop:
+                checkpoints.save(step, state, score)
+            if stop:
+                checkpoints.wait()
+                raise Interrupted(f"stage {name}: stopped after step {step}, which is saved: the same command goes on")
         checkpoints.wait()
-        hand_on(stage, predictor, state.eval_params, batch_size, workdir)
+        interruption.steps(False)
+        hand_on(stage, predictor, to_host(state.eval_params), rows, workdir)
     finally:
         progress.close()
         checkpoints.close()
     mark_finished(workdir, name, steps)
+    meet("stage finished")
 
 
 def report_missing_proposals(stage: Stage) -> None:
@@ -179,7 +223,7 @@ def report_missing_proposals(stage: Stage) -> None:
             f"stage {stage.name}: the proposals are of none of the recordings ({ids[0]}, ..): compare the ids in both"
         )
     if bare:
-        print(f"stage {stage.name}: {len(bare)} training recordings have no proposals: {', '.join(bare[:5])}")
+        say(f"stage {stage.name}: {len(bare)} training recordings have no proposals: {', '.join(bare[:5])}")
 
 
 def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Origin) -> None:

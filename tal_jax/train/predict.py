@@ -13,6 +13,7 @@ from tal_jax.data.dataset import Split
 from tal_jax.data.pipeline import detection_batches
 from tal_jax.evaluation.pairs import SegmentTable
 from tal_jax.tasks.task import Params, Task
+from tal_jax.train.processes import gather, share
 from tal_jax.train.sharding import by_row, put_batch, replicated
 from tal_jax.types import Batch, Detections
 
@@ -25,7 +26,7 @@ MERGE_CANDIDATES = 8192
 
 
 class Predictor:
-    """A task's compiled prediction step over a mesh; compiled once for all calls.
+    """A task's compiled prediction step over a mesh of this process's devices; compiled once for all calls.
 
     `predict` takes the place of `task.predict`; its first argument is then whatever the calls give as `params`.
     """
@@ -47,21 +48,23 @@ class Predictor:
         batch_size: int,
         advance: Callable[[int], Any] = lambda n: None,
     ) -> SegmentTable:
-        """Detections of the given recordings.
+        """Detections of the given recordings, which several processes share out; each gets the whole table.
 
         Args:
           params: of the task.
           split: records.
           assembler: makes the rows.
           index: [N] positions in the split.
-          batch_size: rows per step.
+          batch_size: rows per step of this process, rounded up to a multiple of its devices.
           advance: called with the number of recordings that were finished.
 
         Returns:
           A table in seconds; `recording` is the position in the split.
         """
+        params = jax.device_put(params, replicated(self._mesh))
+        batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
         parts: list[tuple[int, Detections]] = []
-        for position, windows in self._windows(params, split, assembler, index, batch_size):
+        for position, windows in self._windows(params, split, assembler, share(index), batch_size):
             parts.append((position, windows[0] if len(windows) == 1 else self._merged(windows)))
             advance(1)
         recording = [np.full(len(d.scores), i) for i, d in parts]
@@ -70,12 +73,20 @@ class Predictor:
         def joined(arrays: list[Any], empty: tuple[int, ...]) -> np.ndarray:
             return np.concatenate(arrays) if arrays else np.zeros(empty)
 
-        return SegmentTable(
-            joined(recording, (0,)).astype(np.int64),
-            joined([d.labels for d in found], (0,)).astype(np.int64),
-            joined([d.segments for d in found], (0, 2)).astype(np.float64),
-            joined([d.scores for d in found], (0,)).astype(np.float64),
-        )
+        own = {
+            "recording": joined(recording, (0,)).astype(np.int64),
+            "label": joined([d.labels for d in found], (0,)).astype(np.int64),
+            "segments": joined([d.segments for d in found], (0, 2)).astype(np.float64),
+            "score": joined([d.scores for d in found], (0,)).astype(np.float64),
+        }
+        everyone = gather(own)
+        table = SegmentTable(**{name: np.concatenate([part[name] for part in everyone]) for name in own})
+        if len(everyone) == 1:
+            return table
+        # In the order of the index, as one process would have them.
+        rank = np.empty(len(split), np.int64)
+        rank[index] = np.arange(len(index))
+        return table.take(np.argsort(rank[table.recording], kind="stable"))
 
     def _windows(
         self, params: Params, split: Split, assembler: Assembler, index: np.ndarray, batch_size: int

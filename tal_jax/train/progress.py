@@ -74,6 +74,27 @@ class Progress:
         self._events.close()
 
 
+class Silent(Progress):
+    """That of all processes but the first: nothing is shown or written."""
+
+    def __init__(self) -> None:
+        pass
+
+    def advance(self, steps: int = 1) -> None:
+        """Nothing."""
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Nothing."""
+        yield
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def _step(line: str) -> float:
     try:
         return json.loads(line)["step"]

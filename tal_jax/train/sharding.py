@@ -1,5 +1,7 @@
 """One mesh over all devices: rows of a batch are split over it, parameters are copied."""
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -11,6 +13,16 @@ from tal_jax.types import Batch
 def make_mesh() -> Mesh:
     """All devices of all processes along the axis `data`."""
     return Mesh(np.asarray(jax.devices()), ("data",))
+
+
+def local_mesh() -> Mesh:
+    """The devices of this process alone: predictions, which share recordings out and need no other process."""
+    return Mesh(np.asarray(jax.local_devices()), ("data",))
+
+
+def to_host(tree: Any) -> Any:
+    """Replicated arrays as NumPy arrays; of a mesh over several processes, each has a copy."""
+    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
 
 
 def rows_per_process(mesh: Mesh, batch_size: int) -> int:

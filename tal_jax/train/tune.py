@@ -18,7 +18,7 @@ from tal_jax.tasks.task import Params
 from tal_jax.train.build import CLIPS, Stage, build_stage, hold_out
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.predict import Predictor
-from tal_jax.train.sharding import make_mesh
+from tal_jax.train.sharding import local_mesh
 from tal_jax.train.trials import prepare_trials
 from tal_jax.train.tuned import write_tuned
 from tal_jax.train.workdir import read_config
@@ -100,7 +100,7 @@ def tune(workdir: str | Path, *, stage: str = "", seed: int = 0) -> Tuning:
         built.assembler,
         batch_size=batch_size,
         least_probability=before.class_threshold,
-        mesh=make_mesh(),
+        mesh=local_mesh(),
     )
     grid = fields_in_use(task, trials.stride)
     with tqdm(total=SWEEPS * sum(map(len, grid.values())), desc=f"{name} tune", unit="setting", disable=None) as bar:
@@ -228,7 +228,7 @@ def _clips(stage: Stage, holdout: float) -> list[Excerpt]:
 def _pseudo_clips(stage: Stage, task: MGFNTask, params: Params, batch_size: int) -> list[Excerpt]:
     """The cores of the best detections of every held-out recording's own classes."""
     split, found = stage.training, []
-    table = Predictor(task, make_mesh())(params, split, stage.assembler, index=stage.eval_index, batch_size=batch_size)
+    table = Predictor(task, local_mesh())(params, split, stage.assembler, index=stage.eval_index, batch_size=batch_size)
     for i in stage.eval_index.tolist():
         record = split[i]
         rows = table.take((table.recording == i) & np.isin(table.label, record.present))

@@ -1,14 +1,19 @@
 """What a workdir remembers: the config of every stage, and which stages are finished."""
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+import platform
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tal_jax.data import atomic
 from tal_jax.data.dataset import Metadata
 from tal_jax.errors import InputError
+from tal_jax.train.processes import first
 
 # These change how a run is watched and saved or where its data lie, not what it computes.
 FREE = {"checkpoint", "log_every_steps", "data.dir"}
@@ -30,6 +35,36 @@ def begun(workdir: Path, stage: str) -> bool:
     """Whether a stage has saved anything. Until then a corrected config, or other data, simply replaces the first."""
     folder = workdir / stage / "checkpoints"
     return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Keeps other trainings out of a workdir; the lock goes with its process, however that ends.
+
+    Raises:
+      InputError: another process trains here, or nothing can be written.
+    """
+    path = workdir / "lock"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{workdir}: cannot be written ({e.strerror}): choose another --workdir") from e
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            file.seek(0)
+            who = file.read(200).strip() or "another process"
+            raise InputError(
+                f"{workdir}: {who} is training here: wait for it, stop it, or choose another --workdir"
+            ) from e
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
 
 
 def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]) -> None:
@@ -92,8 +127,9 @@ def remember_data(workdir: Path, stage: str, metadata: Metadata, longest: int) -
     if path.exists() and begun(workdir, stage):
         stored = json.loads(path.read_text())
         return Metadata.from_json(stored["metadata"]), stored["longest"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write(path, json.dumps({"metadata": metadata.to_json(), "longest": longest}, indent=1).encode())
+    if first():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(path, json.dumps({"metadata": metadata.to_json(), "longest": longest}, indent=1).encode())
     return metadata, longest
 
 
@@ -119,4 +155,5 @@ def finished(workdir: Path, stage: str) -> bool:
 
 def mark_finished(workdir: Path, stage: str, steps: int) -> None:
     """Says so, last of all."""
-    atomic.write(workdir / stage / "finished.json", json.dumps({"steps": steps}).encode())
+    if first():
+        atomic.write(workdir / stage / "finished.json", json.dumps({"steps": steps}).encode())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import shutil
 
 import grain
 import jax
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from sensor_set import STRIDE, prepare_set
 
+from tal_jax.data import pipeline
 from tal_jax.data.assembler import Assembler
 from tal_jax.data.dataset import open_split
 from tal_jax.data.framing import Framing
 from tal_jax.data.pipeline import detection_batches, training_batches
 from tal_jax.data.statistics import load_or_measure, measure
+from tal_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +170,8 @@ def test_order_is_global_and_shared_out_over_processes(prepared):
 
     whole = rows((0, 1), 4, 7)
     halves = [rows((p, 2), 2, 7) for p in range(2)]
-    for n, (i, x) in enumerate(whole):
-        j, y = halves[n % 2][n // 2]
+    for n, (i, x) in enumerate(whole):  # of each batch of four, the first two rows are the first process's
+        j, y = halves[n % 4 // 2][n // 4 * 2 + n % 2]
         assert i == j
         np.testing.assert_array_equal(x, y)
     first, second = [i for i, _ in whole[:7]], [i for i, _ in whole[7:14]]
@@ -177,25 +180,37 @@ def test_order_is_global_and_shared_out_over_processes(prepared):
     assert first != list(range(7))
 
 
-def test_resuming_goes_on_with_the_next_batch(prepared):
+def test_the_disk_is_asked_for_the_records_that_come_next(prepared, monkeypatch):
     _, _, split = prepared
+    monkeypatch.setattr(pipeline, "AHEAD", 3)
+    asked = []
+    monkeypatch.setattr(type(split), "read_ahead", lambda self, i: asked.append(i))
+    positions = grain.MapDataset.source([4, 0, 2, 6, 5, 1])
+    data = pipeline.reading_ahead(positions.map(lambda i: split[i].id), split, positions)
+    assert [data[n] for n in range(len(data))] == [split.ids[i] for i in (4, 0, 2, 6, 5, 1)]
+    assert asked == [6, 5, 1]
 
-    def start():
-        data = training_batches(
-            split, assembler(noise=0.1, stride_jitter=0.1), index=np.arange(len(split)), batch_size=3, seed=1
-        )
-        return iter(data)
 
-    straight = start()
-    expected = [next(straight) for _ in range(6)]
-    stopped = start()
-    for _ in range(3):
-        next(stopped)
-    state = stopped.get_state()
-    resumed = start()
-    resumed.set_state(state)
-    for want in expected[3:]:
-        same(next(resumed), want)
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_run_may_begin_with_any_batch(prepared, size):
+    _, _, split = prepared
+    options = {"index": np.arange(len(split)), "batch_size": size, "seed": 3}
+    whole = list(itertools.islice(training_batches(split, assembler(noise=0.1), **options), 9))
+    for start in (1, 4):
+        rest = itertools.islice(training_batches(split, assembler(noise=0.1), **options, start=start), 3)
+        for a, b in zip(whole[start:], rest, strict=False):
+            same(a, b)
+
+
+def test_reading_ahead_leaves_errors_to_the_reader(prepared, tmp_path):
+    folder, _, _ = prepared
+    shutil.copytree(folder / "data", tmp_path / "data")
+    split = open_split(tmp_path / "data", "training")
+    for path in (tmp_path / "data").glob("*.tfrecord*"):
+        path.unlink()
+    split.read_ahead(0)
+    with pytest.raises(InputError, match="No such file"):
+        split[0]
 
 
 def test_detection_sees_every_window_once_and_fills_the_last_batch(prepared):
@@ -222,10 +237,3 @@ def test_statistics_are_those_of_the_training_features(prepared, tmp_path):
     again = load_or_measure(path, open_split(folder / "data", "validation"), ("imu",))  # the stored one is taken
     np.testing.assert_array_equal(again.mean, found.mean)
     assert [p.name for p in tmp_path.iterdir()] == ["normalization.npz"]
-
-
-def test_grain_checkpoints_the_iterator(prepared):
-    """The pipeline's iterator is one that `train.checkpoint` can save."""
-    _, _, split = prepared
-    data = training_batches(split, assembler(), index=np.arange(len(split)), batch_size=2, seed=0)
-    assert isinstance(iter(data), grain.DatasetIterator)

@@ -1,6 +1,7 @@
 """Training end to end on tiny files: stages, resuming, what is written, and what stops a run."""
 
 import json
+import os
 import shutil
 
 import jax
@@ -14,6 +15,7 @@ from tal_jax.train import loop
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
 from tal_jax.train.loop import train_and_evaluate
+from tal_jax.train.workdir import locked
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,71 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(trained, data, tmp_pa
     for stage in ("bmn", "tcanet"):
         assert learned(workdir, stage) == learned(trained, stage)
         jax.tree.map(np.testing.assert_array_equal, restore_params(workdir, stage), restore_params(trained, stage))
+
+
+def flip(path):
+    """Changes one byte in the middle of the largest file of a checkpoint."""
+    largest = max((p for p in (path / "state").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    largest.write_bytes(data)
+
+
+def truncate(path):
+    for file in (p for p in (path / "state").rglob("*") if p.is_file()):
+        os.truncate(file, file.stat().st_size // 2)
+
+
+def other_arrays(path):
+    """A checkpoint whose files are intact, but not those that were written: the sums of its arrays do not match."""
+    (sums,) = (path / "checksums").glob("*metadata*")
+    content = json.loads(sums.read_text())
+    sums.write_text(json.dumps({name: value ^ 1 for name, value in content.items()}))
+
+
+DAMAGE = {"flipped": flip, "truncated": truncate, "lost": lambda p: shutil.rmtree(p / "state"), "other": other_arrays}
+
+
+# Orbax forgets a coroutine when it finds its metadata damaged.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(trained, data, tmp_path, monkeypatch, capsys, damage):
+    real = loop.Progress.log
+
+    def log(self, step, metrics):
+        real(self, step, metrics)
+        if step == 4 and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            raise Killed
+
+    monkeypatch.setattr(loop.Progress, "log", log)
+    config = tiny_config(data)
+    config.checkpoint.every_steps = 1
+    workdir = tmp_path / "run"
+    with pytest.raises(Killed):
+        train_and_evaluate(config.to_dict(), workdir, "bmn")
+    newest = max(
+        (p for p in (workdir / "bmn" / "checkpoints").iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
+    )
+    assert newest.name == "3"
+    DAMAGE[damage](newest)
+    with pytest.raises(InputError, match="damaged checkpoint"):
+        restore_params(workdir, "bmn")
+    train_and_evaluate(config.to_dict(), workdir, "bmn")
+    said = capsys.readouterr().out
+    assert f"{newest}: damaged checkpoint" in said
+    assert "going on from step 2" in said
+    assert (workdir / "bmn" / "damaged" / "3").is_dir()
+    jax.tree.map(np.testing.assert_array_equal, restore_params(workdir, "bmn"), restore_params(trained, "bmn"))
+
+
+def test_two_trainings_in_one_workdir(data, tmp_path, monkeypatch):
+    config = tiny_config(data).to_dict()
+    with locked(tmp_path), pytest.raises(InputError, match=rf"process {os.getpid()} on .* is training here"):
+        train_and_evaluate(config, tmp_path, "bmn")
+    assert not (tmp_path / "config.json").exists()
+    (tmp_path / "lock").write_text("process 1 on another machine")  # nobody holds it
+    train_and_evaluate(config, tmp_path, "bmn")
 
 
 def test_given_proposals_replace_the_bmn_stage(trained, data, tmp_path, capsys):

@@ -1,0 +1,212 @@
+"""Several processes on one machine: the same results, one end for all of them, and none that waits for ever."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from clip_set import prepare_clip_set
+from commands import ROOT, command, environment, run
+from sensor_set import prepare_set
+
+from tal_jax.errors import InputError
+from tal_jax.train.checkpoint import folder as checkpoints_of
+from tal_jax.train.checkpoint import load
+from tal_jax.train.processes import connect, on_cluster
+
+STEPS = 6
+SUPERVISED = f"""
+from configs import supervised
+from sensor_set import tiny_config
+
+def get_config():
+    config = tiny_config("")
+    supervised.choose_classes(config, "classifier")
+    config.stages.classifier.model.hidden = 8
+    config.stages.classifier.optimizer.warmup_steps = 0
+    config.checkpoint.every_steps = 3
+    for stage in (config.stages.bmn, config.stages.classifier, config.stages.tcanet):
+        stage.batch_size, stage.steps, stage.eval_every_steps = 4, {STEPS}, 0
+    return config
+"""
+WEAK = f"""
+from clip_set import tiny_weak_config
+
+def get_config():
+    # Without the OIC loss, whose choice of anchors turns a difference in the last bit into another step.
+    config = tiny_weak_config("", "ktm")
+    config.log_every_steps = 1
+    for stage in (config.stages.trimmed, config.stages.mgfn):
+        stage.batch_size, stage.steps, stage.eval_every_steps = 4, {STEPS}, 0
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def supervised(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("supervised")
+    prepare_set(folder)
+    (folder / "config.py").write_text(SUPERVISED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(supervised):
+    """An undisturbed run of the supervised track in one process with one device."""
+    workdir = supervised / "alone"
+    result = run(*train(supervised, workdir))
+    assert result.returncode == 0, result.stderr
+    return workdir
+
+
+LONGER = ("--stage=bmn", "--config.stages.bmn.steps=40", "--config.checkpoint.every_steps=1000")
+
+
+@pytest.fixture(scope="module")
+def longer(supervised):
+    """One undisturbed stage of forty steps."""
+    workdir = supervised / "longer"
+    assert run(*train(supervised, workdir, *LONGER)).returncode == 0
+    return workdir
+
+
+def train(folder, workdir, *arguments):
+    config, data = folder / "config.py", folder / "data"
+    return ("train", f"--config={config}", f"--workdir={workdir}", f"--config.data.dir={data}", *arguments)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        return s.getsockname()[1]
+
+
+def start(folder, workdir, *arguments, count=2):
+    """The processes of one training, each with two devices."""
+    port = free_port()
+    flags = environment()["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2"
+    started = []
+    for i in range(count):
+        own = (f"--coordinator=localhost:{port}", f"--num_processes={count}", f"--process_id={i}")
+        with (workdir.parent / f"{workdir.name}.{i}.log").open("w") as log:
+            started.append(
+                subprocess.Popen(
+                    command(*train(folder, workdir, *own, *arguments)), cwd=ROOT, stdout=log, stderr=log,
+                    env=environment() | {"XLA_FLAGS": flags},
+                )
+            )  # fmt: skip
+    return started
+
+
+def ends(processes, timeout=240):
+    """Statuses, all within the time."""
+    until = time.monotonic() + timeout
+    try:
+        return [p.wait(max(until - time.monotonic(), 0.1)) for p in processes]
+    finally:
+        for p in processes:
+            p.kill()
+            p.wait()
+
+
+def losses(workdir, stage):
+    lines = [json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()]
+    return {x["step"]: x["loss"] for x in lines if "loss" in x}
+
+
+def same_losses(found, expected, stages):
+    for stage in stages:
+        assert losses(found, stage).keys() == losses(expected, stage).keys()
+        np.testing.assert_allclose(
+            list(losses(found, stage).values()), list(losses(expected, stage).values()), rtol=1e-5, err_msg=stage
+        )
+
+
+def until_step(workdir, stage, step, processes):
+    """Waits until a step was logged."""
+    metrics = workdir / stage / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count('"loss"') >= step):
+        assert all(p.poll() is None for p in processes)
+        time.sleep(0.02)
+
+
+def test_two_processes_train_and_detect_like_one(supervised, alone, tmp_path):
+    assert ends(start(supervised, tmp_path / "w")) == [0, 0], (tmp_path / "w.0.log").read_text()
+    same_losses(tmp_path / "w", alone, ("bmn", "classifier", "tcanet"))
+    found = [run("detect", f"--workdir={w}", f"--out={tmp_path / 'd.json'}") for w in (tmp_path / "w", alone)]
+    assert [r.returncode for r in found] == [0, 0]
+    assert "error" not in (tmp_path / "w.1.log").read_text()
+
+
+def test_the_weak_track_in_two_processes(tmp_path):
+    prepare_clip_set(tmp_path)
+    (tmp_path / "config.py").write_text(WEAK)
+    processes = start(tmp_path, tmp_path / "two")
+    assert run(*train(tmp_path, tmp_path / "one")).returncode == 0
+    assert ends(processes) == [0, 0], (tmp_path / "two.0.log").read_text()
+    same_losses(tmp_path / "two", tmp_path / "one", ("trimmed", "mgfn"))
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(supervised, longer, tmp_path):
+    process = subprocess.Popen(
+        command(*train(supervised, tmp_path / "w", *LONGER)), cwd=ROOT, env=environment(), text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    until_step(tmp_path / "w", "bmn", 5, [process])
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "saved: the same command goes on" in errors.strip().splitlines()[-1]
+    result = run(*train(supervised, tmp_path / "w", *LONGER))
+    assert result.returncode == 0
+    assert "going on from step" in result.stdout
+    a, b = (load(checkpoints_of(workdir, "bmn") / "40") for workdir in (longer, tmp_path / "w"))
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+    assert losses(longer, "bmn") == losses(tmp_path / "w", "bmn")
+
+
+def test_sigterm_to_one_of_two_stops_both_and_one_process_goes_on(supervised, longer, tmp_path):
+    processes = start(supervised, tmp_path / "w", *LONGER)
+    until_step(tmp_path / "w", "bmn", 2, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    assert ends(processes) == [75, 75], (tmp_path / "w.0.log").read_text()
+    assert len(losses(tmp_path / "w", "bmn")) < 40
+    assert run(*train(supervised, tmp_path / "w", *LONGER)).returncode == 0
+    same_losses(tmp_path / "w", longer, ("bmn",))
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_or_hung_process_ends_the_other(supervised, tmp_path, sent):
+    processes = start(supervised, tmp_path / "w", "--config.stages.bmn.steps=100000", "--timeout=10")
+    until_step(tmp_path / "w", "bmn", 2, processes)
+    processes[1].send_signal(sent)
+    begin = time.monotonic()
+    try:
+        assert processes[0].wait(60) != 0
+    finally:
+        for p in processes:
+            p.kill()
+            p.wait()
+    assert time.monotonic() - begin < 40
+
+
+def test_processes_are_numbered_and_named_together():
+    with pytest.raises(InputError, match="belong together"):
+        connect("localhost:1", 2)
+    with pytest.raises(InputError, match="numbered 0 to 1"):
+        connect("localhost:1", 2, 2)
+
+
+def test_clusters_are_known_by_their_environment():
+    assert on_cluster({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"})
+    assert on_cluster({"TPU_WORKER_HOSTNAMES": "a,b"})
+    assert not on_cluster({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"})
+    assert not on_cluster({"SLURM_NTASKS": "4"})  # inside an allocation, but not a task of it
+    assert not on_cluster({"TPU_WORKER_HOSTNAMES": "localhost"})
+    assert not on_cluster(os.environ)
