@@ -17,7 +17,7 @@ def command(name, *arguments):
 def environment():
     # One device: the flags of the test process ask for four. Its compilation cache, not the user's.
     return os.environ | {
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]),
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
     }

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tal_jax.ops.backend import backend
 from tal_jax.ops.banded_attention import banded_attention
 from tal_jax.ops.masked_softmax import masked_softmax
 from tal_jax.types import Array
@@ -56,7 +57,7 @@ def global_attention(
     q, k, v = (jnp.moveaxis(x, 2, 0) for x in (q, k, v))
     heads = (q, k, v, jax.random.split(rng, len(q)))
     if by_head is None:
-        by_head = jax.default_backend() == "cpu" and q.shape[2] >= BY_HEAD_FROM
+        by_head = backend() == "cpu" and q.shape[2] >= BY_HEAD_FROM
     y = lax.map(jax.checkpoint(attend), heads) if by_head else jax.vmap(attend)(heads)
     return jnp.moveaxis(y, 0, 2)
 

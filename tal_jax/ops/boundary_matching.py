@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tal_jax.ops.backend import backend
 from tal_jax.ops.boundary_tiles import Tiling, matched_by_tiles
 from tal_jax.types import Array
 
@@ -83,7 +84,7 @@ def boundary_matching(
       [B, T, D, O]. Cells with t + d >= T are zero before the head.
     """
     if implementation == "auto":
-        implementation = "projected" if jax.default_backend() == "cpu" else "sampled"
+        implementation = "projected" if backend() == "cpu" else "sampled"
     if implementation == "sampled":
         return head(head_params, _sampled(x, kernel, durations, bins, points, block))
     if implementation != "projected":

@@ -1,9 +1,9 @@
 """One-dimensional convolution, in the form that is fast on the backend at hand."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tal_jax.ops.backend import backend
 from tal_jax.ops.winograd import conv1d_winograd
 from tal_jax.types import Array
 
@@ -42,9 +42,9 @@ def conv1d(
     minimal = kernel.shape[0] == 3 and stride == 1 and groups == 1 and padding == dilation and x.dtype == jnp.float32
     if implementation == "auto":
         implementation = "lax"
-        if jax.default_backend() == "cpu" and groups > 1:
+        if backend() == "cpu" and groups > 1:
             implementation = "shifted"
-        elif jax.default_backend() == "cpu" and minimal and kernel[0].size >= WINOGRAD_FROM:
+        elif backend() == "cpu" and minimal and kernel[0].size >= WINOGRAD_FROM:
             implementation = "winograd"
     if implementation == "winograd":
         if not minimal:

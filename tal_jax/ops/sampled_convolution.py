@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from tal_jax.ops.backend import backend
 from tal_jax.ops.convolution import conv1d
 from tal_jax.ops.sampling import interpolate
 from tal_jax.types import Array
@@ -49,7 +50,7 @@ def conv1d_at(
       rows that are reshaped within a row of channels are gathered element by element by XLA on CPUs.)
     """
     if implementation == "auto":
-        implementation = "projected" if jax.default_backend() == "cpu" else "sampled"
+        implementation = "projected" if backend() == "cpu" else "sampled"
     b, t, c = x.shape
     taps, _, out = kernel.shape
     count = (positions.shape[2] + 2 * padding - taps) // stride + 1

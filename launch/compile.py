@@ -1,0 +1,57 @@
+"""Compiles a stage's real steps for a TPU topology, without a TPU: do they fit, and what do they cost.
+
+python -m launch.compile --config=configs/supervised_hacs.py --stage=bmn --topology=v5e:16x16 [--batch=256]
+    [--snippets=T] [--channels=2304] [--classes=200] [--proposals=P] [--json=F.json]
+
+Needs libtpu (pip install 'tal_jax[tpu]'). Status 1 if a step does not fit into a device's memory.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from launch import app
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
+_STAGE = flags.DEFINE_string("stage", None, "Name of the stage.", required=True)
+_TOPOLOGY = flags.DEFINE_string("topology", None, "v4, v5e, v5p or v6e and a shape, such as v5e:16x16.", required=True)
+_BATCH = flags.DEFINE_integer("batch", 0, "Rows of a global batch; 0: the config's, or one a device.", lower_bound=0)
+_SNIPPETS = flags.DEFINE_integer("snippets", 0, "Snippets of a recording, T; 0: the stage's frame.", lower_bound=0)
+_CHANNELS = flags.DEFINE_integer("channels", 2304, "Channels of the features, C.", lower_bound=1)
+_CLASSES = flags.DEFINE_integer("classes", 200, "Classes, K.", lower_bound=1)
+_PROPOSALS = flags.DEFINE_integer("proposals", 0, "Proposals of a recording, P; 0: the config's.", lower_bound=0)
+_JSON = flags.DEFINE_string("json", None, "Where to write the figures.")
+flags.mark_flag_as_required("config")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compiles, prints, and writes the figures where asked to."""
+    del argv
+    from tal_jax.evaluation.submission import write_json
+    from tal_jax.train.topology import compile_for, lines
+
+    found = compile_for(
+        _CONFIG.value.to_dict(),
+        _STAGE.value,
+        _TOPOLOGY.value,
+        rows=_BATCH.value,
+        snippets=_SNIPPETS.value,
+        channels=_CHANNELS.value,
+        classes=_CLASSES.value,
+        proposals=_PROPOSALS.value,
+    )
+    print("\n".join(lines(found)))
+    if _JSON.value:
+        write_json(_JSON.value, found, indent=1)
+    if not found["fits"]:
+        print("does not fit: give a smaller --batch or a larger --topology", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # this machine only compiles
+    app.run(main)
