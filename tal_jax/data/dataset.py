@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
 from tal_jax.data import tfrecord
@@ -64,7 +65,9 @@ class Metadata:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Metadata":
-        """The inverse of `to_json`. Raises KeyError or TypeError for anything else."""
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        if values["dtype"] not in DTYPES:
+            raise ValueError(f"no dtype {values['dtype']!r:.20}")
         return cls(
             labels=tuple(values["labels"]),
             streams=dict(values["streams"]),
@@ -76,6 +79,11 @@ class Metadata:
             dtype=values["dtype"],
             fingerprint=values["fingerprint"],
         )
+
+
+def sealed(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON values with a checksum of them: a flipped letter in a class would otherwise be another class."""
+    return {**values, "crc32c": google_crc32c.value(json.dumps(values, sort_keys=True).encode())}
 
 
 def read_metadata(directory: str | os.PathLike) -> Metadata:
@@ -93,6 +101,9 @@ def read_metadata(directory: str | os.PathLike) -> Metadata:
         values = json.loads(path.read_bytes())["tal_jax"]
         version = values.get("version", 1)  # the first layout did not say
         if version == VERSION:
+            # Sets of before there were checksums have none.
+            if "crc32c" in values and sealed({k: v for k, v in values.items() if k != "crc32c"}) != values:
+                raise ValueError("its checksum does not match")
             return Metadata.from_json(values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(f"{path}: not of a set that launch.prepare wrote ({e!r}): {tfrecord.REMEDY}") from e

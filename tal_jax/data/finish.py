@@ -133,7 +133,7 @@ def _write_tfds(folder: Path, metadata: dataset.Metadata, rows: dict[str, list[d
         ),
         description="Untrimmed recordings as feature sequences with labelled segments in seconds.",
         features=dataset.record_features(metadata.labels, metadata.streams, metadata.dtype),
-        metadata=tfds.core.MetadataDict(tal_jax={"version": dataset.VERSION, **metadata.to_json()}),
+        metadata=tfds.core.MetadataDict(tal_jax=dataset.sealed({"version": dataset.VERSION, **metadata.to_json()})),
         disable_shuffling=True,  # records are sorted by id
     )
     info.set_file_format("tfrecord")

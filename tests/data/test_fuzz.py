@@ -1,0 +1,55 @@
+"""What mutated input once broke, and a share of the cases that `python -m benchmarks.fuzz` runs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.fuzz import Bench, run_case
+from tal_jax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return Bench(tmp_path_factory.mktemp("fuzz") / "good")
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_mutated_input_is_read_rightly_or_refused(bench, part):
+    for number in range(50 * part, 50 * part + 50):
+        outcome, text = run_case(bench, number, seed=1)
+        assert outcome in ("right", "refused"), f"case {number}: {text}"
+
+
+def test_a_npy_header_that_is_no_python(bench, tmp_path):
+    """NumPy's own parser of it ended in an error of Python's tokeniser."""
+    (tmp_path / "features").mkdir()
+    for path in (bench.folder / "features").iterdir():
+        data = path.read_bytes()
+        (tmp_path / "features" / path.name).write_bytes(data.replace(b"}", b"(") if path.name == "r1.npy" else data)
+    with pytest.raises(InputError, match=r"r1\.npy: record r1: not a \.npy file"):
+        bench.prepare(bench.annotations, tmp_path / "features", tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("float32", "float#2"), ('"a"', '"c"'), ('"x": 3', '"x": 1')], ids=["dtype", "class", "width"]
+)
+def test_damaged_metadata_is_refused(bench, tmp_path, old, new):
+    """A dtype that is none ended in a traceback; a class of another name went unnoticed."""
+    bench.prepare(bench.annotations, bench.folder / "features", tmp_path / "data")
+    path = tmp_path / "data" / "metadata.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=r"metadata\.json: not of a set that launch\.prepare wrote"):
+        bench.read(tmp_path / "data")
+
+
+def test_a_set_from_before_there_were_checksums(bench, tmp_path):
+    bench.prepare(bench.annotations, bench.folder / "features", tmp_path / "data")
+    path = tmp_path / "data" / "metadata.json"
+    values = json.loads(path.read_text())
+    del values["tal_jax"]["crc32c"]
+    path.write_text(json.dumps(values))
+    assert bench.read(tmp_path / "data") == bench.right
+    assert np.frombuffer(bench.right["batches"][0], np.float32).any()
