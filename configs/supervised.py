@@ -139,6 +139,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
+            "population": 0,  # trainings in one program, with seeds from `seed` on; 0: one
             "track": ("bmn", "tcanet"),
             "data": {
                 "dir": "",

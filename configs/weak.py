@@ -79,6 +79,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
+            "population": 0,  # trainings in one program, with seeds from `seed` on; 0: one
             "track": ("trimmed", "mgfn"),
             "data": {
                 "dir": "",

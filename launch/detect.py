@@ -16,6 +16,7 @@ _OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).", requ
 _STAGE = flags.DEFINE_string("stage", "", "Stage; the last of the track by default; a bmn stage gives proposals.")
 _DATA = flags.DEFINE_string("data", "", "Another prepared set than the one trained on.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which checkpoint.")
+_MEMBER = flags.DEFINE_integer("member", 0, "Of a population, which member, from 0.", lower_bound=0)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -29,7 +30,12 @@ def main(argv: Sequence[str]) -> None:
     cluster.join()
     use_cache()
     submission = detect(
-        _WORKDIR.value, _SPLIT.value, stage=_STAGE.value, data_dir=_DATA.value, checkpoint=_CHECKPOINT.value
+        _WORKDIR.value,
+        _SPLIT.value,
+        stage=_STAGE.value,
+        data_dir=_DATA.value,
+        checkpoint=_CHECKPOINT.value,
+        member=_MEMBER.value,
     )
     if not first():
         return

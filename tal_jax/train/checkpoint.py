@@ -40,10 +40,12 @@ def full_disk(path: Path) -> Iterator[None]:
 
 
 def checksums(tree: Any) -> dict[str, int]:
-    """CRC32C of every array by its path; what is spread over processes must be whole on each of them."""
+    """CRC32C of every array by its path, without those that no process has whole."""
     found = {}
     for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
         if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            if not x.is_fully_replicated:
+                continue
             x = x.addressable_data(0)
         found["/".join(_name(key) for key in path)] = google_crc32c.value(np.ascontiguousarray(x).tobytes())
     return found
@@ -160,15 +162,16 @@ def check(path: Path, tree: Any, prefix: str = "") -> None:
             raise ValueError(f"the checksum of {prefix}{name} does not match")
 
 
-def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last") -> Any:
+def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last", member: int = 0) -> Any:
     """The parameters that predictions are made with, as a plain tree of NumPy arrays.
 
     Args:
       workdir, stage: a stage that has at least one checkpoint.
       which: "last" or "best" (by the periodic evaluation).
+      member: of a population, which one.
 
     Raises:
-      InputError: there is no such checkpoint, or it is damaged.
+      InputError: there is no such checkpoint or member, or it is damaged.
     """
     path = folder(workdir, stage)
     if which not in ("last", "best"):
@@ -189,7 +192,10 @@ def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last
             f"{path / str(step)}: damaged checkpoint ({_reason(e)}): launch.train with the same --workdir goes on from "
             "the one before"
         ) from e
-    return state[name]
+    members = state["step"].shape  # a population's arrays have an axis of members
+    if member >= (members[0] if members else 1):
+        raise InputError(f"{path}: no member {member}: there are {members[0] if members else 1}, from 0")
+    return jax.tree.map(lambda x: x[member], state[name]) if members else state[name]
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from tal_jax.train.workdir import read_config
 
 
 def detect(
-    workdir: str | Path, split: str, *, stage: str = "", data_dir: str = "", checkpoint: str = "last"
+    workdir: str | Path, split: str, *, stage: str = "", data_dir: str = "", checkpoint: str = "last", member: int = 0
 ) -> Submission:
     """Runs the last stage (or the given one) over every recording of a split, with its tuned decoding if it has one.
 
@@ -31,9 +31,10 @@ def detect(
       stage: name; "" is the last of the track.
       data_dir: another prepared set than the one trained on, with the same streams. The stages before run on it first.
       checkpoint: "last" or "best".
+      member: of a population, which one of the last stage; the stages before hand on the first one's results.
 
     Raises:
-      InputError: no such workdir, stage, split or checkpoint, or recordings without proposals.
+      InputError: no such workdir, stage, split, checkpoint or member, or recordings without proposals.
     """
     config = read_config(workdir)
     if data_dir:
@@ -46,12 +47,14 @@ def detect(
     if data_dir:
         config["data"].update(train_split=split, eval_split=split, holdout=0.0)  # it need not have a training split
     built = build_stage(config, name, path)
-    table = _run(built, config, path, records, checkpoint)
+    table = _run(built, config, path, records, checkpoint, member)
     return Submission(tuple(str(i) for i in records.ids), built.trained_on.labels, table)
 
 
-def _run(stage: Stage, config: dict[str, Any], workdir: Path, records: Split, checkpoint: str) -> SegmentTable:
-    params = restore_params(workdir, stage.name, which=checkpoint)
+def _run(
+    stage: Stage, config: dict[str, Any], workdir: Path, records: Split, checkpoint: str, member: int = 0
+) -> SegmentTable:
+    params = restore_params(workdir, stage.name, which=checkpoint, member=member)
     assembler = stage.assembler
     if assembler.proposals is not None:
         known = assembler.proposals

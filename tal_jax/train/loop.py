@@ -1,6 +1,7 @@
 """Training: the stages of a track one after another, each resumable."""
 
 import contextlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from tal_jax.data import atomic
 from tal_jax.data.assembler import Origin
 from tal_jax.data.pipeline import training_batches
 from tal_jax.errors import InputError, Interrupted
@@ -22,17 +24,14 @@ from tal_jax.train.interruption import Interruption, Watchdog
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.predict import Predictor
 from tal_jax.train.processes import TIMEOUT, first, meet, say
+from tal_jax.train.program import make_program, spread
 from tal_jax.train.progress import Progress, Silent
 from tal_jax.train.sharding import (
-    by_row,
     local_mesh,
     make_mesh,
-    put_batch,
-    replicated,
     rows_per_process,
-    to_host,
 )
-from tal_jax.train.step import TrainState, init_state, make_train_step
+from tal_jax.train.step import TrainState
 from tal_jax.train.workdir import claim_config, finished, locked, mark_finished
 
 
@@ -132,16 +131,11 @@ def train_stage(
     ema_decay = settings["ema_decay"]
     example, _ = stage.assembler.training_row(stage.training[0], 0, np.random.default_rng(0))
     example = jax.tree.map(lambda x: np.broadcast_to(x, (batch_size, *np.shape(x))), example)
-    make = jax.jit(
-        lambda: init_state(stage.task, optimizer, example, seed=seed, ema=ema_decay > 0), out_shardings=replicated(mesh)
+    members = config.get("population", 0)
+    program = make_program(
+        stage.task, optimizer, mesh, example, seed=seed, members=members, ema_decay=ema_decay, steps=steps
     )
-    state = make()
-    step_fn = jax.jit(
-        make_train_step(stage.task, optimizer, seed=seed, ema_decay=ema_decay, steps=steps),
-        in_shardings=(replicated(mesh), by_row(mesh)),
-        out_shardings=(replicated(mesh), replicated(mesh)),
-        donate_argnums=0,
-    )
+    state = program.init()
     predictor = Predictor(stage.task, local_mesh())
 
     checkpoints = Checkpoints(workdir, name)
@@ -150,13 +144,13 @@ def train_stage(
         stage.training,
         stage.assembler,
         index=stage.train_index,
-        batch_size=rows,
+        batch_size=batch_size if program.whole_batches else rows,
         seed=seed,
-        process=(jax.process_index(), jax.process_count()),
+        process=(0, 1) if program.whole_batches else (jax.process_index(), jax.process_count()),
         start=start,
     )
     batches = iter(data)
-    say(describe(stage, state, len(stage.train_index), steps, batch_size, start))
+    say(describe(stage, program.member(state), len(stage.train_index), steps, batch_size, start))
 
     every = config["checkpoint"]["every_steps"]
     evaluate_every = settings["eval_every_steps"]
@@ -168,9 +162,9 @@ def train_stage(
         for step in range(start + 1, steps + 1):
             with progress.waiting():
                 batch, origin = next(batches)
-            on_device = put_batch(mesh, batch)
+            on_device = program.put(batch)
             if compiled is None:
-                compiled = compile_step(step_fn, state, on_device)
+                compiled = compile_step(program.step, state, on_device)
             state, metrics = compiled(state, on_device)
             progress.advance()
             # The step before is looked at while this one runs: the device does not wait for the host.
@@ -189,7 +183,8 @@ def train_stage(
             if step % every == 0 or evaluated or stop:
                 check_finite(stage, *before)  # nothing is saved, or evaluated, that is not known to be good
             if evaluated:
-                result = evaluate_stage(stage, predictor, to_host(state.eval_params), rows)
+                results = [evaluate_stage(stage, predictor, p, rows) for p in program.eval_params(state)]
+                result = {name: values["mean"] for name, values in spread(results).items()}
                 score = result.get("average")
                 progress.log(step, result)
             if step % every == 0 or evaluated or stop:
@@ -199,7 +194,9 @@ def train_stage(
                 raise Interrupted(f"stage {name}: stopped after step {step}, which is saved: the same command goes on")
         checkpoints.wait()
         interruption.steps(False)
-        hand_on(stage, predictor, to_host(state.eval_params), rows, workdir)
+        if members and steps > start:
+            report_population(stage, seed, results, workdir)
+        hand_on(stage, predictor, program.eval_params(state)[0], rows, workdir)
     finally:
         progress.close()
         checkpoints.close()
@@ -224,6 +221,23 @@ def report_missing_proposals(stage: Stage) -> None:
         )
     if bare:
         say(f"stage {stage.name}: {len(bare)} training recordings have no proposals: {', '.join(bare[:5])}")
+
+
+def report_population(stage: Stage, seed: int, results: list[dict[str, float]], workdir: Path) -> None:
+    """Prints each member's scores, their mean and their spread, and writes STAGE/population.json."""
+    names = list(results[0])
+    if not names:
+        say(f"stage {stage.name}: a population without an evaluation: give data.eval_split or data.holdout")
+        return
+    found = spread(results)
+    lines = [f"stage {stage.name}: {len(results)} members", f"  {'seed':<6}" + "".join(f"{n:>14}" for n in names)]
+    lines += [f"  {seed + k:<6}" + "".join(f"{r[n]:>14.4f}" for n in names) for k, r in enumerate(results)]
+    lines += [f"  {key:<6}" + "".join(f"{found[n][key]:>14.4f}" for n in names) for key in ("mean", "sd")]
+    say("\n".join(lines))
+    if first():
+        members = [{"seed": seed + k, **r} for k, r in enumerate(results)]
+        text = json.dumps({"members": members, **found}, indent=1)
+        atomic.write(workdir / stage.name / "population.json", text.encode())
 
 
 def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Origin) -> None:

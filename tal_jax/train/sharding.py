@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tal_jax.errors import InputError
@@ -21,8 +22,14 @@ def local_mesh() -> Mesh:
 
 
 def to_host(tree: Any) -> Any:
-    """Replicated arrays as NumPy arrays; of a mesh over several processes, each has a copy."""
-    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
+    """Arrays as NumPy arrays, whole in every process; all processes must call it."""
+
+    def one(x: Any) -> np.ndarray:
+        if x.is_fully_replicated:
+            return np.asarray(x.addressable_data(0))
+        return np.asarray(x if x.is_fully_addressable else multihost_utils.process_allgather(x, tiled=True))
+
+    return jax.tree.map(one, tree)
 
 
 def rows_per_process(mesh: Mesh, batch_size: int) -> int:
@@ -46,6 +53,11 @@ def by_row(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def put_batch(mesh: Mesh, batch: Batch) -> Batch:
+def put(sharding: NamedSharding, batch: Batch) -> Batch:
     """Host rows of this process to a global device batch; returns at once, the copy overlaps with computation."""
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(by_row(mesh), x), batch)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def put_batch(mesh: Mesh, batch: Batch) -> Batch:
+    """`put` with rows split over the mesh."""
+    return put(by_row(mesh), batch)

@@ -29,7 +29,7 @@ class TrainState:
 
 
 def init_state(
-    task: Task, optimizer: optax.GradientTransformation, batch: Batch, *, seed: int, ema: bool
+    task: Task, optimizer: optax.GradientTransformation, batch: Batch, *, seed: int | Array, ema: bool
 ) -> TrainState:
     """A fresh state; a function of the seed and of the batch's shapes."""
     params = task.init(jax.random.key(seed), batch)
@@ -42,7 +42,7 @@ def init_state(
 
 
 def make_train_step(
-    task: Task, optimizer: optax.GradientTransformation, *, seed: int, ema_decay: float, steps: int
+    task: Task, optimizer: optax.GradientTransformation, *, seed: int | Array, ema_decay: float, steps: int
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """The step function (state, batch) -> (state, metrics); jit it with the state donated.
 

@@ -11,7 +11,7 @@ from sensor_set import prepare_set, tiny_config
 
 from tal_jax.data import class_scores, proposals
 from tal_jax.errors import InputError
-from tal_jax.train import loop
+from tal_jax.train import loop, program
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
 from tal_jax.train.loop import train_and_evaluate
@@ -214,7 +214,7 @@ def test_infinite_gradients_stop_the_run_and_name_the_recordings(data, tmp_path)
 
 def test_the_step_is_compiled_once(data, tmp_path, monkeypatch):
     traced = []
-    real = loop.make_train_step
+    real = program.make_train_step
 
     def make(*args, **kwargs):
         step = real(*args, **kwargs)
@@ -225,7 +225,7 @@ def test_the_step_is_compiled_once(data, tmp_path, monkeypatch):
 
         return counted
 
-    monkeypatch.setattr(loop, "make_train_step", make)
+    monkeypatch.setattr(program, "make_train_step", make)
     train_and_evaluate(tiny_config(data).to_dict(), tmp_path, stage="bmn")
     assert len(traced) == 1
 

@@ -1,0 +1,95 @@
+"""Several trainings in one program, on the four virtual devices."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from sensor_set import prepare_set, tiny_config
+
+from tal_jax.errors import InputError
+from tal_jax.train import loop
+from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.detect import detect
+from tal_jax.train.loop import train_and_evaluate
+from tal_jax.train.program import spread
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("set")
+    prepare_set(folder)
+    return folder / "data"
+
+
+def config_of(data, members):
+    config = tiny_config(data)
+    config.population = members
+    return config.to_dict()
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """Four members, one on each device."""
+    workdir = tmp_path_factory.mktemp("population")
+    train_and_evaluate(config_of(data, 4), workdir)
+    return workdir
+
+
+def close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5), a, b)
+
+
+def test_the_first_member_is_the_run_without_a_population(data, trained, tmp_path):
+    train_and_evaluate(config_of(data, 0), tmp_path, "bmn")
+    close(restore_params(trained, "bmn"), restore_params(tmp_path, "bmn"))
+
+
+def test_members_differ_and_do_not_depend_on_how_many_there_are(data, trained, tmp_path):
+    train_and_evaluate(config_of(data, 8), tmp_path, "bmn")  # two on each device
+    members = [restore_params(trained, "bmn", member=k) for k in range(4)]
+    for k in range(4):
+        close(restore_params(tmp_path, "bmn", member=k), members[k])
+    kernels = [m["params"]["base1"]["kernel"] for m in members]
+    assert all(np.abs(kernels[i] - kernels[j]).max() > 1e-2 for i in range(4) for j in range(i))
+    with pytest.raises(InputError, match="no member 4: there are 4, from 0"):
+        restore_params(trained, "bmn", member=4)
+    with pytest.raises(InputError, match="population 3 does not divide over 4 devices"):
+        train_and_evaluate(config_of(data, 3), tmp_path / "three", "bmn")
+
+
+def test_scores_their_mean_and_spread_are_written(trained):
+    found = json.loads((trained / "tcanet" / "population.json").read_text())
+    assert [m["seed"] for m in found["members"]] == [0, 1, 2, 3]
+    values = [m["average_mAP"] for m in found["members"]]
+    assert found["average_mAP"]["mean"] == pytest.approx(np.mean(values))
+    assert found["average_mAP"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert spread([{"a": 2.0}]) == {"a": {"mean": 2.0, "sd": 0.0}}
+
+
+def test_every_member_detects(trained):
+    scores = [detect(trained, "validation", member=k).table.score for k in (0, 3)]
+    assert len(scores[0])
+    assert not np.array_equal(*scores)
+
+
+def test_an_interrupted_population_goes_on_exactly(data, trained, tmp_path, monkeypatch):
+    real = loop.Progress.log
+
+    class Killed(Exception):
+        pass
+
+    def log(self, step, metrics):
+        real(self, step, metrics)
+        if step == 3 and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            raise Killed
+
+    monkeypatch.setattr(loop.Progress, "log", log)
+    config = config_of(data, 4)
+    with pytest.raises(Killed):
+        train_and_evaluate(config, tmp_path / "w", "bmn")
+    train_and_evaluate(config, tmp_path / "w", "bmn")
+    for k in range(4):
+        a, b = (restore_params(workdir, "bmn", member=k) for workdir in (tmp_path / "w", trained))
+        jax.tree.map(np.testing.assert_array_equal, a, b)
