@@ -2,6 +2,9 @@
 # make demo-weak  the same sessions with labels only, every row of the ladder: results under runs/demo-weak
 # make bench   this project against PyTorch, side by side: benchmarks/README.md (about a quarter of an hour)
 # make test    all tests            make lint    ruff and mypy
+# make soak    a training killed KILLS times against an undisturbed one, bit for bit (about four minutes)
+# make fuzz    10,000 mutated inputs (about five minutes)
+# make test-tpu  every task compiled for TPU topologies; fetches libtpu (130 MB), needs no TPU
 # Each does its own set-up: it needs Python 3.11 or newer and make, nothing else.
 
 PYTHON ?= python3
@@ -9,9 +12,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 WEAK := runs/demo-weak
+SOAK := runs/soak
+KILLS ?= 5
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-weak bench test lint clean-demo
+.PHONY: setup demo demo-weak bench test lint soak fuzz test-tpu clean-demo
 
 setup: $(VENV)/installed
 
@@ -46,7 +51,7 @@ demo-weak: setup $(DEMO)/detections.json
 	  --ground_truth=$(WEAK)/sessions/annotations.json --supervised=$(DEMO)/detections.json --out=$(WEAK)
 
 clean-demo:
-	rm -rf $(DEMO) $(WEAK)
+	rm -rf $(DEMO) $(WEAK) $(SOAK)
 
 # PyTorch is needed for nothing else; one that is installed already is used as it is.
 bench: setup
@@ -55,6 +60,26 @@ bench: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2
+
+soak: setup
+	rm -rf $(SOAK)
+	$(BIN)/python -m launch.watch --out=$(SOAK)/sessions
+	$(BIN)/python -m launch.prepare --annotations=$(SOAK)/sessions/annotations.json \
+	  --features=imu=$(SOAK)/sessions/features --stride=0.2 --out=$(SOAK)/data
+	$(BIN)/python -m benchmarks.soak --out=$(SOAK) --kills=$(KILLS) --between=10,30 -- python -m launch.train \
+	  --config=configs/supervised_watch.py --stage=bmn --config.stages.bmn.steps=400 \
+	  --config.stages.bmn.eval_every_steps=0 --config.checkpoint.every_steps=20 --config.data.dir=$(SOAK)/data
+
+fuzz: setup
+	$(BIN)/python -m benchmarks.fuzz
+
+# libtpu lies apart: an environment that has it wants JAX_PLATFORMS=cpu for everything else.
+$(VENV)/libtpu/installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/libtpu 'libtpu>=0.0.40,<0.1'
+	touch $@
+
+test-tpu: $(VENV)/libtpu/installed
+	PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m pytest -n 2 tests/train/test_topology.py
 
 lint: setup
 	$(BIN)/ruff check .

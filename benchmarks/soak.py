@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from tal_jax.errors import RESTART_STATUS
 from tal_jax.train.checkpoint import load
@@ -34,6 +34,7 @@ CLOCK = {"step_seconds", "waiting"}  # metrics that are no function of the run
 
 def main(argv: Sequence[str]) -> None:
     """Runs, compares, prints."""
+    logging.set_verbosity(logging.FATAL)  # Orbax tells of every file that it reads
     command, out = [sys.executable, *argv[2:]] if argv[1] == "python" else list(argv[1:]), Path(_OUT.value)
     whole, killed = out / "whole", out / "killed"
     begin = time.monotonic()

@@ -45,6 +45,20 @@ def test_damaged_metadata_is_refused(bench, tmp_path, old, new):
         bench.read(tmp_path / "data")
 
 
+def test_an_index_of_an_unknown_compression(bench, tmp_path):
+    """Python's zipfile ended in NotImplementedError."""
+    bench.prepare(bench.annotations, bench.folder / "features", tmp_path / "data")
+    path = tmp_path / "data" / "training.index.npz"
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"PK\x01\x02", 0, len(data))  # the last entry of the directory; its compression is at byte 10
+    first = data.index(b"PK\x01\x02")
+    for start in {at, first}:
+        data[start + 10] = 97
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"training\.index\.npz: not an index"):
+        bench.read(tmp_path / "data")
+
+
 def test_a_set_from_before_there_were_checksums(bench, tmp_path):
     bench.prepare(bench.annotations, bench.folder / "features", tmp_path / "data")
     path = tmp_path / "data" / "metadata.json"

@@ -32,7 +32,7 @@ def config_of(data, members):
 def trained(data, tmp_path_factory):
     """Four members, one on each device."""
     workdir = tmp_path_factory.mktemp("population")
-    train_and_evaluate(config_of(data, 4), workdir)
+    train_and_evaluate(config_of(data, 4), workdir, "bmn")
     return workdir
 
 
@@ -59,16 +59,16 @@ def test_members_differ_and_do_not_depend_on_how_many_there_are(data, trained, t
 
 
 def test_scores_their_mean_and_spread_are_written(trained):
-    found = json.loads((trained / "tcanet" / "population.json").read_text())
+    found = json.loads((trained / "bmn" / "population.json").read_text())
     assert [m["seed"] for m in found["members"]] == [0, 1, 2, 3]
-    values = [m["average_mAP"] for m in found["members"]]
-    assert found["average_mAP"]["mean"] == pytest.approx(np.mean(values))
-    assert found["average_mAP"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    values = [m["AUC"] for m in found["members"]]
+    assert found["AUC"]["mean"] == pytest.approx(np.mean(values))
+    assert found["AUC"]["sd"] == pytest.approx(np.std(values, ddof=1))
     assert spread([{"a": 2.0}]) == {"a": {"mean": 2.0, "sd": 0.0}}
 
 
 def test_every_member_detects(trained):
-    scores = [detect(trained, "validation", member=k).table.score for k in (0, 3)]
+    scores = [detect(trained, "validation", stage="bmn", member=k).table.score for k in (0, 3)]
     assert len(scores[0])
     assert not np.array_equal(*scores)
 
