@@ -7,6 +7,7 @@ is printed with its number, and the status is 1. What was found once is kept in 
 """
 
 import contextlib
+import copy
 import json
 import random
 import shutil
@@ -88,9 +89,9 @@ def mutated_tree(tree: Any, rng: random.Random) -> Any:
         elif kind == 1 and isinstance(parent, dict):
             parent[rng.choice(("", "x", "../x", "a\nb", key + " "))] = parent.pop(key)
         elif kind == 2 and isinstance(parent, list):
-            parent.append(parent[key])
+            parent.append(copy.deepcopy(parent[key]))
         else:
-            parent[key] = rng.choice(VALUES)
+            parent[key] = copy.deepcopy(rng.choice(VALUES))
     return tree
 
 

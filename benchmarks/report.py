@@ -35,6 +35,8 @@ def _verdict(value: float, reach: float, aim: float) -> str:
 def _memory(case: Case, found: dict[str, Any]) -> tuple[str, str]:
     ours, theirs = found["ours_peak_bytes"], found["torch_peak_bytes"]
     text = f"{ours / 1e9:.2f} / {theirs / 1e9:.2f} GB"
+    if "ours_first_peak_bytes" in found:
+        text += f" (compiling: {found['ours_first_peak_bytes'] / 1e9:.2f})"
     if case.memory is None:
         return text, ""
     reach, aim = case.memory
