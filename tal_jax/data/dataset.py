@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ NAME = "tal_jax"  # the TFDS name of every set: its shards are NAME-SPLIT.tfreco
 SPLITS = ("training", "validation", "testing")
 CLIPS = "clips"  # one more split: trimmed recordings, whose ids may be those of others
 DTYPES = ("float16", "bfloat16", "float32")
+# How many records the disk is asked for before they are needed. Of 80 KB, shuffled, from a cold disk, a record takes
+# 125 microseconds without, 76 with 4, 63 with 8, 57 with 16.
+AHEAD = 16
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
@@ -174,6 +177,14 @@ class Split:
         start, size = int(self._offset[i]) - tfrecord.HEADER_BYTES, int(self._length[i]) + tfrecord.EXTRA_BYTES
         with contextlib.suppress(OSError, InputError):
             os.posix_fadvise(self._open(shard), start, size, os.POSIX_FADV_WILLNEED)
+
+    def records(self, index: Iterable[int]) -> Iterator[Record]:
+        """The records at these positions, in that order, with the disk at work on those that come next."""
+        positions = [int(i) for i in index]
+        for n, i in enumerate(positions):
+            if n + AHEAD < len(positions):
+                self.read_ahead(positions[n + AHEAD])
+            yield self[i]
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_descriptors", "_lock")}

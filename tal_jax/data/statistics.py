@@ -26,8 +26,7 @@ def measure(split: Split, streams: tuple[str, ...], recordings: int = 500) -> No
     index = np.unique(np.linspace(0, len(split) - 1, min(recordings, len(split))).astype(int))
     width = sum(split.metadata.streams[s] for s in streams)
     count, total, square = 0, np.zeros(width), np.zeros(width)
-    for i in index:
-        record = split[int(i)]
+    for record in split.records(index):
         x = np.concatenate([record.features[s] for s in streams], axis=1).astype(np.float64)
         count, total, square = count + len(x), total + x.sum(0), square + (x**2).sum(0)
     mean = total / count

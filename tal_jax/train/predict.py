@@ -157,7 +157,7 @@ def _in_seconds(d: Detections, snippets: int, duration: float, stride: float, of
 
 def truth_table(split: Split, index: np.ndarray) -> SegmentTable:
     """The ground truth of the given recordings, as stored."""
-    records = [(int(i), split[int(i)]) for i in index]
+    records = list(zip((int(i) for i in index), split.records(index), strict=True))
     return SegmentTable(
         np.concatenate([np.full(len(r.labels), i, np.int64) for i, r in records]),
         np.concatenate([r.labels for _, r in records]).astype(np.int64),

@@ -183,6 +183,16 @@ def test_random_access(prepared):
         data[count]
 
 
+def test_records_come_in_the_order_that_is_asked_for(prepared, monkeypatch):
+    split = dataset.open_split(prepared[0], "training")
+    monkeypatch.setattr(dataset, "AHEAD", 2)
+    asked = []
+    monkeypatch.setattr(type(split), "read_ahead", lambda self, i: asked.append(i))
+    order = np.arange(len(split))[::-1]
+    assert [r.id for r in split.records(order)] == [split.ids[i] for i in order]
+    assert asked == order[2:].tolist()
+
+
 def test_metadata(prepared):
     folder, arrays, database = prepared
     metadata = dataset.read_metadata(folder)
