@@ -52,6 +52,7 @@ def get_config() -> ConfigDict:
         "batch_size": 16,
         "eval_every_steps": 5_000,
         "ema_decay": 0.0,
+        "accumulate": 0,  # parts of a batch, one after the other, whose gradients are averaged; 0: at once
         "data": framing(),
         "optimizer": optimizer(1e-3, 1e-4),
         "model": {
@@ -83,6 +84,7 @@ def get_config() -> ConfigDict:
         "batch_size": 16,
         "eval_every_steps": 5_000,
         "ema_decay": 0.0,
+        "accumulate": 0,  # parts of a batch, one after the other, whose gradients are averaged; 0: at once
         "proposals": "",  # a file instead of the bmn stage's
         "class_scores": "",  # a file with video-level class scores
         "data": framing(proposals=100),
@@ -188,6 +190,7 @@ def classifier() -> ConfigDict:
             "batch_size": 32,
             "eval_every_steps": 1_000,
             "ema_decay": 0.0,
+            "accumulate": 0,  # parts of a batch, one after the other, whose gradients are averaged; 0: at once
             "data": framing(),
             "optimizer": optimizer(1e-3, 1e-3, warmup_steps=200),
             "model": {"hidden": 256, "top": 8, "dropout": 0.5, "dtype": "float32"},

@@ -58,6 +58,7 @@ def get_config() -> ConfigDict:
         "batch_size": 32,
         "eval_every_steps": 1_000,
         "ema_decay": 0.0,
+        "accumulate": 0,  # parts of a batch, one after the other, whose gradients are averaged; 0: at once
         "fusion": "early",  # streams concatenated; or "late": a cascade for each, sequences averaged
         "data": framing(),
         "optimizer": optimizer(1e-4, 1e-3, warmup_steps=500),

@@ -11,7 +11,7 @@ CONFIG_KEYS = {"seed", "population", "track", "stages", "data", "checkpoint", "l
 SHARED_DATA_KEYS = {"dir", "streams", "train_split", "eval_split", "holdout", "normalize"}
 STAGE_KEYS = {
     "task", "model", "options", "data", "optimizer", "steps", "batch_size", "eval_every_steps", "ema_decay",
-    "proposals", "class_scores", "trimmed", "fusion", "regressor", "splice",
+    "accumulate", "proposals", "class_scores", "trimmed", "fusion", "regressor", "splice",
 }  # fmt: skip
 FRAMING_KEYS = ("mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets")
 DATA_KEYS = {

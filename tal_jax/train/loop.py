@@ -122,7 +122,8 @@ def train_stage(
     report_missing_proposals(stage)
     steps, batch_size, seed = settings["steps"], settings["batch_size"], config["seed"]
     mesh = make_mesh()
-    rows = rows_per_process(mesh, batch_size)
+    accumulate = settings.get("accumulate", 0)
+    rows = rows_per_process(mesh, batch_size, accumulate)
     try:
         optimizer, rate = build_optimizer(steps=steps, **settings["optimizer"])
     except TypeError as e:
@@ -133,7 +134,15 @@ def train_stage(
     example = jax.tree.map(lambda x: np.broadcast_to(x, (batch_size, *np.shape(x))), example)
     members = config.get("population", 0)
     program = make_program(
-        stage.task, optimizer, mesh, example, seed=seed, members=members, ema_decay=ema_decay, steps=steps
+        stage.task,
+        optimizer,
+        mesh,
+        example,
+        seed=seed,
+        members=members,
+        ema_decay=ema_decay,
+        steps=steps,
+        accumulate=accumulate,
     )
     state = program.init()
     predictor = Predictor(stage.task, local_mesh())

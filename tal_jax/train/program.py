@@ -4,6 +4,7 @@ A population is several trainings in one program, alike but for the seeds of the
 chance does to a result. They see the same batches, and every device trains some of them.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,7 @@ def make_program(
     members: int,
     ema_decay: float,
     steps: int,
+    accumulate: int = 0,
 ) -> Program:
     """The program of one training (members = 0), or of `members` with the seeds `seed`, `seed` + 1, ...
 
@@ -67,15 +69,18 @@ def make_program(
       task, optimizer: of the stage.
       mesh: all devices.
       example: a global batch; only shapes count.
-      seed, ema_decay, steps: see `make_train_step`.
+      seed, ema_decay, steps, accumulate: see `make_train_step`.
       members: how many trainings.
 
     Raises:
       InputError: they do not divide over the devices.
     """
     both, rows = replicated(mesh), by_row(mesh)
+    make_step = functools.partial(
+        make_train_step, task, optimizer, ema_decay=ema_decay, steps=steps, accumulate=accumulate
+    )
     if not members:
-        step = make_train_step(task, optimizer, seed=seed, ema_decay=ema_decay, steps=steps)
+        step = make_step(seed=seed)
         init = jax.jit(lambda: init_state(task, optimizer, example, seed=seed, ema=ema_decay > 0), out_shardings=both)
         jitted = jax.jit(step, in_shardings=(both, rows), out_shardings=(both, both), donate_argnums=0)
         return Program(init, jitted, rows, 0)
@@ -88,7 +93,7 @@ def make_program(
         return init_state(task, optimizer, example, seed=seed, ema=ema_decay > 0)
 
     def one(seed: Array, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        return make_train_step(task, optimizer, seed=seed, ema_decay=ema_decay, steps=steps)(state, batch)
+        return make_step(seed=seed)(state, batch)
 
     # Not left to the partitioner: vmapped convolutions are grouped ones, which it cannot split by group.
     own_members = jax.shard_map(

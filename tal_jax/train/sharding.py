@@ -32,14 +32,18 @@ def to_host(tree: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
-def rows_per_process(mesh: Mesh, batch_size: int) -> int:
-    """Rows of the global batch that this process reads.
+def rows_per_process(mesh: Mesh, batch_size: int, accumulate: int = 0) -> int:
+    """Rows of the global batch that this process reads; each of `accumulate` parts is split over all devices.
 
     Raises:
       InputError: the batch does not divide over the devices.
     """
     if batch_size % mesh.size:
         raise InputError(f"config: batch_size {batch_size} does not divide over {mesh.size} devices")
+    if accumulate > 1 and batch_size % (mesh.size * accumulate):
+        raise InputError(
+            f"config: batch_size {batch_size} does not divide over {mesh.size} devices times accumulate {accumulate}"
+        )
     return batch_size // jax.process_count()
 
 

@@ -8,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from tal_jax.tasks.task import Params, Task
 from tal_jax.types import Array, Batch
@@ -42,19 +43,46 @@ def init_state(
 
 
 def make_train_step(
-    task: Task, optimizer: optax.GradientTransformation, *, seed: int | Array, ema_decay: float, steps: int
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int | Array,
+    ema_decay: float,
+    steps: int,
+    accumulate: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """The step function (state, batch) -> (state, metrics); jit it with the state donated.
 
     The step's randomness is a function of (seed, step), so an interrupted run goes on with the same draws. A step whose
     gradients are not finite leaves the parameters alone; its metrics say so (`finite` = 0). `steps` is the length of
     the whole training, for losses that are ramped up.
+
+    accumulate > 1: the batch in so many parts, one after the other, whose losses and gradients are averaged: less
+    memory, the same result for losses that are means over rows. Ratios over a batch (balanced terms) are then those of
+    a part.
     """
+
+    whole = jax.value_and_grad(task.loss, has_aux=True)
+
+    def gradients(params: Params, batch: Batch, rng: Array, progress: Array) -> Any:
+        if accumulate <= 1:
+            return whole(params, batch, rng, progress)
+
+        def part(total: Any, piece: tuple[Array, Batch]) -> tuple[Any, None]:
+            found = whole(params, piece[1], jax.random.fold_in(rng, piece[0]), progress)
+            return jax.tree.map(jnp.add, total, found), None
+
+        # Every accumulate-th row: of a batch that is split over devices, each has as many rows of every part.
+        parts = jax.tree.map(lambda x: x.reshape(len(x) // accumulate, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+        like = jax.eval_shape(whole, params, jax.tree.map(lambda x: x[0], parts), rng, progress)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+        total, _ = lax.scan(part, zeros, (jnp.arange(accumulate), parts))
+        return jax.tree.map(lambda x: x / accumulate, total)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         rng = jax.random.fold_in(jax.random.key(seed + 1), state.step)
         progress = state.step.astype(jnp.float32) / steps
-        (loss, metrics), grads = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, rng, progress)
+        (loss, metrics), grads = gradients(state.params, batch, rng, progress)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
         with jax.numpy_dtype_promotion("standard"):  # Optax relies on promotion where this project's own code does not
