@@ -141,6 +141,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
+            "mesh": {"model": 1},  # devices that share a row of a batch: BMN's map by duration, TCANet's proposals
             "population": 0,  # trainings in one program, with seeds from `seed` on; 0: one
             "track": ("bmn", "tcanet"),
             "data": {

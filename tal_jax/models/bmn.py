@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from tal_jax.models.convolution import Conv1D, masked
 from tal_jax.ops.boundary_matching import boundary_matching, valid_cells
+from tal_jax.ops.split import split_over_model
 from tal_jax.types import Array
 
 
@@ -99,7 +100,8 @@ class BMN(nn.Module):
         def visible(y: Array) -> Array:
             return jnp.where(valid[..., None], y, jnp.zeros((), y.dtype)) if self.masked_cells else y
 
-        h = visible(nn.relu(cells))
+        # The map is by far the largest array: T x D cells.
+        h = split_over_model(visible(nn.relu(cells)), 2)
         h = visible(nn.relu(nn.Conv(self.map_conv_hidden, (3, 3), dtype=self.dtype, name="map2")(h)))
         h = visible(nn.relu(nn.Conv(self.map_conv_hidden, (3, 3), dtype=self.dtype, name="map3")(h)))
         out = nn.Dense(2, dtype=self.dtype, name="map4")(h).astype(jnp.float32)

@@ -8,6 +8,7 @@ from jax import lax
 from tal_jax.models.convolution import Conv1D, masked
 from tal_jax.models.lgte import LGTE
 from tal_jax.models.tbr import RegressorOutput, TemporalBoundaryRegressor, refine
+from tal_jax.ops.split import split_over_model
 from tal_jax.types import Array
 
 
@@ -88,6 +89,7 @@ class TCANet(nn.Module):
             x = encoder(x, mask, train=train)
             x = x if released else masked(x, mask)
 
+        proposals = split_over_model(proposals, 1)
         limit = jnp.full_like(duration, features.shape[1]) if released else duration
         tau = self.tau if self.frame_level and self.segment_level else float(self.frame_level)
         outputs = []

@@ -17,7 +17,6 @@ from tal_jax.data.pipeline import training_batches
 from tal_jax.errors import InputError, Interrupted
 from tal_jax.train.build import Stage, build_stage, with_clips
 from tal_jax.train.checkpoint import Checkpoints
-from tal_jax.train.compilation import compile_step
 from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.handover import hand_on
 from tal_jax.train.interruption import Interruption, Watchdog
@@ -121,7 +120,7 @@ def train_stage(
         )
     report_missing_proposals(stage)
     steps, batch_size, seed = settings["steps"], settings["batch_size"], config["seed"]
-    mesh = make_mesh()
+    mesh = make_mesh(config.get("mesh", {}).get("model", 1))
     accumulate = settings.get("accumulate", 0)
     rows = rows_per_process(mesh, batch_size, accumulate)
     try:
@@ -173,7 +172,7 @@ def train_stage(
                 batch, origin = next(batches)
             on_device = program.put(batch)
             if compiled is None:
-                compiled = compile_step(program.step, state, on_device)
+                compiled = program.compiled(state, on_device)
             state, metrics = compiled(state, on_device)
             progress.advance()
             # The step before is looked at while this one runs: the device does not wait for the host.

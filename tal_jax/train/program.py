@@ -16,7 +16,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tal_jax.errors import InputError
+from tal_jax.ops.split import DATA, MODEL
 from tal_jax.tasks.task import Params, Task
+from tal_jax.train.compilation import compile_step
 from tal_jax.train.sharding import by_row, put, replicated, to_host
 from tal_jax.train.step import TrainState, init_state, make_train_step
 from tal_jax.types import Array, Batch
@@ -26,10 +28,16 @@ from tal_jax.types import Array, Batch
 class Program:
     """The device's part of a training."""
 
+    mesh: Mesh
     init: Callable[[], TrainState]
     step: Any  # jitted: (state, batch) -> (state, metrics); takes the state's memory
     batches: NamedSharding  # of a batch
     members: int  # 0: one training, whose arrays have no axis of members
+
+    def compiled(self, state: TrainState, batch: Batch) -> Any:
+        """The step, compiled for arrays like these."""
+        with jax.set_mesh(self.mesh):  # for `ops.split`
+            return compile_step(self.step, state, batch)
 
     def put(self, batch: Batch) -> Batch:
         """Rows of this process, or all of them where every device sees the whole batch, to the devices."""
@@ -73,7 +81,7 @@ def make_program(
       members: how many trainings.
 
     Raises:
-      InputError: they do not divide over the devices.
+      InputError: they do not divide over the devices, or the mesh splits recordings.
     """
     both, rows = replicated(mesh), by_row(mesh)
     make_step = functools.partial(
@@ -83,11 +91,13 @@ def make_program(
         step = make_step(seed=seed)
         init = jax.jit(lambda: init_state(task, optimizer, example, seed=seed, ema=ema_decay > 0), out_shardings=both)
         jitted = jax.jit(step, in_shardings=(both, rows), out_shardings=(both, both), donate_argnums=0)
-        return Program(init, jitted, rows, 0)
+        return Program(mesh, init, jitted, rows, 0)
+    if MODEL in mesh.shape:
+        raise InputError("config: mesh.model splits single trainings only: leave it at 1 for a population")
     if members % mesh.size:
         raise InputError(f"config: population {members} does not divide over {mesh.size} devices")
     seeds = seed + jnp.arange(members)
-    by_member = PartitionSpec("data")
+    by_member = PartitionSpec(DATA)
 
     def init_one(seed: Array) -> TrainState:
         return init_state(task, optimizer, example, seed=seed, ema=ema_decay > 0)
@@ -113,7 +123,7 @@ def make_program(
         jax.shard_map(jax.vmap(init_one), mesh=mesh, in_specs=by_member, out_specs=by_member, check_vma=False)
     )
     jitted = jax.jit(all_members, in_shardings=(states, both), out_shardings=(states, both), donate_argnums=0)
-    return Program(lambda: init(seeds), jitted, both, members)
+    return Program(mesh, lambda: init(seeds), jitted, both, members)
 
 
 def member(tree: Any, k: int) -> Any:

@@ -1,4 +1,7 @@
-"""One mesh over all devices: rows of a batch are split over it, parameters are copied."""
+"""One mesh over all devices: rows of a batch are split over its axis `data`, parameters are copied.
+
+A second axis, `model`, splits what is large within a recording: BMN's map by duration, TCANet's proposals.
+"""
 
 from typing import Any
 
@@ -8,17 +11,29 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tal_jax.errors import InputError
+from tal_jax.ops.split import DATA, MODEL
 from tal_jax.types import Batch
 
 
-def make_mesh() -> Mesh:
-    """All devices of all processes along the axis `data`."""
-    return Mesh(np.asarray(jax.devices()), ("data",))
+def make_mesh(model: int = 1) -> Mesh:
+    """All devices of all processes, `model` of them for every row of a batch, the rest along `data`.
+
+    Raises:
+      InputError: the devices of a process do not divide so.
+    """
+    devices = np.asarray(jax.devices())
+    if model <= 1:
+        return Mesh(devices, (DATA,))
+    if jax.local_device_count() % model:
+        raise InputError(
+            f"config: mesh.model {model} does not divide the {jax.local_device_count()} devices of a process"
+        )
+    return Mesh(devices.reshape(-1, model), (DATA, MODEL))
 
 
 def local_mesh() -> Mesh:
     """The devices of this process alone: predictions, which share recordings out and need no other process."""
-    return Mesh(np.asarray(jax.local_devices()), ("data",))
+    return Mesh(np.asarray(jax.local_devices()), (DATA,))
 
 
 def to_host(tree: Any) -> Any:
@@ -38,11 +53,12 @@ def rows_per_process(mesh: Mesh, batch_size: int, accumulate: int = 0) -> int:
     Raises:
       InputError: the batch does not divide over the devices.
     """
-    if batch_size % mesh.size:
-        raise InputError(f"config: batch_size {batch_size} does not divide over {mesh.size} devices")
-    if accumulate > 1 and batch_size % (mesh.size * accumulate):
+    devices = mesh.shape[DATA]
+    if batch_size % devices:
+        raise InputError(f"config: batch_size {batch_size} does not divide over {devices} devices")
+    if accumulate > 1 and batch_size % (devices * accumulate):
         raise InputError(
-            f"config: batch_size {batch_size} does not divide over {mesh.size} devices times accumulate {accumulate}"
+            f"config: batch_size {batch_size} does not divide over {devices} devices times accumulate {accumulate}"
         )
     return batch_size // jax.process_count()
 
@@ -54,7 +70,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def by_row(mesh: Mesh) -> NamedSharding:
     """The sharding of batches: the leading axis over `data`."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    return NamedSharding(mesh, PartitionSpec(DATA))
 
 
 def put(sharding: NamedSharding, batch: Batch) -> Batch:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from tal_jax.errors import InputError
 from tal_jax.ops.backend import compiling_for
+from tal_jax.ops.split import DATA, MODEL
 from tal_jax.train.measure import STEPS, synthetic_batch, synthetic_task
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.sharding import by_row, replicated
@@ -77,16 +78,20 @@ def compile_for(
       InputError: a stage, config or topology that does not fit, or no libtpu.
     """
     devices, memory = devices_of(topology)
-    mesh = Mesh(np.asarray(devices), ("data",))
+    model = config.get("mesh", {}).get("model", 1)
+    if len(devices) % model:
+        raise InputError(f"config: mesh.model {model} does not divide {len(devices)} devices")
+    mesh = Mesh(np.asarray(devices).reshape(-1, model), (DATA, MODEL))
     section = config["stages"].get(stage, {})
     data = section.get("data", {})
     snippets = snippets or data.get("snippets") or data.get("max_snippets") or 0
     proposals = proposals or data.get("train_proposals") or data.get("proposals") or 0
-    rows = rows or max(section.get("batch_size", 0), len(devices))
-    if rows % len(devices):
-        raise InputError(f"--batch={rows}: does not divide over {len(devices)} devices")
+    across = mesh.shape[DATA]
+    rows = rows or max(section.get("batch_size", 0), across)
+    if rows % across:
+        raise InputError(f"--batch={rows}: does not divide over {across} devices")
     sizes = {"snippets": snippets, "channels": channels, "classes": classes}
-    with compiling_for("tpu"):
+    with compiling_for("tpu"), jax.set_mesh(mesh):
         task, section = synthetic_task(config, stage, **sizes)
         batch = synthetic_batch(task, section, 1, proposals=proposals, **sizes)
         shaped = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)

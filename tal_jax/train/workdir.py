@@ -16,7 +16,7 @@ from tal_jax.errors import InputError
 from tal_jax.train.processes import first
 
 # These change how a run is watched and saved or where its data lie, not what it computes.
-FREE = {"checkpoint", "log_every_steps", "data.dir"}
+FREE = {"checkpoint", "log_every_steps", "data.dir", "mesh"}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
