@@ -5,6 +5,8 @@ Every process reads its own recordings; files are written by the first one, on a
 
 import io
 import os
+import socket
+import time
 from collections.abc import Mapping
 
 import jax
@@ -35,6 +37,8 @@ def connect(coordinator: str = "", num_processes: int = 0, process_id: int = -1,
         raise InputError(f"--process_id={process_id}: processes are numbered 0 to {num_processes - 1}")
     if not any(given) and not on_cluster(os.environ):
         return
+    if all(given) and process_id:
+        _wait_for(coordinator, timeout)
     try:
         jax.distributed.initialize(
             coordinator_address=coordinator if all(given) else None,
@@ -47,6 +51,23 @@ def connect(coordinator: str = "", num_processes: int = 0, process_id: int = -1,
     except (RuntimeError, ValueError) as e:
         reason = str(e).splitlines()[0]
         raise InputError(f"--coordinator={coordinator}: the other processes cannot be reached ({reason})") from e
+
+
+def _wait_for(coordinator: str, timeout: int) -> None:
+    """Until the first process listens: JAX itself would end this process with a stack trace when it never does."""
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError(f"--coordinator={coordinator}: give host:port of the first process")
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except (OSError, OverflowError) as e:
+            if time.monotonic() > until:
+                raise InputError(f"--coordinator={coordinator}: cannot be reached within {timeout} s ({e})") from e
+            time.sleep(0.5)
+        else:
+            return
 
 
 def on_cluster(environment: Mapping[str, str]) -> bool:

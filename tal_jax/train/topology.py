@@ -4,6 +4,7 @@ import importlib.util
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -125,11 +126,12 @@ def _compiled(step: Any, *arguments: Any) -> dict[str, Any]:
     try:
         compiled = step.lower(*arguments).compile()
     except jax.errors.JaxRuntimeError as e:
-        # The compiler itself refuses what does not fit; its message says by how much.
-        needed = re.search(r"Used ([\d.]+)([KMGT])", str(e))
-        if "RESOURCE_EXHAUSTED" not in str(e) or not needed:
+        # The compiler itself refuses what does not fit; its message says what would be needed.
+        if "RESOURCE_EXHAUSTED" not in str(e):
             raise
-        return {"bytes": int(float(needed[1]) * 1024 ** (" KMGT".index(needed[2]))), "compile_seconds": 0.0}
+        needed = re.search(r"(?:Used|\() ?([\d.]+)([KMGT])\b", str(e))
+        size = int(float(needed[1]) * 1024 ** " KMGT".index(needed[2])) if needed else sys.maxsize
+        return {"bytes": size, "compile_seconds": time.perf_counter() - begin}
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
     text = compiled.as_text()
     collectives = {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES}

@@ -201,6 +201,10 @@ def test_processes_are_numbered_and_named_together():
         connect("localhost:1", 2)
     with pytest.raises(InputError, match="numbered 0 to 1"):
         connect("localhost:1", 2, 2)
+    with pytest.raises(InputError, match="cannot be reached within 1 s"):
+        connect("localhost:1", 2, 1, timeout=1)
+    with pytest.raises(InputError, match="give host:port"):
+        connect("localhost", 2, 1)
 
 
 def test_clusters_are_known_by_their_environment():
