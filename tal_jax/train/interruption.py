@@ -1,5 +1,6 @@
 """Being told to stop, and noticing that nothing moves any more: both end a command so that it can be started again."""
 
+import math
 import os
 import signal
 import sys
@@ -55,32 +56,37 @@ class Interruption:
 
 
 class Watchdog:
-    """Ends this process when nothing has moved for `seconds`: another process hangs, and this one would wait for ever.
+    """Ends this process when no step was taken for `seconds`: another process hangs, and this one would wait for ever.
 
     The interpreter may be inside a collective that never returns, so no exception can be raised: the process ends with
-    one line and `RESTART_STATUS`.
+    one line and `RESTART_STATUS`. It watches from `moved` to `pause`: compiling and predicting take what they take.
     """
 
     def __init__(self, seconds: float, what: str):
+        """seconds: infinity for a process that waits for no other."""
         self._seconds, self._what = seconds, what
-        self._seen = time.monotonic()
+        self._seen = math.inf
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if math.isfinite(self._seconds):
+            threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         self._over.set()
 
     def moved(self) -> None:
-        """Something was done."""
+        """A step was taken."""
         self._seen = time.monotonic()
+
+    def pause(self) -> None:
+        """Something else than steps begins."""
+        self._seen = math.inf
 
     def _watch(self) -> None:
         while not self._over.wait(min(self._seconds / 10, 5.0)):
             if time.monotonic() - self._seen > self._seconds:
-                text = f"{self._what}: nothing has moved for {self._seconds:g} s: another process hangs or is lost"
+                text = f"{self._what}: no step within {self._seconds:g} s: another process hangs or is lost"
                 print(f"error: {text}: start all of them again", file=sys.stderr, flush=True)
                 os._exit(RESTART_STATUS)

@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,27 +45,21 @@ def train_and_evaluate(
       workdir: results go to WORKDIR/STAGE; an interrupted stage goes on where it stopped.
       stage: run only this one; if it is finished already, again from the start, and what it had is
         kept as WORKDIR/STAGE.previous.
-      timeout: of several processes, ends this one when nothing has moved for so many seconds.
+      timeout: of several processes, ends this one when no step was taken for so many seconds.
 
     Raises:
       InputError: bad config or data, or a workdir that belongs to another config or is in use.
       Interrupted: by SIGTERM or because the machine is taken away; what was done is saved.
     """
-    with Interruption() as interruption, contextlib.ExitStack() as guards:
-        moved = _nothing
-        if jax.process_count() > 1:
-            moved = guards.enter_context(Watchdog(timeout, "launch.train")).moved
+    patience = timeout if jax.process_count() > 1 else math.inf
+    with Interruption() as interruption, Watchdog(patience, "launch.train") as watchdog, contextlib.ExitStack() as lock:
         if first():
-            guards.enter_context(locked(Path(workdir).absolute()))
-        _train_track(config, Path(workdir).absolute(), stage, interruption, moved)
-
-
-def _nothing() -> None:
-    pass
+            lock.enter_context(locked(Path(workdir).absolute()))
+        _train_track(config, Path(workdir).absolute(), stage, interruption, watchdog)
 
 
 def _train_track(
-    config: Mapping[str, Any], workdir: Path, stage: str, interruption: Interruption, moved: Callable[[], None]
+    config: Mapping[str, Any], workdir: Path, stage: str, interruption: Interruption, watchdog: Watchdog
 ) -> None:
     track = tuple(config["track"])
     for name in track:
@@ -89,7 +84,7 @@ def _train_track(
         if name != stage and not needed(config, name):
             say(f"stage {name}: not needed, its results come from elsewhere")
             continue
-        train_stage(config, name, workdir, interruption, moved)
+        train_stage(config, name, workdir, interruption, watchdog)
 
 
 def needed(config: Mapping[str, Any], name: str) -> bool:
@@ -107,7 +102,7 @@ def needed(config: Mapping[str, Any], name: str) -> bool:
 
 
 def train_stage(
-    config: Mapping[str, Any], name: str, workdir: Path, interruption: Interruption, moved: Callable[[], None]
+    config: Mapping[str, Any], name: str, workdir: Path, interruption: Interruption, watchdog: Watchdog
 ) -> None:
     """Trains one stage from its last checkpoint to its last step, evaluates it and hands its results on."""
     begun = time.monotonic()
@@ -180,7 +175,7 @@ def train_stage(
                 check_finite(stage, *before)
                 if before[0] == start + 1:
                     say(f"stage {name}: first step after {time.monotonic() - begun:.1f} s")
-            moved()
+            watchdog.moved()
             before = (step, metrics, origin)
             stop = step < steps and interruption.reached(step)
             if step % log_every == 0 or step == steps:
@@ -191,10 +186,14 @@ def train_stage(
             if step % every == 0 or evaluated or stop:
                 check_finite(stage, *before)  # nothing is saved, or evaluated, that is not known to be good
             if evaluated:
+                watchdog.pause()
                 results = [evaluate_stage(stage, predictor, p, rows) for p in program.eval_params(state)]
                 result = {name: values["mean"] for name, values in spread(results).items()}
                 score = result.get("average")
                 progress.log(step, result)
+                watchdog.moved()
+                if members and step == steps:
+                    report_population(stage, seed, results, workdir)
             if step % every == 0 or evaluated or stop:
                 checkpoints.save(step, state, score)
             if stop:
@@ -202,8 +201,7 @@ def train_stage(
                 raise Interrupted(f"stage {name}: stopped after step {step}, which is saved: the same command goes on")
         checkpoints.wait()
         interruption.steps(False)
-        if members and steps > start:
-            report_population(stage, seed, results, workdir)
+        watchdog.pause()
         hand_on(stage, predictor, program.eval_params(state)[0], rows, workdir)
     finally:
         progress.close()
