@@ -15,6 +15,7 @@ from tal_jax.train.build import Stage, build_stage
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.handover import per_recording
 from tal_jax.train.predict import Predictor
+from tal_jax.train.processes import first, share
 from tal_jax.train.sharding import local_mesh
 from tal_jax.train.tuned import tuned
 from tal_jax.train.workdir import read_config
@@ -70,7 +71,9 @@ def _run(
             scores = {id: t.score[np.argsort(t.label)] for id, t in rows.items()}
             assembler = dataclasses.replace(assembler, class_scores={**assembler.class_scores, **scores})
     predictor = Predictor(tuned(stage.task, workdir, stage.name), local_mesh())
-    with tqdm(total=len(records), desc=f"{stage.name} {records.split}", unit="recording", disable=None) as bar:
+    own = len(share(np.arange(len(records))))
+    silent = None if first() else True
+    with tqdm(total=own, desc=f"{stage.name} {records.split}", unit="recording", disable=silent) as bar:
         return predictor(
             params,
             records,

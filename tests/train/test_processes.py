@@ -85,17 +85,22 @@ def free_port():
         return s.getsockname()[1]
 
 
-def start(folder, workdir, *arguments, count=2):
-    """The processes of one training, each with two devices."""
+def start(folder, workdir, *arguments):
+    """The two processes of one training, each with two devices."""
+    return start_command(workdir, *train(folder, workdir, *arguments))
+
+
+def start_command(log_name, *arguments, count=2):
+    """The processes of one command, which write to LOG_NAME.I.log."""
     port = free_port()
     flags = environment()["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2"
     started = []
     for i in range(count):
         own = (f"--coordinator=localhost:{port}", f"--num_processes={count}", f"--process_id={i}")
-        with (workdir.parent / f"{workdir.name}.{i}.log").open("w") as log:
+        with log_name.with_name(f"{log_name.name}.{i}.log").open("w") as log:
             started.append(
                 subprocess.Popen(
-                    command(*train(folder, workdir, *own, *arguments)), cwd=ROOT, stdout=log, stderr=log,
+                    command(*arguments, *own), cwd=ROOT, stdout=log, stderr=log,
                     env=environment() | {"XLA_FLAGS": flags},
                 )
             )  # fmt: skip
@@ -137,8 +142,16 @@ def until_step(workdir, stage, step, processes):
 def test_two_processes_train_and_detect_like_one(supervised, alone, tmp_path):
     assert ends(start(supervised, tmp_path / "w")) == [0, 0], (tmp_path / "w.0.log").read_text()
     same_losses(tmp_path / "w", alone, ("bmn", "classifier", "tcanet"))
-    found = [run("detect", f"--workdir={w}", f"--out={tmp_path / 'd.json'}") for w in (tmp_path / "w", alone)]
-    assert [r.returncode for r in found] == [0, 0]
+    arguments = ("detect", f"--workdir={tmp_path / 'w'}", "--split=training")
+    both = start_command(tmp_path / "detect", *arguments, f"--out={tmp_path / 'both.json'}")
+    assert run(*arguments, f"--out={tmp_path / 'one.json'}").returncode == 0
+    assert ends(both) == [0, 0], (tmp_path / "detect.0.log").read_text()
+    one, two = (json.loads((tmp_path / name).read_text())["results"] for name in ("one.json", "both.json"))
+    assert list(one) == list(two)
+    for id in one:
+        assert [d["label"] for d in one[id]] == [d["label"] for d in two[id]]
+        for key in ("score", "segment"):
+            np.testing.assert_allclose([d[key] for d in one[id]], [d[key] for d in two[id]], atol=2e-3)
     assert "error" not in (tmp_path / "w.1.log").read_text()
 
 
