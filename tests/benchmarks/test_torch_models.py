@@ -75,8 +75,8 @@ def test_bmn():
     check_gradients(module, found, grads, torch_weights.bmn)
 
 
-@pytest.mark.parametrize("snippets", [T, 40])
-def test_tcanet(snippets):
+def test_tcanet():
+    snippets = 40
     batch = make_batch(snippets=snippets, lengths=(snippets, snippets), slots=1, channels=8, proposals=9)
     # Proposals at and beyond the ends, and an empty one; every one counts.
     proposals = batch.proposals.copy()

@@ -53,7 +53,7 @@ def test_values_and_gradients(t, durations, bins, points, block, implementation)
     st.integers(1, 12), st.integers(1, 14), st.integers(1, 5), st.integers(1, 3), st.integers(1, 5), st.integers(1, 6),
     st.integers(0, 2**31),
 )  # fmt: skip
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_both_forms_are_alike_with_a_head(t, durations, bins, points, block, starts, seed):
     """Values and all gradients, for any sizes of map and tiles."""
     if bins * points < 2:

@@ -56,7 +56,7 @@ def test_values_and_gradients(implementation, options, monkeypatch):
 
 
 @given(st.integers(1, 9), st.integers(1, 3), st.integers(3, 9), st.integers(1, 4), st.integers(0, 2**31))
-@settings(max_examples=9)
+@settings(max_examples=7)
 def test_both_forms_are_alike(t, proposals, points, stride, seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(2, t, 4)).astype(np.float32)

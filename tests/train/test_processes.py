@@ -196,7 +196,7 @@ def test_sigterm_to_one_of_two_stops_both_and_one_process_goes_on(supervised, lo
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_lost_or_hung_process_ends_the_other(supervised, tmp_path, sent):
-    processes = start(supervised, tmp_path / "w", "--config.stages.bmn.steps=100000", "--timeout=10")
+    processes = start(supervised, tmp_path / "w", "--config.stages.bmn.steps=100000", "--timeout=5")
     until_step(tmp_path / "w", "bmn", 2, processes)
     processes[1].send_signal(sent)
     begin = time.monotonic()
