@@ -35,7 +35,7 @@ CLOCK = {"step_seconds", "waiting"}  # metrics that are no function of the run
 def main(argv: Sequence[str]) -> None:
     """Runs, compares, prints."""
     logging.set_verbosity(logging.FATAL)  # Orbax tells of every file that it reads
-    command, out = [sys.executable, *argv[2:]] if argv[1] == "python" else list(argv[1:]), Path(_OUT.value)
+    command, out = [sys.executable, *argv[2:]] if argv[1] == "python" else list(argv[1:]), Path(_OUT.value).absolute()
     whole, killed = out / "whole", out / "killed"
     begin = time.monotonic()
     run([*command, f"--workdir={whole}"], out / "whole.log")

@@ -200,7 +200,8 @@ def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last
 
 def load(path: Path) -> dict[str, np.ndarray]:
     """Every array of a checkpoint's state by its path."""
-    return {"/".join(_name(key) for key in keys): x for keys, x in jax.tree_util.tree_flatten_with_path(_tree(path))[0]}
+    leaves, _ = jax.tree_util.tree_flatten_with_path(_tree(path.absolute()))  # Orbax finds nothing by a relative path
+    return {"/".join(_name(key) for key in keys): x for keys, x in leaves}
 
 
 def _tree(path: Path) -> Any:
