@@ -66,8 +66,8 @@ soak: setup
 	$(BIN)/python -m launch.watch --out=$(SOAK)/sessions
 	$(BIN)/python -m launch.prepare --annotations=$(SOAK)/sessions/annotations.json \
 	  --features=imu=$(SOAK)/sessions/features --stride=0.2 --out=$(SOAK)/data
-	$(BIN)/python -m benchmarks.soak --out=$(SOAK) --kills=$(KILLS) --between=10,30 -- python -m launch.train \
-	  --config=configs/supervised_watch.py --stage=bmn --config.stages.bmn.steps=400 \
+	$(BIN)/python -m benchmarks.soak --out=$(SOAK) --kills=$(KILLS) --between=8,16 -- python -m launch.train \
+	  --config=configs/supervised_watch.py --stage=bmn --config.stages.bmn.steps=800 \
 	  --config.stages.bmn.eval_every_steps=0 --config.checkpoint.every_steps=20 --config.data.dir=$(SOAK)/data
 
 fuzz: setup
