@@ -24,6 +24,12 @@ def write(results: dict[str, Any]) -> None:
     README.write_text(before + BEGIN + "\n\n" + table(results) + "\n\n" + END + rest.split(END)[1])
 
 
+OTHER_SIDES = {  # keys of a case's results
+    "torch_compile": "`torch.compile` on the PyTorch side:",
+    "torch_huge_pages": "PyTorch with the large pages that `launch` asks for (`GLIBC_TUNABLES`), alone:",
+}
+
+
 def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.3g} ms"
 
@@ -67,20 +73,11 @@ def table(results: dict[str, Any]) -> str:
             f"| mAP at 10 thresholds, 5,981 recordings, 1.2 million detections, JSON included | {_seconds(seconds)} | "
             f"- | - | {MAP_REACH:g} s, {MAP_AIM:g} s | - | {verdict} |"
         )
-    compiled = [
-        f"- {case.title}: {_compiled(results['cases'][case.name])}"
-        for case in CASES
-        if results["cases"].get(case.name, {}).get("torch_compile")
-    ]
-    if compiled:
-        lines += ["", "`torch.compile` on the PyTorch side:", "", *compiled]
-    large = [
-        f"- {case.title}: {_compiled(results['cases'][case.name], 'torch_huge_pages')}"
-        for case in CASES
-        if results["cases"].get(case.name, {}).get("torch_huge_pages")
-    ]
-    if large:
-        lines += ["", "PyTorch with the large pages that `launch` asks for (`GLIBC_TUNABLES`), alone:", "", *large]
+    for key, title in OTHER_SIDES.items():
+        measured = [(case, results["cases"].get(case.name, {})) for case in CASES]
+        rows = [f"- {case.title}: {_other(found, key)}" for case, found in measured if found.get(key)]
+        if rows:
+            lines += ["", title, "", *rows]
     if "growth" in results:
         lines += ["", *_growth(results["growth"])]
     if "environment" in results:
@@ -93,13 +90,11 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _compiled(found: dict[str, Any], key: str = "torch_compile") -> str:
-    compiled = found[key]
-    if "error" in compiled:
-        return f"does not work here ({compiled['error']})"
-    return (
-        f"{_seconds(compiled['seconds'])}, {compiled['seconds'] / found['ours_seconds']:.1f} times as long as tal_jax"
-    )
+def _other(found: dict[str, Any], key: str) -> str:
+    other = found[key]
+    if "error" in other:
+        return f"does not work here ({other['error']})"
+    return f"{_seconds(other['seconds'])}, {other['seconds'] / found['ours_seconds']:.1f} times as long as tal_jax"
 
 
 def _growth(found: dict[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ def ask_for(arguments: Sequence[str] = (), environment: Mapping[str, str] | None
     arguments = arguments or sys.orig_argv
     changed = wanted(os.environ if environment is None else environment)
     if changed is not None and is_command(arguments):
-        os.execve(sys.executable, list(arguments), changed)
+        os.execve(sys.executable, [sys.executable, *arguments[1:]], changed)
 
 
 def is_command(arguments: Sequence[str]) -> bool:

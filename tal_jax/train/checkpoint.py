@@ -189,8 +189,8 @@ def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last
         check(path / str(step), state[name], f"{name}/")
     except Exception as e:  # see Checkpoints.restore
         raise InputError(
-            f"{path / str(step)}: damaged checkpoint ({_reason(e)}): launch.train with the same --workdir goes on from "
-            "the one before"
+            f"{path / str(step)}: damaged checkpoint ({_reason(e)}): remove {path.with_name('finished.json')} if it is "
+            "there, and start launch.train again: it goes on from the checkpoint before"
         ) from e
     members = state["step"].shape  # a population's arrays have an axis of members
     if member >= (members[0] if members else 1):

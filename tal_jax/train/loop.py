@@ -1,7 +1,6 @@
 """Training: the stages of a track one after another, each resumable."""
 
 import contextlib
-import json
 import math
 import shutil
 import time
@@ -12,11 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from tal_jax.data import atomic
-from tal_jax.data.assembler import Origin
 from tal_jax.data.pipeline import training_batches
 from tal_jax.errors import InputError, Interrupted
-from tal_jax.train.build import Stage, build_stage, with_clips
+from tal_jax.train.build import build_stage, with_clips
 from tal_jax.train.checkpoint import Checkpoints
 from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.handover import hand_on
@@ -26,12 +23,12 @@ from tal_jax.train.predict import Predictor
 from tal_jax.train.processes import TIMEOUT, first, meet, say
 from tal_jax.train.program import make_program, spread
 from tal_jax.train.progress import Progress, Silent
+from tal_jax.train.reports import check_finite, describe, report_missing_proposals, report_population
 from tal_jax.train.sharding import (
     local_mesh,
     make_mesh,
     rows_per_process,
 )
-from tal_jax.train.step import TrainState
 from tal_jax.train.workdir import claim_config, finished, locked, mark_finished
 
 
@@ -153,7 +150,7 @@ def train_stage(
         start=start,
     )
     batches = iter(data)
-    say(describe(stage, program.member(state), len(stage.train_index), steps, batch_size, start))
+    say(describe(stage, program.member_shapes(state), len(stage.train_index), steps, batch_size, start))
 
     every = config["checkpoint"]["every_steps"]
     evaluate_every = settings["eval_every_steps"]
@@ -208,70 +205,3 @@ def train_stage(
         checkpoints.close()
     mark_finished(workdir, name, steps)
     meet("stage finished")
-
-
-def report_missing_proposals(stage: Stage) -> None:
-    """Says which training recordings a refinement stage has nothing to learn from.
-
-    Raises:
-      InputError: none of them has proposals.
-    """
-    known = stage.assembler.proposals
-    if known is None:
-        return
-    ids = [str(i) for i in stage.training.ids[stage.train_index]]
-    bare = [i for i in ids if i not in known]
-    if len(bare) == len(ids):
-        raise InputError(
-            f"stage {stage.name}: the proposals are of none of the recordings ({ids[0]}, ..): compare the ids in both"
-        )
-    if bare:
-        say(f"stage {stage.name}: {len(bare)} training recordings have no proposals: {', '.join(bare[:5])}")
-
-
-def report_population(stage: Stage, seed: int, results: list[dict[str, float]], workdir: Path) -> None:
-    """Prints each member's scores, their mean and their spread, and writes STAGE/population.json."""
-    names = list(results[0])
-    if not names:
-        say(f"stage {stage.name}: a population without an evaluation: give data.eval_split or data.holdout")
-        return
-    found = spread(results)
-    lines = [f"stage {stage.name}: {len(results)} members", f"  {'seed':<6}" + "".join(f"{n:>14}" for n in names)]
-    lines += [f"  {seed + k:<6}" + "".join(f"{r[n]:>14.4f}" for n in names) for k, r in enumerate(results)]
-    lines += [f"  {key:<6}" + "".join(f"{found[n][key]:>14.4f}" for n in names) for key in ("mean", "sd")]
-    say("\n".join(lines))
-    if first():
-        members = [{"seed": seed + k, **r} for k, r in enumerate(results)]
-        text = json.dumps({"members": members, **found}, indent=1)
-        atomic.write(workdir / stage.name / "population.json", text.encode())
-
-
-def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Origin) -> None:
-    """Stops a run whose loss or gradient is NaN or infinite; the parameters are still those of the step before.
-
-    Raises:
-      InputError: names the step and the recordings of its batch.
-    """
-    if not float(metrics["finite"]):
-        ids = ", ".join(str(stage.training.ids[i]) for i in origin.index)
-        raise InputError(
-            f"stage {stage.name}: loss or gradient is not finite at step {step}, recordings {ids}: look at their "
-            "features, or lower the learning rate; the last checkpoint is kept"
-        )
-
-
-def describe(stage: Stage, state: TrainState, recordings: int, steps: int, batch_size: int, start: int) -> str:
-    """The lines printed before the first step: parameters per module, shapes, where the run starts."""
-    framing = stage.assembler.framing
-    counts = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in state.params.get("params", {}).items()}
-    width = max(len(n) for n in [*counts, "parameters"])
-    rows = [f"  {name:<{width}} {count:>12,}" for name, count in counts.items()]
-    return "\n".join(
-        [
-            f"stage {stage.name}: {recordings} recordings, {steps} steps of {batch_size}"
-            + (f", going on from step {start}" if start else ""),
-            f"  frame: {framing.mode}, {framing.snippets} snippets of {framing.scale:g} stored ones",
-            *rows,
-            f"  {'parameters':<{width}} {sum(counts.values()):>12,}",
-        ]
-    )

@@ -48,7 +48,7 @@ class Program:
         """Whether every process needs all rows of a batch."""
         return self.batches.is_fully_replicated
 
-    def member(self, state: TrainState) -> TrainState:
+    def member_shapes(self, state: TrainState) -> TrainState:
         """The shapes of one member's state."""
         one = (lambda x: x[0]) if self.members else (lambda x: x)
         return jax.eval_shape(lambda s: jax.tree.map(one, s), state)

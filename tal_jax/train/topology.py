@@ -19,8 +19,8 @@ from tal_jax.ops.backend import compiling_for
 from tal_jax.ops.split import DATA, MODEL
 from tal_jax.train.measure import STEPS, synthetic_batch, synthetic_task
 from tal_jax.train.optimizer import build_optimizer
+from tal_jax.train.program import make_program
 from tal_jax.train.sharding import by_row, replicated
-from tal_jax.train.step import init_state, make_train_step
 
 MEMORY = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}  # GiB of a chip, as Google's documentation has them
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -97,14 +97,14 @@ def compile_for(
         batch = synthetic_batch(task, section, 1, proposals=proposals, **sizes)
         shaped = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
         optimizer, _ = build_optimizer(steps=STEPS, **section["optimizer"])
-        ema = section["ema_decay"] > 0
-        state = jax.eval_shape(lambda: init_state(task, optimizer, batch, seed=0, ema=ema))
-        step = make_train_step(task, optimizer, seed=0, ema_decay=section["ema_decay"], steps=STEPS)
-        both, split = replicated(mesh), by_row(mesh)
-        train = jax.jit(step, in_shardings=(both, split), out_shardings=(both, both), donate_argnums=0)
-        predict = jax.jit(task.predict, in_shardings=(both, split), out_shardings=split)
+        program = make_program(
+            task, optimizer, mesh, batch, seed=0, members=0, ema_decay=section["ema_decay"], steps=STEPS,
+            accumulate=section.get("accumulate", 0),
+        )  # fmt: skip
+        state = jax.eval_shape(program.init)
+        predict = jax.jit(task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
         found = {
-            "train": _compiled(train, state, shaped),
+            "train": _compiled(program.step, state, shaped),
             "predict": _compiled(predict, state.params, shaped.replace(clips=None)),
         }
     return {

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from commands import ROOT, command, environment, run
+from runs import losses
 from sensor_set import prepare_set
 
 CONFIG = """
@@ -44,11 +45,6 @@ def refused(result, *words):
         assert word in lines[0], lines[0]
 
 
-def learned(workdir, stage):
-    lines = [json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()]
-    return {x["step"]: x["loss"] for x in lines if "loss" in x}
-
-
 def test_from_records_to_map_with_a_kill_on_the_way(folder, tmp_path):
     arguments = train(folder, tmp_path / "w", "--config.stages.bmn.steps=40")
     process = subprocess.Popen(
@@ -65,7 +61,7 @@ def test_from_records_to_map_with_a_kill_on_the_way(folder, tmp_path):
     assert not again.stderr
     straight = run(*train(folder, tmp_path / "v", "--config.stages.bmn.steps=40", "--stage=bmn"))
     assert straight.returncode == 0, straight.stderr
-    assert learned(tmp_path / "w", "bmn") == learned(tmp_path / "v", "bmn")
+    assert losses(tmp_path / "w", "bmn") == losses(tmp_path / "v", "bmn")
 
     out = tmp_path / "d.json"
     found = run("detect", f"--workdir={tmp_path / 'w'}", "--split=validation", f"--out={out}")

@@ -10,22 +10,15 @@ import jax
 import numpy as np
 import pytest
 from commands import ROOT, command, environment, run
+from runs import Killed, at_step
 from sensor_set import prepare_set, tiny_config
 
 from tal_jax.errors import InputError
-from tal_jax.train import loop
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
 
 CONFIG = "from sensor_set import tiny_config\ndef get_config(): return tiny_config('')\n"
 SHARD = "tal_jax-training.tfrecord-00000-of-00001"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("set")
-    prepare_set(folder)
-    return folder / "data"
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +45,6 @@ def config_of(data):
 
 def same_parameters(workdir, trained):
     jax.tree.map(np.testing.assert_array_equal, restore_params(workdir, "bmn"), restore_params(trained, "bmn"))
-
-
-def stopped_at(step, monkeypatch, happens):
-    """Lets something happen once, when a step has been logged."""
-    real, done = loop.Progress.log, []
-
-    def log(self, at, metrics):
-        real(self, at, metrics)
-        if at == step and not done:
-            done.append(at)
-            happens()
-
-    monkeypatch.setattr(loop.Progress, "log", log)
 
 
 @pytest.fixture
@@ -112,13 +92,7 @@ def test_shards_that_are_not_those_of_the_set(data, trained, other, tmp_path, mo
     shutil.copytree(data, copy)
     config, workdir = config_of(copy), tmp_path / "w"
 
-    class Killed(Exception):
-        pass
-
-    def kill():
-        raise Killed
-
-    stopped_at(2, monkeypatch, kill)
+    at_step(2, monkeypatch)
     with pytest.raises(Killed):
         train_and_evaluate(config, workdir, "bmn")
     if fault == "deleted":
@@ -145,7 +119,7 @@ def test_records_rewritten_while_training(data, trained, other, tmp_path, monkey
             file.write((other / SHARD).read_bytes())
         time.sleep(0.2)
 
-    stopped_at(1, monkeypatch, rewrite)
+    at_step(1, monkeypatch, rewrite)
     config["stages"]["bmn"]["steps"] = 12
     with pytest.raises(InputError, match=rf"{copy / SHARD}: record r\d+"):
         train_and_evaluate(config, workdir, "bmn")
@@ -160,11 +134,8 @@ def test_records_rewritten_while_training(data, trained, other, tmp_path, monkey
 def test_a_clock_that_was_set_back(data, trained, tmp_path, monkeypatch):
     workdir = tmp_path / "w"
 
-    def kill():
-        raise KeyboardInterrupt
-
-    stopped_at(3, monkeypatch, kill)
-    with pytest.raises(KeyboardInterrupt):
+    at_step(3, monkeypatch)
+    with pytest.raises(Killed):
         train_and_evaluate(config_of(data), workdir, "bmn")
     later = time.time() + 400 * 86_400
     for path in [workdir, *workdir.rglob("*")]:

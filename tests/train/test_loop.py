@@ -7,22 +7,16 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from runs import Killed, at_step, losses
 from sensor_set import prepare_set, tiny_config
 
 from tal_jax.data import class_scores, proposals
 from tal_jax.errors import InputError
-from tal_jax.train import loop, program
+from tal_jax.train import program
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
 from tal_jax.train.loop import train_and_evaluate
 from tal_jax.train.workdir import locked
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("set")
-    prepare_set(folder)
-    return folder / "data"
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +29,6 @@ def trained(data, tmp_path_factory):
 
 def lines(workdir, stage):
     return [json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()]
-
-
-def learned(workdir, stage):
-    """Losses by step: wall-clock times are left out."""
-    return {x["step"]: x["loss"] for x in lines(workdir, stage) if "loss" in x}
 
 
 def test_a_run_writes_what_it_promises(trained):
@@ -92,20 +81,8 @@ def test_another_config_is_refused(trained, data):
         train_and_evaluate(config.to_dict(), trained)
 
 
-class Killed(Exception):
-    """Stands for the end of a process."""
-
-
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(trained, data, tmp_path, monkeypatch):
-    real = loop.Progress.log
-
-    def log(self, step, metrics):
-        real(self, step, metrics)
-        if step == 3 and not (tmp_path / "killed").exists():
-            (tmp_path / "killed").touch()
-            raise Killed  # one step after the checkpoint of step 2
-
-    monkeypatch.setattr(loop.Progress, "log", log)
+    at_step(3, monkeypatch)  # one step after the checkpoint of step 2
     workdir = tmp_path / "run"
     config = tiny_config(data).to_dict()
     with pytest.raises(Killed):
@@ -113,7 +90,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(trained, data, tmp_pa
     assert not (workdir / "bmn" / "finished.json").exists()
     train_and_evaluate(config, workdir)
     for stage in ("bmn", "tcanet"):
-        assert learned(workdir, stage) == learned(trained, stage)
+        assert losses(workdir, stage) == losses(trained, stage)
         jax.tree.map(np.testing.assert_array_equal, restore_params(workdir, stage), restore_params(trained, stage))
 
 
@@ -144,15 +121,7 @@ DAMAGE = {"flipped": flip, "truncated": truncate, "lost": lambda p: shutil.rmtre
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(trained, data, tmp_path, monkeypatch, capsys, damage):
-    real = loop.Progress.log
-
-    def log(self, step, metrics):
-        real(self, step, metrics)
-        if step == 4 and not (tmp_path / "killed").exists():
-            (tmp_path / "killed").touch()
-            raise Killed
-
-    monkeypatch.setattr(loop.Progress, "log", log)
+    at_step(4, monkeypatch)
     config = tiny_config(data)
     config.checkpoint.every_steps = 1
     workdir = tmp_path / "run"
@@ -187,7 +156,7 @@ def test_given_proposals_replace_the_bmn_stage(trained, data, tmp_path, capsys):
     config.stages.tcanet.proposals = str(trained / "bmn" / "proposals.parquet")
     train_and_evaluate(config.to_dict(), tmp_path)
     assert "stage bmn: not needed" in capsys.readouterr().out
-    assert learned(tmp_path, "tcanet") == learned(trained, "tcanet")
+    assert losses(tmp_path, "tcanet") == losses(trained, "tcanet")
 
 
 def test_a_stage_can_be_run_again(trained, data, tmp_path):
@@ -196,8 +165,8 @@ def test_a_stage_can_be_run_again(trained, data, tmp_path):
     config = tiny_config(data)
     config.stages.tcanet.options.jitter = 0.3
     train_and_evaluate(config.to_dict(), workdir, stage="tcanet")
-    assert learned(workdir, "tcanet") != learned(trained, "tcanet")
-    assert learned(workdir, "bmn") == learned(trained, "bmn")
+    assert losses(workdir, "tcanet") != losses(trained, "tcanet")
+    assert losses(workdir, "bmn") == losses(trained, "bmn")
     assert (workdir / "tcanet.previous" / "finished.json").exists()
 
 

@@ -5,21 +5,14 @@ import json
 import jax
 import numpy as np
 import pytest
-from sensor_set import prepare_set, tiny_config
+from runs import Killed, at_step
+from sensor_set import tiny_config
 
 from tal_jax.errors import InputError
-from tal_jax.train import loop
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
 from tal_jax.train.loop import train_and_evaluate
 from tal_jax.train.program import spread
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("set")
-    prepare_set(folder)
-    return folder / "data"
 
 
 def config_of(data, members):
@@ -74,18 +67,7 @@ def test_every_member_detects(trained):
 
 
 def test_an_interrupted_population_goes_on_exactly(data, trained, tmp_path, monkeypatch):
-    real = loop.Progress.log
-
-    class Killed(Exception):
-        pass
-
-    def log(self, step, metrics):
-        real(self, step, metrics)
-        if step == 3 and not (tmp_path / "killed").exists():
-            (tmp_path / "killed").touch()
-            raise Killed
-
-    monkeypatch.setattr(loop.Progress, "log", log)
+    at_step(3, monkeypatch)
     config = config_of(data, 4)
     with pytest.raises(Killed):
         train_and_evaluate(config, tmp_path / "w", "bmn")

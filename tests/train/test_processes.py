@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from clip_set import prepare_clip_set
 from commands import ROOT, command, environment, run
+from runs import losses
 from sensor_set import prepare_set
 
 from tal_jax.errors import InputError
@@ -116,11 +117,6 @@ def ends(processes, timeout=240):
         for p in processes:
             p.kill()
             p.wait()
-
-
-def losses(workdir, stage):
-    lines = [json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()]
-    return {x["step"]: x["loss"] for x in lines if "loss" in x}
 
 
 def same_losses(found, expected, stages):

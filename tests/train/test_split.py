@@ -1,30 +1,17 @@
 """Recordings split over devices: BMN's map by duration, TCANet's proposals."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sensor_set import prepare_set, tiny_config
+from runs import losses
+from sensor_set import tiny_config
 
 from tal_jax.errors import InputError
 from tal_jax.ops.split import split_over_model
 from tal_jax.train import program
 from tal_jax.train.loop import train_and_evaluate
 from tal_jax.train.sharding import make_mesh, rows_per_process
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("set")
-    prepare_set(folder)
-    return folder / "data"
-
-
-def losses(workdir, stage):
-    lines = [json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()]
-    return [x["loss"] for x in lines if "loss" in x]
 
 
 def test_an_axis_is_spread_where_the_mesh_has_one_for_it():
@@ -54,7 +41,8 @@ def test_split_recordings_train_alike(data, tmp_path, monkeypatch):
         config.mesh.model = model
         train_and_evaluate(config.to_dict(), tmp_path / str(model))
     for stage in ("bmn", "tcanet"):
-        np.testing.assert_allclose(losses(tmp_path / "2", stage), losses(tmp_path / "1", stage), rtol=1e-5)
+        split, whole = (list(losses(tmp_path / name, stage).values()) for name in "21")
+        np.testing.assert_allclose(split, whole, rtol=1e-5)
     # Neighbouring durations are asked for by the map's convolutions: only a map that is split exchanges them.
     assert "collective-permute" not in texts[0]
     assert "collective-permute" in texts[2]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import weak_references as weak
 from clip_set import STRIDE, WIDTHS, prepare_clip_set, tiny_weak_config
+from runs import Killed, at_step
 
 from tal_jax.data import knowledge
 from tal_jax.data.dataset import open_split
@@ -17,7 +18,7 @@ from tal_jax.data.plan import Options
 from tal_jax.data.prepare import prepare
 from tal_jax.errors import InputError
 from tal_jax.tasks.localization import Decoding
-from tal_jax.train import loop, tune
+from tal_jax.train import tune
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
 from tal_jax.train.loop import train_and_evaluate
@@ -210,22 +211,10 @@ def test_knowledge_that_does_not_fit_is_refused(folder, trained, tmp_path):
 # Going on
 
 
-class Killed(Exception):
-    """Stands for the end of a process."""
-
-
 def test_an_interrupted_stage_with_knowledge_from_elsewhere_ends_like_a_whole_track(
     folder, trained, tmp_path, monkeypatch, capsys
 ):
-    real, killed = loop.Progress.log, []
-
-    def log(self, step, metrics):
-        real(self, step, metrics)
-        if step == 5 and not killed:
-            killed.append(step)
-            raise Killed  # one step after the checkpoint of step 4
-
-    monkeypatch.setattr(loop.Progress, "log", log)
+    at_step(5, monkeypatch)  # one step after the checkpoint of step 4
     knowledge.write(tmp_path / "k", knowledge.read(trained / "trimmed" / "knowledge.parquet").items())
     config, workdir = knowing(folder / "data", tmp_path / "k"), tmp_path / "run"
     config["checkpoint"]["every_steps"] = 4
