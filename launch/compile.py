@@ -3,7 +3,7 @@
 python -m launch.compile --config=configs/supervised_hacs.py --stage=bmn --topology=v5e:16x16 [--batch=256]
     [--snippets=T] [--channels=2304] [--classes=200] [--proposals=P] [--json=F.json]
 
-Needs libtpu (pip install 'tal_jax[tpu]'). Status 1 if a step does not fit into a device's memory.
+Needs libtpu (pip install libtpu). Status 1 if a step does not fit into a device's memory.
 """
 
 import os

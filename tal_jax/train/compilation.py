@@ -5,10 +5,12 @@ import ctypes
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 
 def use_cache(directory: str | os.PathLike | None = None) -> Path:
@@ -29,6 +31,19 @@ def use_cache(directory: str | os.PathLike | None = None) -> Path:
         path = Path(base) / "tal_jax" / "compiled" / _machine()
     jax.config.update("jax_compilation_cache_dir", str(path))
     return path
+
+
+@contextlib.contextmanager
+def no_cache() -> Iterator[None]:
+    """Compiles without the persistent cache: what is compiled for a device that is not here cannot be read back."""
+    before = jax.config.values["jax_compilation_cache_dir"]
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()  # JAX asks only once whether there is one
+    try:
+        yield
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+        compilation_cache.reset_cache()
 
 
 def compile_step(step: Any, *arguments: Any) -> Any:

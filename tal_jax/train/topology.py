@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from tal_jax.errors import InputError
 from tal_jax.ops.backend import compiling_for
 from tal_jax.ops.split import DATA, MODEL
+from tal_jax.train.compilation import no_cache
 from tal_jax.train.measure import STEPS, synthetic_batch, synthetic_task
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.program import make_program
@@ -36,7 +37,7 @@ def devices_of(topology: str) -> tuple[list[Any], float]:
     if name not in MEMORY or not re.fullmatch(r"\d+(x\d+){1,2}", shape):
         raise InputError(f"--topology={topology}: give one of {', '.join(MEMORY)} and its shape, such as v5e:16x16")
     if importlib.util.find_spec("libtpu") is None:
-        raise InputError("libtpu is not installed: pip install 'tal_jax[tpu]'")
+        raise InputError("libtpu is not installed: pip install libtpu")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server to ask
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # nor a TPU that only one process may use
     try:
@@ -92,7 +93,7 @@ def compile_for(
     if rows % across:
         raise InputError(f"--batch={rows}: does not divide over {across} devices")
     sizes = {"snippets": snippets, "channels": channels, "classes": classes}
-    with compiling_for("tpu"), jax.set_mesh(mesh):
+    with compiling_for("tpu"), jax.set_mesh(mesh), no_cache():
         task, section = synthetic_task(config, stage, **sizes)
         batch = synthetic_batch(task, section, 1, proposals=proposals, **sizes)
         shaped = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)

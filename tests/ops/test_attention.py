@@ -140,6 +140,14 @@ def test_global_attention_one_head_at_a_time_drops_the_same_weights():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_heads_of_global_attention_drop_other_weights():
+    q, k, v, _ = (np.repeat(x[:, :, :1], 2, axis=2).astype(np.float32) for x in inputs(7))
+    options = {"scale": SCALE, "dropout_rate": 0.4, "rng": jax.random.key(5)}
+    for by_head in (False, True):
+        y = np.asarray(global_attention(q, k, v, np.ones((2, 7), bool), by_head=by_head, **options))
+        assert np.abs(y[:, :, 0] - y[:, :, 1]).max() > 0.1
+
+
 FORMS = {
     **{
         name: functools.partial(local_attention, window=3, scale=SCALE, implementation=name) for name in IMPLEMENTATIONS

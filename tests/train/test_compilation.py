@@ -15,10 +15,10 @@ jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((8, 8))).block_until_ready()
 """
 
 
-def run(**environment):
+def run(code=CODE, **environment):
     inherited = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     found = subprocess.run(
-        [sys.executable, "-c", CODE], env={**inherited, **environment}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env={**inherited, **environment}, capture_output=True, text=True, check=True
     )
     folder, *events = found.stdout.splitlines()
     return folder, events
@@ -42,3 +42,12 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path):
     (tmp_path / "file").write_text("")
     folder, _ = run(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "file" / "below"))
     assert folder
+
+
+def test_the_cache_is_left_alone_and_comes_back(tmp_path):
+    code = CODE.replace("jax.jit(", "from tal_jax.train.compilation import no_cache\nwith no_cache(): jax.jit(")
+    folder, _ = run(code=code, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "a"))
+    assert not list((tmp_path / "a").glob("*"))
+    again = "jax.jit(lambda x: jnp.cos(x) @ x)(jnp.ones((8, 8))).block_until_ready()"
+    run(code=code + again, JAX_COMPILATION_CACHE_DIR=folder)
+    assert list((tmp_path / "a").glob("*"))

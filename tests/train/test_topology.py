@@ -14,7 +14,7 @@ from tal_jax.ops.backend import backend, compiling_for
 from tal_jax.train import topology
 
 with_libtpu = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'tal_jax[tpu]'"
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install libtpu"
 )
 SIZES = {"snippets": 32, "channels": 8, "classes": 3}
 
@@ -68,6 +68,15 @@ def test_what_does_not_fit_is_said_by_status_1(tmp_path):
     assert result.returncode == 1, result.stderr
     assert "does not fit" in result.stderr
     assert not json.loads(out.read_text())["fits"]
+
+
+@with_libtpu
+def test_both_steps_have_to_fit(monkeypatch):
+    found = compiled("bmn", "v5e:2x2")
+    train, predict = found["train"]["bytes"], found["predict"]["bytes"]
+    assert train > predict
+    monkeypatch.setitem(topology.MEMORY, "v5e", (train + predict) / 2 / 2**30)
+    assert not compiled("bmn", "v5e:2x2")["fits"]
 
 
 @with_libtpu
