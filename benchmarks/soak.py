@@ -2,9 +2,10 @@
 
 python -m benchmarks.soak --out=DIR --kills=20 --between=2,20 [--signal=KILL|TERM] -- COMMAND ...
 
-COMMAND is a `python -m launch.train ..` without --workdir. It runs once undisturbed into DIR/whole, then in DIR/killed,
-where it gets a signal after a random number of seconds and is started again, until it was hit so many times and has
-ended. Status 1, with the reasons, if parameters, optimizer state or metrics differ, a file is left over, or it failed.
+COMMAND is a `python -m launch.train ..` without --workdir. It runs once undisturbed into DIR/whole, then (with
+--together: at the same time) in DIR/killed, where it gets a signal after a random number of seconds and is started
+again, until it was hit so many times and has ended. Status 1, with the reasons, if parameters, optimizer state or
+metrics differ, a file is left over, or it failed.
 """
 
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ _KILLS = flags.DEFINE_integer("kills", 20, "How many times.", lower_bound=0)
 _BETWEEN = flags.DEFINE_list("between", ["2", "20"], "Seconds from a start to the signal: at least, at most.")
 _SIGNAL = flags.DEFINE_enum("signal", "KILL", ["KILL", "TERM"], "Which signal.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+_TOGETHER = flags.DEFINE_bool("together", False, "Both at once, for soaks of hours.")
 CLOCK = {"step_seconds", "waiting"}  # metrics that are no function of the run
 
 
@@ -37,27 +40,39 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.FATAL)  # Orbax tells of every file that it reads
     command, out = [sys.executable, *argv[2:]] if argv[1] == "python" else list(argv[1:]), Path(_OUT.value).absolute()
     whole, killed = out / "whole", out / "killed"
-    begin = time.monotonic()
-    run([*command, f"--workdir={whole}"], out / "whole.log")
-    print(f"undisturbed: {time.monotonic() - begin:.0f} s", flush=True)
+    with ThreadPoolExecutor() as pool:
+        undisturbed = pool.submit(run, [*command, f"--workdir={whole}"], out / "whole.log")
+        if not _TOGETHER.value:
+            wait([undisturbed])
+        hits, summary = kill_until_it_ends([*command, f"--workdir={killed}"], killed, out / "killed.log")
+        slope = undisturbed.result()[1]
+    wrong = list(differences(whole, killed))
+    if hits < _KILLS.value:
+        wrong.append(f"it ended after {hits} of {_KILLS.value} hits: give it more steps")
+    print(f"undisturbed: memory {growth(slope)}\n{summary}; " + ("; ".join(wrong) or "all the same"))
+    if wrong:
+        sys.exit(1)
+
+
+def kill_until_it_ends(command: Sequence[str], workdir: Path, log: Path) -> tuple[int, str]:
+    """How often it was hit, and a line about it."""
     hits, slopes = 0, []
     moments = random.Random(_SEED.value)
     begin = time.monotonic()
     while True:
         delay = moments.uniform(*map(float, _BETWEEN.value)) if hits < _KILLS.value else None
-        status, slope = run([*command, f"--workdir={killed}"], out / "killed.log", delay)
+        status, slope = run(command, log, delay)
         slopes += slope
         if status == 0:
             break
         hits += 1
-        print(f"[{time.monotonic() - begin:5.0f} s] hit {hits}/{_KILLS.value} at step {last_step(killed)}", flush=True)
-    wrong = list(differences(whole, killed))
-    if hits < _KILLS.value:
-        wrong.append(f"it ended after {hits} of {_KILLS.value} hits: give it more steps")
-    grown = f"{np.median(slopes):+.2f} MB a minute in the median life" if slopes else "lives too short to tell"
-    print(f"{hits} hits in {time.monotonic() - begin:.0f} s; memory {grown}; " + ("; ".join(wrong) or "all the same"))
-    if wrong:
-        sys.exit(1)
+        print(f"[{time.monotonic() - begin:5.0f} s] hit {hits}/{_KILLS.value} at step {last_step(workdir)}", flush=True)
+    return hits, f"{hits} hits in {time.monotonic() - begin:.0f} s; memory {growth(slopes)}"
+
+
+def growth(slopes: Sequence[float]) -> str:
+    """The median life's."""
+    return f"{np.median(slopes):+.2f} MB a minute" if len(slopes) else "unknown, lives were too short"
 
 
 def run(command: Sequence[str], log: Path, delay: float | None = None) -> tuple[int, list[float]]:
