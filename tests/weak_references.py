@@ -20,10 +20,10 @@ def integral(x, a, b):
 
 
 def average(x, pieces):
-    """Mean of one sequence [T] over the pieces (a, b) as far as they lie in the recording; 0 where nothing is left."""
+    """Mean of one sequence [T] over the pieces (a, b) as far as they lie in the recording, but over a snippet at least."""
     pieces = [(min(max(a, 0.0), len(x)), min(max(b, 0.0), len(x))) for a, b in pieces]
     length = sum(b - a for a, b in pieces)
-    return sum(integral(x, a, b) for a, b in pieces) / length if length > 1e-3 else 0.0
+    return sum(integral(x, a, b) for a, b in pieces) / max(length, 1.0)
 
 
 def inner_outer(x, s, e, gamma):

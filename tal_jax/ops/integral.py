@@ -10,6 +10,9 @@ from tal_jax.types import Array
 
 # Lengths below a thousandth of a snippet have no mean: they are taken as empty.
 MIN_LENGTH = 1e-3
+# Areas are averaged over a snippet at least. The mean over less, a difference of sums divided by next to nothing, is
+# rounding, and so is its gradient, which grows without bound: two trainings that differ in the last bit part on it.
+MIN_AREA = 1.0
 
 
 def cumulative_sum(x: Array, mask: Array) -> Array:
@@ -73,7 +76,8 @@ def inner_outer(sums: Array, segments: Array, duration: Array, *, inflation: Arr
       inflation: gamma.
 
     Returns:
-      (inner, outer), each [B, ..., K]; 0 where the area is empty. A segment with swapped ends is an empty one at s.
+      (inner, outer), each [B, ..., K]. An area of less than a snippet is averaged over a whole one: its mean fades to 0
+      with its length. A segment with swapped ends is an empty one at s.
     """
     limit = duration.reshape((-1,) + (1,) * (segments.ndim - 2))
     s, e = segments[..., 0], jnp.maximum(segments[..., 0], segments[..., 1])
@@ -82,7 +86,9 @@ def inner_outer(sums: Array, segments: Array, duration: Array, *, inflation: Arr
     s, e = jnp.clip(s, 0.0, limit), jnp.clip(e, 0.0, limit)
     inside = integral(sums, s, e)
     around = integral(sums, low, high) - inside
-    return _over(inside, e - s), _over(around, (high - low) - (e - s))
+    lengths = (e - s, (high - low) - (e - s))
+    inner, outer = (x / jnp.maximum(n, MIN_AREA)[..., None] for x, n in zip((inside, around), lengths, strict=True))
+    return inner, outer
 
 
 def inner_outer_by_class(

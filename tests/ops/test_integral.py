@@ -128,10 +128,23 @@ def test_a_recording_of_one_snippet_and_one_of_none():
         return inner_outer(cumulative_sum(x, mask), segments, np.array([1, 0], np.float32), inflation=0.25)
 
     inner, outer = areas(x, segments)
-    np.testing.assert_allclose(inner[..., 0], [[0.75, 0.75], [0, 0]])
-    np.testing.assert_allclose(outer[..., 0], [[0.75, 0], [0, 0]])
+    np.testing.assert_allclose(inner[..., 0], [[0.375, 0.75], [0, 0]])  # half a snippet counts half
+    np.testing.assert_allclose(outer[..., 0], [[0.375, 0], [0, 0]])
     slopes = jax.grad(lambda *a: sum(jnp.sum(z) for z in areas(*a)), argnums=(0, 1))(x, segments)
     assert all(np.isfinite(z).all() for z in slopes)
+
+
+@pytest.mark.parametrize("sliver", [0.5, 0.01, 1.1e-3, 1e-4])
+def test_the_gradient_of_a_sliver_is_bounded(sliver):
+    """A segment that leaves next to nothing of the recording around it, and one of next to nothing."""
+    x = np.random.default_rng(0).uniform(0, 1, (1, 8, 1)).astype(np.float32)
+    segments = np.array([[[0, 8 - sliver], [3.3, 3.3 + sliver]]], np.float32)
+
+    def areas(z):
+        return inner_outer(cumulative_sum(x, np.ones((1, 8), bool)), z, np.full(1, 8, np.float32), inflation=0.25)
+
+    slopes = jax.jit(jax.jacobian(lambda z: jnp.stack(areas(z))))(segments)
+    assert np.abs(slopes).max() <= 2
 
 
 def test_sums_are_float32_and_do_not_read_padding():

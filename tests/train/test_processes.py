@@ -19,7 +19,7 @@ from tal_jax.train.checkpoint import folder as checkpoints_of
 from tal_jax.train.checkpoint import load
 from tal_jax.train.processes import connect, on_cluster
 
-STEPS = 6
+STEPS = 20
 SUPERVISED = f"""
 from configs import supervised
 from sensor_set import tiny_config
@@ -38,8 +38,7 @@ WEAK = f"""
 from clip_set import tiny_weak_config
 
 def get_config():
-    # Without the OIC loss, whose choice of anchors turns a difference in the last bit into another step.
-    config = tiny_weak_config("", "ktm")
+    config = tiny_weak_config("", "full")
     config.log_every_steps = 1
     for stage in (config.stages.trimmed, config.stages.mgfn):
         stage.batch_size, stage.steps, stage.eval_every_steps = 4, {STEPS}, 0
