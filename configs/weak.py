@@ -82,6 +82,7 @@ def get_config() -> ConfigDict:
             "seed": 0,
             "mesh": {"model": 1},  # devices that share a row of a batch: BMN's map by duration, TCANet's proposals
             "population": 0,  # trainings in one program, with seeds from `seed` on; 0: one
+            "learning_rates": (),  # times the stages' own: each seed is trained with each of them, in the same program
             "track": ("trimmed", "mgfn"),
             "data": {
                 "dir": "",

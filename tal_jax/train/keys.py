@@ -7,7 +7,17 @@ from typing import Any
 
 from tal_jax.errors import InputError
 
-CONFIG_KEYS = {"seed", "population", "mesh", "track", "stages", "data", "checkpoint", "log_every_steps"}
+CONFIG_KEYS = {
+    "seed",
+    "population",
+    "learning_rates",
+    "mesh",
+    "track",
+    "stages",
+    "data",
+    "checkpoint",
+    "log_every_steps",
+}
 SHARED_DATA_KEYS = {"dir", "streams", "train_split", "eval_split", "holdout", "normalize"}
 STAGE_KEYS = {
     "task", "model", "options", "data", "optimizer", "steps", "batch_size", "eval_every_steps", "ema_decay",

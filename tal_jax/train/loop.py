@@ -21,7 +21,7 @@ from tal_jax.train.interruption import Interruption, Watchdog
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.predict import Predictor
 from tal_jax.train.processes import TIMEOUT, first, meet, say
-from tal_jax.train.program import make_program, spread
+from tal_jax.train.program import make_program, population, spread
 from tal_jax.train.progress import Progress, Silent
 from tal_jax.train.reports import check_finite, describe, report_missing_proposals, report_population
 from tal_jax.train.sharding import (
@@ -123,7 +123,7 @@ def train_stage(
     ema_decay = settings["ema_decay"]
     example, _ = stage.assembler.training_row(stage.training[0], 0, np.random.default_rng(0))
     example = jax.tree.map(lambda x: np.broadcast_to(x, (batch_size, *np.shape(x))), example)
-    members = config.get("population", 0)
+    members = population(seed, config.get("population", 0), config.get("learning_rates", ()))
     program = make_program(
         stage.task,
         optimizer,
@@ -190,7 +190,7 @@ def train_stage(
                 progress.log(step, result)
                 watchdog.moved()
                 if members and step == steps:
-                    report_population(stage, seed, results, workdir)
+                    report_population(stage, members, results, workdir)
             if step % every == 0 or evaluated or stop:
                 checkpoints.save(step, state, score)
             if stop:

@@ -1,7 +1,8 @@
 """What a training says of itself: before its first step, when a loss is not finite, and of a population at its end."""
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tal_jax.data.assembler import Origin
 from tal_jax.errors import InputError
 from tal_jax.train.build import Stage
 from tal_jax.train.processes import first, say
-from tal_jax.train.program import spread
+from tal_jax.train.program import Member, spread
 from tal_jax.train.step import TrainState
 
 
@@ -35,20 +36,32 @@ def report_missing_proposals(stage: Stage) -> None:
         say(f"stage {stage.name}: {len(bare)} training recordings have no proposals: {', '.join(bare[:5])}")
 
 
-def report_population(stage: Stage, seed: int, results: list[dict[str, float]], workdir: Path) -> None:
-    """Prints each member's scores, their mean and their spread, and writes STAGE/population.json."""
+def report_population(
+    stage: Stage, members: Sequence[Member], results: Sequence[Mapping[str, float]], workdir: Path
+) -> None:
+    """Prints each member's scores, mean and spread for each learning rate, and writes STAGE/population.json."""
     names = list(results[0])
     if not names:
         say(f"stage {stage.name}: a population without an evaluation: give data.eval_split or data.holdout")
         return
-    found = spread(results)
-    lines = [f"stage {stage.name}: {len(results)} members", f"  {'seed':<6}" + "".join(f"{n:>14}" for n in names)]
-    lines += [f"  {seed + k:<6}" + "".join(f"{r[n]:>14.4f}" for n in names) for k, r in enumerate(results)]
-    lines += [f"  {key:<6}" + "".join(f"{found[n][key]:>14.4f}" for n in names) for key in ("mean", "sd")]
+
+    def line(*cells: Any) -> str:
+        first, second, *values = cells
+        return f"  {first!s:<6}{second!s:>14}" + "".join(f"{v:>14}" for v in values)
+
+    lines = [f"stage {stage.name}: {len(results)} members", line("seed", "learning rate", *names)]
+    for m, r in zip(members, results, strict=True):
+        lines.append(line(m.seed, f"x {m.learning_rate:g}", *(f"{r[n]:.4f}" for n in names)))
+    summary = []
+    for rate in dict.fromkeys(m.learning_rate for m in members):
+        found = spread([r for m, r in zip(members, results, strict=True) if m.learning_rate == rate])
+        summary.append({"learning_rate": rate, **found})
+        for key in ("mean", "sd"):
+            lines.append(line(key, f"x {rate:g}", *(f"{found[n][key]:.4f}" for n in names)))
     say("\n".join(lines))
     if first():
-        members = [{"seed": seed + k, **r} for k, r in enumerate(results)]
-        text = json.dumps({"members": members, **found}, indent=1)
+        rows = [{**dataclasses.asdict(m), **r} for m, r in zip(members, results, strict=True)]
+        text = json.dumps({"members": rows, "summary": summary}, indent=1)
         atomic.write(workdir / stage.name / "population.json", text.encode())
 
 

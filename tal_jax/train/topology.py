@@ -99,7 +99,7 @@ def compile_for(
         shaped = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
         optimizer, _ = build_optimizer(steps=STEPS, **section["optimizer"])
         program = make_program(
-            task, optimizer, mesh, batch, seed=0, members=0, ema_decay=section["ema_decay"], steps=STEPS,
+            task, optimizer, mesh, batch, seed=0, ema_decay=section["ema_decay"], steps=STEPS,
             accumulate=section.get("accumulate", 0),
         )  # fmt: skip
         state = jax.eval_shape(program.init)

@@ -51,12 +51,28 @@ def test_members_differ_and_do_not_depend_on_how_many_there_are(data, trained, t
         train_and_evaluate(config_of(data, 3), tmp_path / "three", "bmn")
 
 
+def test_a_grid_of_learning_rates(data, tmp_path):
+    config = config_of(data, 2)
+    config["learning_rates"] = (1.0, 0.25)
+    train_and_evaluate(config, tmp_path / "grid", "bmn")
+    found = json.loads((tmp_path / "grid" / "bmn" / "population.json").read_text())
+    assert [(m["seed"], m["learning_rate"]) for m in found["members"]] == [(0, 1), (0, 0.25), (1, 1), (1, 0.25)]
+    assert [s["learning_rate"] for s in found["summary"]] == [1, 0.25]
+    slow = config_of(data, 0)
+    slow["stages"]["bmn"]["optimizer"]["learning_rate"] *= 0.25
+    train_and_evaluate(slow, tmp_path / "slow", "bmn")
+    close(restore_params(tmp_path / "grid", "bmn", member=1), restore_params(tmp_path / "slow", "bmn"))
+    with pytest.raises(InputError, match="positive factors"):
+        train_and_evaluate({**config, "learning_rates": (1.0, -1.0)}, tmp_path / "negative", "bmn")
+
+
 def test_scores_their_mean_and_spread_are_written(trained):
     found = json.loads((trained / "bmn" / "population.json").read_text())
     assert [m["seed"] for m in found["members"]] == [0, 1, 2, 3]
     values = [m["AUC"] for m in found["members"]]
-    assert found["AUC"]["mean"] == pytest.approx(np.mean(values))
-    assert found["AUC"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    (summary,) = found["summary"]
+    assert summary["AUC"]["mean"] == pytest.approx(np.mean(values))
+    assert summary["AUC"]["sd"] == pytest.approx(np.std(values, ddof=1))
     assert spread([{"a": 2.0}]) == {"a": {"mean": 2.0, "sd": 0.0}}
 
 
