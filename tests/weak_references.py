@@ -20,7 +20,7 @@ def integral(x, a, b):
 
 
 def average(x, pieces):
-    """Mean of one sequence [T] over the pieces (a, b) as far as they lie in the recording, but over a snippet at least."""
+    """Mean of one sequence [T] over the pieces (a, b) within the recording, taken over a snippet at least."""
     pieces = [(min(max(a, 0.0), len(x)), min(max(b, 0.0), len(x))) for a, b in pieces]
     length = sum(b - a for a, b in pieces)
     return sum(integral(x, a, b) for a, b in pieces) / max(length, 1.0)

@@ -5,7 +5,7 @@ chance does to a result) and for their learning rates. They see the same batches
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,7 +162,7 @@ def member(tree: Any, k: int) -> Any:
     return jax.tree.map(lambda x: x[k], tree)
 
 
-def spread(results: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
+def spread(results: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Mean and standard deviation (of a sample) of every score over the members."""
     return {
         name: {
