@@ -25,11 +25,11 @@ from absl import app, flags
 
 from tal_jax.data.assembler import Assembler
 from tal_jax.data.dataset import SPLITS, open_split, read_metadata
-from tal_jax.data.framing import Framing
 from tal_jax.data.pipeline import training_batches
 from tal_jax.data.plan import Options
 from tal_jax.data.prepare import prepare
 from tal_jax.errors import InputError
+from tal_jax.windows import Framing
 
 _COUNT = flags.DEFINE_integer("count", 10_000, "How many cases.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of all cases.")

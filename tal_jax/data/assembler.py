@@ -7,10 +7,9 @@ import flax.struct
 import numpy as np
 
 from tal_jax.data.dataset import Record, Split
-from tal_jax.data.framing import Framing, resample
-from tal_jax.data.statistics import Normalization
 from tal_jax.errors import InputError
 from tal_jax.types import Array, Batch
+from tal_jax.windows import Framing, Normalization, Window, view
 
 
 @flax.struct.dataclass
@@ -60,7 +59,7 @@ class Assembler:
         if self.splicer is not None:
             record = self.splicer(record, rng)
         total = self._length(record)
-        scale = self.framing.native_span(total) / self.framing.snippets
+        scale = self.framing.scale_of(total)
         if self.stride_jitter:
             # Stretching beyond the frame would cut the recording; such a draw becomes a crop.
             scale *= float(np.exp(rng.uniform(-1, 1) * np.log1p(self.stride_jitter)))
@@ -78,7 +77,7 @@ class Assembler:
         Raises:
           InputError: `knowledge` lacks the recording.
         """
-        return self._row(record, index, offset, self.framing.native_span(self._length(record)) / self.framing.snippets)
+        return self._row(record, index, offset, self.framing.scale_of(self._length(record)))
 
     def empty_row(self) -> tuple[Batch, Origin]:
         """A row without anything real, to fill the last batch."""
@@ -116,11 +115,7 @@ class Assembler:
         self, record: Record, index: int, offset: float, scale: float, rng: np.random.Generator | None = None
     ) -> tuple[Batch, Origin]:
         t, training = self.framing.snippets, rng is not None
-        total = self._length(record)
-        stored = np.concatenate([record.features[s][:total].astype(np.float32) for s in self.streams], axis=1)
-        if self.normalization is not None:
-            stored = self.normalization(stored)
-        x = resample(stored, offset, scale, t)
+        x = view([record.features[s] for s in self.streams], offset, scale, t, self.normalization)
         if rng is not None and self.gain:
             x = x * np.float32(np.exp(rng.normal(0, self.gain)))
         if rng is not None and self.shift:
@@ -128,19 +123,8 @@ class Assembler:
             x = x + rng.normal(0, self.shift, (1, x.shape[1])).astype(np.float32)
         if rng is not None and self.noise:
             x = x + rng.normal(0, self.noise, x.shape).astype(np.float32)
-        features = np.zeros((t, x.shape[1]), np.float32)
-        features[: len(x)] = x
-
-        stride, start = record.stride * scale, record.stride * offset
-        # The last snippet may be cut short, or the recording may go on for a moment after its last whole snippet.
-        duration = min(t, max((record.duration - start) / stride, len(x) - 1 + 1e-3))
-
-        def frame(seconds: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
-            units = (seconds - start) / stride
-            inside = np.clip(units, 0, duration)
-            length = np.maximum(units[:, 1] - units[:, 0], 1e-9)
-            part = (inside[:, 1] - inside[:, 0]) / length
-            return inside, np.flatnonzero((part >= keep) & (inside[:, 1] > inside[:, 0]))
+        window = Window.at(offset, scale, len(x), snippets=t, stride=record.stride, recording=record.duration)
+        features, mask = window.padded(x)
 
         segments = np.zeros((self.max_segments, 2), np.float32)
         segment_labels = np.zeros(self.max_segments, np.int32)
@@ -149,7 +133,7 @@ class Assembler:
         if self.weak:
             labels[record.present] = 1.0
         else:
-            framed, kept = frame(record.segments, self.framing.keep if training else 0.5)
+            framed, kept = window.into(record.segments, self.framing.keep if training else 0.5)
             if training and self.min_seconds:
                 lengths = record.segments[kept, 1] - record.segments[kept, 0]
                 kept = kept[lengths > self.min_seconds]
@@ -164,21 +148,21 @@ class Assembler:
         found = 0
         if self.proposals is not None and slots:
             seconds, scores = self.proposals.get(record.id, (np.zeros((0, 2)), np.zeros(0)))
-            framed, inside = frame(np.asarray(seconds, np.float64), 0.5)
-            best = inside[np.argsort(-scores[inside], kind="stable")][: self.max_proposals]
+            best, best_scores = window.best(seconds, scores, self.max_proposals)
             if rng is not None and len(best) > slots:
-                best = best[np.sort(rng.choice(len(best), slots, replace=False))]
+                drawn = np.sort(rng.choice(len(best), slots, replace=False))
+                best, best_scores = best[drawn], best_scores[drawn]
             found = len(best)
-            proposals[:found], proposal_scores[:found] = framed[best], scores[best]
+            proposals[:found], proposal_scores[:found] = best, best_scores
 
         scores = np.zeros(self.num_classes, np.float32)
         if self.class_scores is not None and record.id in self.class_scores:
             scores[:] = self.class_scores[record.id]
         row = Batch(
             features=features,
-            mask=np.arange(t) < len(x),
-            stride=np.float32(stride),
-            duration=np.float32(duration),
+            mask=mask,
+            stride=np.float32(window.stride),
+            duration=np.float32(window.duration),
             labels=labels,
             segments=segments,
             segment_labels=segment_labels,
@@ -189,7 +173,7 @@ class Assembler:
             class_scores=scores,
             knowledge=self._knowledge_of(record.id),
         )
-        return row, Origin(np.int32(index), np.float32(start))
+        return row, Origin(np.int32(index), np.float32(window.start))
 
     def _knowledge_of(self, id: str) -> np.ndarray | None:
         if self.knowledge is None:

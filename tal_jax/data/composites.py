@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tal_jax.data.dataset import Metadata, Record, Split
-from tal_jax.data.framing import Framing, resample
 from tal_jax.errors import InputError
+from tal_jax.windows import Framing, resample
 
 MAX_INSERTIONS = 3  # in one composite
 JOINED = 0.5  # share of inserted actions that are two clips, one after the other: lengths vary then

@@ -10,7 +10,7 @@ import numpy as np
 
 from tal_jax.data.composites import Excerpt, excerpts, insert, render, whole
 from tal_jax.data.dataset import Record, Split
-from tal_jax.data.framing import Framing
+from tal_jax.windows import Framing
 
 CANDIDATES = 6  # clips read for each spliced row: enough for the actions it gets, and for a class that it lacks
 

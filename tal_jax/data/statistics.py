@@ -1,24 +1,12 @@
 """Mean and standard deviation of the training features, for inputs on scales of their own (raw sensors)."""
 
-import dataclasses
 import os
 from pathlib import Path
 
 import numpy as np
 
 from tal_jax.data.dataset import Split
-
-
-@dataclasses.dataclass(frozen=True)
-class Normalization:
-    """Per-channel statistics: features become (x - mean) / std."""
-
-    mean: np.ndarray  # [C] float32
-    std: np.ndarray  # [C] float32, positive
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """x [T, C] -> [T, C] float32."""
-        return (x - self.mean) / self.std
+from tal_jax.windows import Normalization
 
 
 def measure(split: Split, streams: tuple[str, ...], recordings: int = 500) -> Normalization:

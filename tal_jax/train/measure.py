@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from tal_jax.data.dataset import Metadata
-from tal_jax.data.framing import Framing
 from tal_jax.errors import InputError
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Task
@@ -21,6 +20,7 @@ from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.registry import build_task
 from tal_jax.train.step import TrainState, init_state, make_train_step
 from tal_jax.types import Batch
+from tal_jax.windows import Framing
 
 STEPS = 1000  # the length of the training that a step is taken from
 PEAK_SIZE = 2048  # of the matrices whose product stands for the machine's peak

@@ -1,6 +1,5 @@
 """The prediction loop: every recording of a split once, windows merged, in seconds."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,13 +15,7 @@ from tal_jax.tasks.task import Params, Task
 from tal_jax.train.processes import gather, share
 from tal_jax.train.sharding import by_row, put_batch, replicated
 from tal_jax.types import Batch, Detections
-
-# A detection cut off by the inner edge of a window is seen whole by the neighbouring window, which overlaps this one.
-EDGE_PENALTY = 0.1
-EDGE_SNIPPETS = 1.0
-# NMS takes time quadratic in its candidates; an hour cut into three hundred windows has thirty thousand, nearly all of
-# them background with scores near zero.
-MERGE_CANDIDATES = 8192
+from tal_jax.windows import Found, Window, joined
 
 
 class Predictor:
@@ -63,7 +56,7 @@ class Predictor:
         """
         params = jax.device_put(params, replicated(self._mesh))
         batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
-        parts: list[tuple[int, Detections]] = []
+        parts: list[tuple[int, Found]] = []
         for position, windows in self._windows(params, split, assembler, share(index), batch_size):
             parts.append((position, windows[0] if len(windows) == 1 else self._merged(windows)))
             advance(1)
@@ -90,11 +83,11 @@ class Predictor:
 
     def _windows(
         self, params: Params, split: Split, assembler: Assembler, index: np.ndarray, batch_size: int
-    ) -> Iterator[tuple[int, list[Detections]]]:
+    ) -> Iterator[tuple[int, list[Found]]]:
         """Unpadded detections in seconds, all windows of a recording together."""
         _, batches = detection_batches(split, assembler, index=index, batch_size=batch_size)
         current = -1
-        windows: list[Detections] = []
+        windows: list[Found] = []
         for batch, origin, found in self._ahead(params, batches):
             for row, position in enumerate(origin.index):
                 if position < 0:
@@ -103,8 +96,15 @@ class Predictor:
                     yield current, windows
                     windows = []
                 current = int(position)
-                ends = (float(split.durations[current]), float(batch.stride[row]), float(origin.offset[row]))
-                windows.append(_in_seconds(jax.tree.map(lambda x, r=row: x[r], found), batch.features.shape[1], *ends))
+                window = Window(
+                    snippets=batch.features.shape[1],
+                    real=int(np.sum(batch.mask[row])),
+                    stride=float(batch.stride[row]),
+                    start=float(origin.offset[row]),
+                    duration=float(batch.duration[row]),
+                    recording=float(split.durations[current]),
+                )
+                windows.append(window.out(Found(*(x[row] for x in _fields(found)))))
         if windows:
             yield current, windows
 
@@ -119,40 +119,14 @@ class Predictor:
         if waiting is not None:
             yield waiting[0], waiting[1], jax.device_get(waiting[2])
 
-    def _merged(self, windows: list[Detections]) -> Detections:
+    def _merged(self, windows: list[Found]) -> Found:
         """All windows' detections through the task's own NMS."""
-        joined = jax.tree.map(lambda *x: np.concatenate(x), *windows)
-        if len(joined.scores) > MERGE_CANDIDATES:
-            best = np.sort(np.argsort(-joined.scores, kind="stable")[:MERGE_CANDIDATES])
-            joined = jax.tree.map(lambda x: x[best], joined)
-        count = len(joined.scores)
-        # Powers of two: few shapes, few compilations.
-        size = 1 << max(count - 1, 1).bit_length()
-
-        def padded(x: np.ndarray) -> np.ndarray:
-            return np.pad(x, [(0, size - count)] + [(0, 0)] * (x.ndim - 1))[None]
-
-        merged = jax.device_get(self._merge(jax.tree.map(padded, joined)))
-        return _real(jax.tree.map(lambda x: x[0], merged))
+        merged = jax.device_get(self._merge(Detections(*(x[None] for x in joined(windows)))))
+        return Found(*(x[0][merged.mask[0]] for x in _fields(merged)))
 
 
-def _real(d: Detections) -> Detections:
-    return jax.tree.map(lambda x: x[d.mask], d)
-
-
-def _in_seconds(d: Detections, snippets: int, duration: float, stride: float, offset: float) -> Detections:
-    """A window's detections [P] in seconds of the recording, without padding."""
-    d = _real(d)
-    end = offset + snippets * stride
-    cut = np.zeros(len(d.scores), bool)
-    if offset > 0:
-        cut |= d.segments[:, 0] < EDGE_SNIPPETS
-    if end < duration - stride:
-        cut |= d.segments[:, 1] > snippets - EDGE_SNIPPETS
-    seconds = np.clip(d.segments.astype(np.float64) * stride + offset, 0, duration)
-    scores = np.where(cut, EDGE_PENALTY, np.float32(1)).astype(np.float32) * d.scores
-    kept = seconds[:, 1] > seconds[:, 0]
-    return jax.tree.map(lambda x: x[kept], dataclasses.replace(d, segments=seconds, scores=scores))
+def _fields(d: Detections) -> Found:
+    return Found(d.segments, d.labels, d.scores, d.mask)
 
 
 def truth_table(split: Split, index: np.ndarray) -> SegmentTable:

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from tal_jax.data.dataset import Metadata
-from tal_jax.data.framing import Framing, long_action_snippets
+from tal_jax.data.framing import long_action_snippets
 from tal_jax.errors import InputError
 from tal_jax.models.bmn import BMN
 from tal_jax.models.classifier import VideoClassifier
@@ -20,6 +20,7 @@ from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Task
 from tal_jax.tasks.tcanet import TCANetTask
 from tal_jax.train.keys import checked
+from tal_jax.windows import Framing
 
 TASKS: dict[str, tuple[type, type]] = {
     "bmn": (BMNTask, BMN),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tal_jax.data import composites
 from tal_jax.data.composites import Excerpt, compose, excerpts
 from tal_jax.data.dataset import open_split
-from tal_jax.data.framing import Framing
 from tal_jax.errors import InputError
+from tal_jax.windows import Framing
 
 STREAMS = tuple(WIDTHS)
 WHOLE = Framing("window", 96)

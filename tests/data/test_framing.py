@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tal_jax.data.dataset import Metadata
-from tal_jax.data.framing import Framing, choose_framing, resample
+from tal_jax.data.framing import choose_framing
 from tal_jax.errors import InputError
+from tal_jax.windows import Framing, resample
 
 
 def metadata(stride=0.1, lengths=(0.5, 0.5, 0.8, 1.0, 1.2, 1.6, 2.0, 3.2, 4.0)):

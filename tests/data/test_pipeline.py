@@ -13,10 +13,10 @@ from sensor_set import STRIDE, prepare_set
 from tal_jax.data import pipeline
 from tal_jax.data.assembler import Assembler
 from tal_jax.data.dataset import open_split
-from tal_jax.data.framing import Framing
 from tal_jax.data.pipeline import detection_batches, training_batches
 from tal_jax.data.statistics import load_or_measure, measure
 from tal_jax.errors import InputError
+from tal_jax.windows import Framing
 
 
 @pytest.fixture(scope="module")

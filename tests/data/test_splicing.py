@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tal_jax.data.assembler import Assembler
-from tal_jax.data.framing import Framing
 from tal_jax.data.splicing import Splicer
 from tal_jax.errors import InputError
 from tal_jax.train.build import build_stage, with_clips
+from tal_jax.windows import Framing
 
 FRAMING = Framing("window", 40)
 # Hosts count up from 0, clips from 1000 times their number: every snippet tells where it comes from.

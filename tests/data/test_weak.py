@@ -14,9 +14,9 @@ from sensor_set import STRIDE, write_files
 from tal_jax.data import prepare
 from tal_jax.data.assembler import Assembler, Clips
 from tal_jax.data.dataset import open_split
-from tal_jax.data.framing import Framing
 from tal_jax.data.pipeline import detection_batches, training_batches
 from tal_jax.errors import InputError
+from tal_jax.windows import Framing
 
 PADDED, WINDOWED, RESIZED = Framing("window", 32), Framing("window", 10), Framing("resize", 12)
 

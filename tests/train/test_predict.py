@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from sensor_set import prepare_set
 
+from tal_jax import windows
 from tal_jax.data.assembler import Assembler
 from tal_jax.data.dataset import open_split
-from tal_jax.data.framing import Framing
 from tal_jax.ops.nms import soft_nms
-from tal_jax.train import predict
 from tal_jax.train.predict import Predictor, truth_table
 from tal_jax.train.sharding import make_mesh
 from tal_jax.types import Detections
+from tal_jax.windows import Framing
 
 
 class Oracle:
@@ -61,7 +61,7 @@ def test_every_action_is_found_once_where_it_is(split, frame):
 
 
 def test_what_an_inner_edge_cuts_counts_less(split, monkeypatch):
-    monkeypatch.setattr(predict, "EDGE_PENALTY", 1.0)
+    monkeypatch.setattr(windows, "EDGE_PENALTY", 1.0)
     found, truth = detect(split, Framing("window", 20, overlap=0.55)), truth_table(split, np.arange(len(split)))
     # Without it a piece of an action may win over the whole, seen by the next window.
     distance = np.abs(truth.segments[:, None] - found.segments[None]).max(axis=-1)
@@ -70,7 +70,7 @@ def test_what_an_inner_edge_cuts_counts_less(split, monkeypatch):
 
 
 def test_too_many_candidates_are_cut_to_the_best(split, monkeypatch):
-    monkeypatch.setattr(predict, "MERGE_CANDIDATES", 3)
+    monkeypatch.setattr(windows, "MERGE_CANDIDATES", 3)
     found = detect(split, Framing("window", 20, overlap=0.5))
     assert np.bincount(found.recording).max() <= 3
     assert len(found)

@@ -10,7 +10,6 @@ from clip_set import Memory
 
 from tal_jax.data.assembler import Assembler
 from tal_jax.data.composites import Composites, Composition, Excerpt, Insertion, compose
-from tal_jax.data.framing import Framing
 from tal_jax.evaluation.pairs import SegmentTable
 from tal_jax.models.mgfn import MGFN, MGFNOutput
 from tal_jax.tasks.localization import Decoding
@@ -19,6 +18,7 @@ from tal_jax.train import trials
 from tal_jax.train.sharding import make_mesh
 from tal_jax.train.trials import Outputs, Trials, prepare_trials, selectable
 from tal_jax.types import Batch
+from tal_jax.windows import Framing
 
 
 def outputs_of(sequence, probabilities, *, offsets=None, stride=0.5):

@@ -1,0 +1,190 @@
+"""Windows: recordings of any length become frames of T snippets, and what is found in frames becomes seconds again.
+
+NumPy only, and no other file of the project: who detects with an exported model has no more than this.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# A detection cut off by the inner edge of a window is seen whole by the neighbouring window, which overlaps this one.
+EDGE_PENALTY = 0.1
+EDGE_SNIPPETS = 1.0
+# NMS takes time quadratic in its candidates; an hour cut into three hundred windows has thirty thousand, nearly all of
+# them background with scores near zero.
+MERGE_CANDIDATES = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class Framing:
+    """The frame that a model sees.
+
+    mode="window": a recording of up to T frame snippets is padded, a longer one is cut into overlapping windows.
+    mode="resize": every recording is stretched or squeezed to exactly T snippets.
+    """
+
+    mode: str
+    snippets: int  # T
+    scale: float = 1.0  # stored snippets per frame snippet, for mode="window"
+    overlap: float = 0.5  # of neighbouring windows in detection, as a fraction of T
+    keep: float = 0.75  # training keeps a segment that lies in the window with at least this fraction
+
+    def native_span(self, num_snippets: int) -> float:
+        """How many stored snippets the frame spans for a recording of that many."""
+        return float(num_snippets) if self.mode == "resize" else self.snippets * self.scale
+
+    def scale_of(self, num_snippets: int) -> float:
+        """Stored snippets per frame snippet for a recording of that many."""
+        return self.native_span(num_snippets) / self.snippets
+
+    def offsets(self, num_snippets: int) -> np.ndarray:
+        """Where detection's windows start, in stored snippets: evenly spread, the last one ends with the recording."""
+        span = self.native_span(num_snippets)
+        if num_snippets <= span:
+            return np.zeros(1)
+        count = 1 + math.ceil((num_snippets - span) / (span * (1 - self.overlap)))
+        return np.floor(np.linspace(0, num_snippets - span, count))
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """Per-channel statistics: features become (x - mean) / std."""
+
+    mean: np.ndarray  # [C] float32
+    std: np.ndarray  # [C] float32, positive
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """x [T, C] -> [T, C] float32."""
+        return (x - self.mean) / self.std
+
+
+def resample(features: np.ndarray, offset: float, scale: float, count: int) -> np.ndarray:
+    """Frame snippets from stored ones.
+
+    Frame snippet i covers stored snippets [offset + i scale, offset + (i + 1) scale). Squeezing (scale > 1) averages
+    what lies under it, stretching (scale < 1) interpolates linearly between centres, clamped at the ends.
+
+    Args:
+      features: [N, C].
+      offset: in stored snippets.
+      scale: stored snippets per frame snippet.
+      count: number of frame snippets; those beyond the recording are cut off.
+
+    Returns:
+      [n, C] float32 with n = min(count, ceil((N - offset) / scale)).
+    """
+    total = len(features)
+    n = max(0, min(count, math.ceil((total - offset) / scale - 1e-6)))
+    if scale == 1 and offset == int(offset):
+        return features[int(offset) : int(offset) + n].astype(np.float32)
+    if scale > 1:
+        edges = np.minimum(offset + scale * np.arange(n + 1), total)
+        low = np.minimum(edges.astype(np.int64), total - 1)
+        sums = np.concatenate([np.zeros((1, features.shape[1])), np.cumsum(features, axis=0, dtype=np.float64)])
+        integral = sums[low] + (edges - low)[:, None] * features[low]
+        return (np.diff(integral, axis=0) / np.diff(edges)[:, None]).astype(np.float32)
+    centre = np.clip(offset + scale * (np.arange(n) + 0.5) - 0.5, 0, total - 1)
+    low = np.minimum(centre.astype(np.int64), max(total - 2, 0))
+    high = np.minimum(low + 1, total - 1)
+    weight = (centre - low)[:, None].astype(np.float32)
+    return features[low].astype(np.float32) * (1 - weight) + features[high].astype(np.float32) * weight
+
+
+def view(
+    streams: Sequence[np.ndarray], offset: float, scale: float, count: int, normalization: Normalization | None = None
+) -> np.ndarray:
+    """The frame snippets of a window, read from its own rows alone: arrays on disk stay there.
+
+    Args:
+      streams: [N, C_i] each; the longer ones are cut to the shortest.
+      offset, scale, count: see `resample`.
+      normalization: of all channels.
+
+    Returns:
+      [n, C] float32, streams side by side.
+    """
+    total = min(len(x) for x in streams)
+    # One more row on either side, for interpolation.
+    low = max(math.floor(offset) - 1, 0)
+    high = min(math.ceil(offset + scale * count) + 1, total)
+    stored = np.concatenate([np.asarray(x[low:high], np.float32) for x in streams], axis=1)
+    return resample(stored if normalization is None else normalization(stored), offset - low, scale, count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Where a window lies in its recording."""
+
+    snippets: int  # T
+    real: int  # snippets that exist, at most T
+    stride: float  # seconds per frame snippet
+    start: float  # seconds
+    duration: float  # real length in frame snippets, at most T
+    recording: float  # seconds of the whole recording
+
+    @classmethod
+    def at(cls, offset: float, scale: float, real: int, *, snippets: int, stride: float, recording: float) -> "Window":
+        """A window that starts at `offset` stored snippets of `stride` seconds, `scale` of them to a frame snippet."""
+        own, start = stride * scale, stride * offset
+        # The last snippet may be cut short, or the recording may go on for a moment after its last whole snippet.
+        duration = min(snippets, max((recording - start) / own, real - 1 + 1e-3))
+        return cls(snippets, real, own, start, duration, recording)
+
+    def padded(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features [n, C] -> [T, C] with zeros at the end, and the mask [T]."""
+        features = np.zeros((self.snippets, x.shape[1]), np.float32)
+        features[: len(x)] = x
+        return features, np.arange(self.snippets) < self.real
+
+    def into(self, seconds: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
+        """Segments [N, 2] in frame snippets, cut to the window, and which of them lie in it with that fraction."""
+        units = (seconds - self.start) / self.stride
+        inside = np.clip(units, 0, self.duration)
+        length = np.maximum(units[:, 1] - units[:, 0], 1e-9)
+        part = (inside[:, 1] - inside[:, 0]) / length
+        return inside, np.flatnonzero((part >= keep) & (inside[:, 1] > inside[:, 0]))
+
+    def best(self, seconds: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The `count` best proposals that lie in the window by half at least: [P, 2] in frame snippets, scores [P]."""
+        framed, inside = self.into(np.asarray(seconds, np.float64), 0.5)
+        chosen = inside[np.argsort(-scores[inside], kind="stable")][:count]
+        return framed[chosen], scores[chosen]
+
+    def out(self, found: "Found") -> "Found":
+        """Detections in frame snippets, padded -> in seconds of the recording, without padding."""
+        segments, labels, scores, _ = (x[found.mask] for x in found)
+        cut = np.zeros(len(scores), bool)
+        if self.start > 0:
+            cut |= segments[:, 0] < EDGE_SNIPPETS
+        if self.start + self.snippets * self.stride < self.recording - self.stride:
+            cut |= segments[:, 1] > self.snippets - EDGE_SNIPPETS
+        seconds = np.clip(segments.astype(np.float64) * self.stride + self.start, 0, self.recording)
+        scores = np.where(cut, EDGE_PENALTY, np.float32(1)).astype(np.float32) * scores
+        kept = seconds[:, 1] > seconds[:, 0]
+        return Found(seconds[kept], labels[kept], scores[kept], np.ones(np.count_nonzero(kept), bool))
+
+
+class Found(NamedTuple):
+    """Detections of one window or recording, as `types.Detections` has them."""
+
+    segments: Any  # [P, 2]
+    labels: Any  # [P] int32
+    scores: Any  # [P] float32
+    mask: Any  # [P] bool
+
+
+def joined(windows: Sequence[Found], least: int = 2) -> Found:
+    """The detections of all windows of a recording, padded to a power of two: few shapes, few compilations.
+
+    Only the best MERGE_CANDIDATES are kept.
+    """
+    found = Found(*(np.concatenate(x) for x in zip(*windows, strict=True)))
+    if len(found.scores) > MERGE_CANDIDATES:
+        best = np.sort(np.argsort(-found.scores, kind="stable")[:MERGE_CANDIDATES])
+        found = Found(*(x[best] for x in found))
+    count = len(found.scores)
+    size = max(least, 1 << max(count - 1, 1).bit_length())
+    return Found(*(np.pad(x, [(0, size - count)] + [(0, 0)] * (x.ndim - 1)) for x in found))
