@@ -1,35 +1,62 @@
-"""Writes the detections of a trained workdir in the ActivityNet submission layout.
+"""Writes detections in the ActivityNet submission layout: of a trained workdir, or of an exported model.
 
 python -m launch.detect --workdir=W --split=validation --out=D.json [--stage=NAME] [--data=DATA] [--checkpoint=best]
+python -m launch.detect --model=E --features=x.npy --stride=0.533 --out=D.json [--plot=D.png]
+
+The first takes the recordings of a prepared set. The second takes feature files as they are, one or a folder of them
+(--features=NAME=PATH for each stream), of any length.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
 from launch import app, cluster
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training.", required=True)
-_SPLIT = flags.DEFINE_string("split", "validation", "Split of the prepared set.")
 _OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).", required=True)
-_STAGE = flags.DEFINE_string("stage", "", "Stage; the last of the track by default; a bmn stage gives proposals.")
-_DATA = flags.DEFINE_string("data", "", "Another prepared set than the one trained on.")
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which checkpoint.")
-_MEMBER = flags.DEFINE_integer("member", 0, "Of a population, which member, from 0.", lower_bound=0)
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a training.")
+_SPLIT = flags.DEFINE_string("split", "validation", "With --workdir: split of the prepared set.")
+_STAGE = flags.DEFINE_string(
+    "stage", "", "With --workdir: the stage, by default the last; bmn gives proposals."
+)
+_DATA = flags.DEFINE_string("data", "", "With --workdir: another prepared set than the one trained on.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "With --workdir: which checkpoint.")
+_MEMBER = flags.DEFINE_integer("member", 0, "With --workdir: of a population, which member, from 0.", lower_bound=0)
+_MODEL = flags.DEFINE_string("model", "", "Folder that launch.export wrote.")
+_FEATURES = flags.DEFINE_multi_string("features", [], "With --model: a file, a folder, or NAME=PATH for each stream.")
+_STRIDE = flags.DEFINE_float("stride", None, "With --model: seconds per snippet; the training's by default.", 1e-9)
+_ANNOTATIONS = flags.DEFINE_string("annotations", "", "With --model: annotation file, for the recordings' durations.")
+_PROPOSALS = flags.DEFINE_string("proposals", "", "With --model: Parquet file, for a model that makes none.")
+_CLASS_SCORES = flags.DEFINE_string("class_scores", "", "With --model: file, for a model that makes none.")
+_BATCH = flags.DEFINE_integer("batch_size", 8, "With --model: windows at a time.", lower_bound=1)
+_PLOT = flags.DEFINE_string("plot", "", "With --model: picture of some recordings to write (.png, .pdf or .svg).")
 
 
 def main(argv: Sequence[str]) -> None:
     """Detects and writes."""
     del argv
+    if bool(_WORKDIR.value) == bool(_MODEL.value):
+        app.fail("give --workdir=W (a training) or --model=E (an exported model), one of them")
     from tal_jax.evaluation.submission import write
     from tal_jax.train.compilation import use_cache
-    from tal_jax.train.detect import detect
     from tal_jax.train.processes import first
 
     cluster.join()
     use_cache()
-    submission = detect(
+    submission = of_model() if _MODEL.value else of_workdir()
+    if not first():
+        return
+    write(_OUT.value, submission)
+    print(f"{_OUT.value}: {len(submission.table)} detections in {len(submission.recordings)} recordings")
+
+
+def of_workdir() -> Any:
+    """The detections of a split."""
+    from tal_jax.train.detect import detect
+
+    return detect(
         _WORKDIR.value,
         _SPLIT.value,
         stage=_STAGE.value,
@@ -37,10 +64,38 @@ def main(argv: Sequence[str]) -> None:
         checkpoint=_CHECKPOINT.value,
         member=_MEMBER.value,
     )
-    if not first():
-        return
-    write(_OUT.value, submission)
-    print(f"{_OUT.value}: {len(submission.table)} detections in {len(submission.recordings)} recordings")
+
+
+def of_model() -> Any:
+    """The detections of feature files, and their picture."""
+    from tqdm import tqdm
+
+    from tal_jax.evaluation import figure
+    from tal_jax.interop.detections import detect
+
+    if not _FEATURES.value:
+        app.fail("--model wants --features=PATH: a feature file, or a folder of them")
+    if _PLOT.value:
+        figure.require_matplotlib()
+
+    def progress(found: Iterator[Any], total: int) -> Iterator[Any]:
+        return tqdm(found, total=total, desc="detecting", unit="recording")
+
+    submission, durations = detect(
+        _MODEL.value,
+        _FEATURES.value,
+        stride=_STRIDE.value,
+        annotation_file=_ANNOTATIONS.value,
+        proposal_file=_PROPOSALS.value,
+        class_score_file=_CLASS_SCORES.value,
+        batch_size=_BATCH.value,
+        progress=progress,
+    )
+    if _PLOT.value:
+        shown = figure.untold(submission, durations, 6, 0.3)
+        text = figure.caption(shown, len(submission.recordings), 0.3)
+        figure.save(figure.draw(shown, submission.labels, text), _PLOT.value)
+    return submission
 
 
 if __name__ == "__main__":

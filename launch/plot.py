@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
     recordings = annotations.read(_GROUND_TRUTH.value)
     chosen = selection.select(recordings, submission.read(_DETECTIONS.value), _SUBSET.value)
     shown = figure.strips(chosen, recordings, _RECORDINGS.value, _MIN_SCORE.value)
-    text = figure.caption(shown, chosen, _MIN_SCORE.value)
+    text = figure.caption(shown, len(chosen.recordings), _MIN_SCORE.value)
     figure.save(figure.draw(shown, chosen.labels, text), _OUT.value)
     print(f"{_OUT.value}: {text}")
 

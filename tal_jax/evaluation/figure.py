@@ -14,6 +14,7 @@ from tal_jax.data.annotations import Recording
 from tal_jax.errors import InputError
 from tal_jax.evaluation.pairs import SegmentTable, descending
 from tal_jax.evaluation.selection import Selection
+from tal_jax.evaluation.submission import Submission
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,13 +68,36 @@ def strips(
         raise InputError(f"--recordings={count} --min_score={min_score}: at least one recording, a fraction in [0, 1]")
     annotated = sorted(np.unique(selection.truth.recording).tolist(), key=lambda r: selection.recordings[r])
     places = np.unique(np.linspace(0, len(annotated) - 1, min(count, len(annotated))).round().astype(int))
-    return tuple(_strip(selection, recordings, annotated[place], min_score) for place in places)
+
+    def strip(index: int) -> Strip:
+        truth = _table_bars(selection.truth.take(selection.truth.recording == index), 1.0)
+        table = selection.detections.take(selection.detections.recording == index)
+        id = selection.recordings[index]
+        return _strip(id, truth, table, recordings[id].duration, min_score)
+
+    return tuple(strip(annotated[place]) for place in places)
 
 
-def caption(shown: Sequence[Strip], selection: Selection, min_score: float) -> str:
-    """Says what the picture shows and what it leaves out."""
+def untold(submission: Submission, durations: Mapping[str, float], count: int, min_score: float) -> tuple[Strip, ...]:
+    """As `strips`, of recordings whose truth nobody knows.
+
+    Args:
+      submission: detections.
+      durations: of all recordings by id, in seconds.
+      count, min_score: see `strips`.
+    """
+    ids = submission.recordings
+    places = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int))
+    table = submission.table
+    return tuple(
+        _strip(ids[i], (), table.take(table.recording == i), durations[ids[i]], min_score) for i in places.tolist()
+    )
+
+
+def caption(shown: Sequence[Strip], recordings: int, min_score: float) -> str:
+    """Says what the picture of some of the recordings shows, and what it leaves out."""
     text = (
-        f"{len(shown)} of {len(selection.recordings)} recordings, evenly spaced by name. Detections with at least "
+        f"{len(shown)} of {recordings} recordings, evenly spaced by name. Detections with at least "
         f"{100 * min_score:g} % of the best score of their recording; the stronger, the more opaque."
     )
     hidden = sum(strip.hidden for strip in shown)
@@ -156,10 +180,7 @@ def printable(label: str) -> str:
     return text if len(text) <= LABEL_CHARACTERS else text[: LABEL_CHARACTERS - 1] + "…"
 
 
-def _strip(selection: Selection, recordings: Mapping[str, Recording], index: int, min_score: float) -> Strip:
-    key = selection.recordings[index]
-    truth = _table_bars(selection.truth.take(selection.truth.recording == index), 1.0)
-    table = selection.detections.take(selection.detections.recording == index)
+def _strip(id: str, truth: tuple[Bar, ...], table: SegmentTable, duration: float | None, min_score: float) -> Strip:
     best = table.score.max(initial=0.0)
     table = table.take(descending(table.score))
     table = table.take((table.score >= min_score * best) & (table.segments[:, 1] > table.segments[:, 0]))
@@ -175,8 +196,7 @@ def _strip(selection: Selection, recordings: Mapping[str, Recording], index: int
         else:
             lane.append(bar)
     ends = [bar.end for bar in (*truth, *(bar for lane in lanes for bar in lane))]
-    duration = recordings[key].duration or max(ends, default=1.0)
-    return Strip(key, duration, truth, tuple(map(tuple, lanes)), hidden)
+    return Strip(id, duration or max(ends, default=1.0), truth, tuple(map(tuple, lanes)), hidden)
 
 
 def _table_bars(table: SegmentTable, scale: float) -> tuple[Bar, ...]:
@@ -189,20 +209,23 @@ def _bars(strip: Strip) -> tuple[Bar, ...]:
 
 
 def _draw_strip(axes: "Axes", strip: Strip, colour: Mapping[int, str], width: float) -> None:
-    """Ground truth at height 0, lanes of detections beneath at 1.3, 2.3, .."""
-    rows = [(0.0, strip.truth), *((1.3 + i, lane) for i, lane in enumerate(strip.lanes))]
+    """Ground truth, where there is any, at height 0, lanes of detections beneath at 1.3, 2.3, .."""
+    top = 1.3 if strip.truth else 0.0
+    lanes = [(top + i, lane) for i, lane in enumerate(strip.lanes)]
+    last = lanes[-1][0] if lanes else 0.0
     axes.axvspan(0, strip.duration, color="#F2F2F2", zorder=0)
-    for y, bars in rows:
+    for y, bars in [(0.0, strip.truth), *lanes]:
         for bar in bars:
-            alpha = 1.0 if y == 0 else 0.15 + 0.75 * min(max(bar.weight, 0.0), 1.0)
+            alpha = 1.0 if bars is strip.truth else 0.15 + 0.75 * min(max(bar.weight, 0.0), 1.0)
             width_of_bar, paint = bar.end - bar.start, colour[bar.label]
             axes.barh(y, width_of_bar, left=bar.start, height=BAR, zorder=2, color=paint, alpha=alpha, linewidth=0)
     for bar in strip.truth:  # lets the eye carry the true boundaries down to the detections
-        axes.vlines((bar.start, bar.end), -0.5, rows[-1][0] + 0.6, color="#606060", linewidth=0.5, zorder=1, alpha=0.6)
+        axes.vlines((bar.start, bar.end), -0.5, last + 0.6, color="#606060", linewidth=0.5, zorder=1, alpha=0.6)
     axes.set_xlim(0, width)
-    axes.set_ylim(rows[-1][0] + 0.6, -0.6)
-    found = [y for y, _ in rows[1:]]
-    axes.set_yticks([0.0, float(np.mean(found))] if found else [0.0], ["truth", "found"][: 1 + bool(found)], fontsize=8)
+    axes.set_ylim(last + 0.6, -0.6)
+    ticks = {"truth": 0.0} if strip.truth else {}
+    ticks |= {"found": float(np.mean([y for y, _ in lanes]))} if lanes else {}
+    axes.set_yticks(list(ticks.values()), list(ticks), fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.set_title(printable(strip.id), fontsize=9, loc="left", pad=2, parse_math=False)
     for side in ("top", "right", "left"):

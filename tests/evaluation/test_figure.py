@@ -81,7 +81,7 @@ def test_odd_labels_and_many_classes_are_drawn_literally(tmp_path, duration, lab
     rows = [(i % 8, i % 6, (i, i + 7), i / 40) for i in range(40)] + [(0, -1, (0, 9), 1.0)]
     truth, chosen = scene(rows, duration, labels)
     shown = figure.strips(chosen, truth, 3)
-    drawn = figure.draw(shown, chosen.labels, figure.caption(shown, chosen, 0.3))
+    drawn = figure.draw(shown, chosen.labels, figure.caption(shown, len(chosen.recordings), 0.3))
     path = tmp_path / "f.png"
     figure.save(drawn, path)
     assert path.read_bytes().startswith(b"\x89PNG")

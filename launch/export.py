@@ -1,0 +1,32 @@
+"""Writes a trained workdir as a folder that detects with JAX and NumPy alone.
+
+python -m launch.export --workdir=W --out=E [--stage=NAME] [--checkpoint=best] [--member=3]
+"""
+
+import os
+from collections.abc import Sequence
+
+from absl import flags
+
+from launch import app
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder to write, which must not exist.", required=True)
+_STAGE = flags.DEFINE_string("stage", "", "Stage; the last of the track by default, with those it builds on.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which checkpoint.")
+_MEMBER = flags.DEFINE_integer("member", 0, "Of a population, which member, from 0.", lower_bound=0)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Exports and says what was written."""
+    del argv
+    from tal_jax.train.export import export
+
+    out = export(_WORKDIR.value, _OUT.value, stage=_STAGE.value, checkpoint=_CHECKPOINT.value, member=_MEMBER.value)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"{out}: {size / 1e6:.1f} MB; {out / 'README.md'} says how to load it")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main)

@@ -1,0 +1,73 @@
+"""The folder of an exported model: its files, and the checksums that tell a damaged one.
+
+MODEL       what it detects and how recordings become its input (JSON)
+SUMS        SHA-256 of every other file, as `sha256sum --check` reads it
+STAGE/      predict.stablehlo, merge-N.stablehlo for sets of up to N detections, weights.safetensors
+README.md   how to load it
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tal_jax.errors import InputError
+
+FORMAT = 1
+MODEL = "model.json"
+SUMS = "SHA256SUMS"
+PREDICT = "predict.stablehlo"
+WEIGHTS = "weights.safetensors"
+
+
+def merge_file(size: int) -> str:
+    """The program that merges the windows of a recording with up to `size` detections."""
+    return f"merge-{size}.stablehlo"
+
+
+def seal(folder: Path) -> None:
+    """Writes the checksums of all files that are there."""
+    lines = [f"{_digest(folder / name)}  {name}\n" for name in sorted(_files(folder))]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def read_model(folder: Path) -> dict[str, Any]:
+    """Checks every file of a folder and reads what it says of itself.
+
+    Raises:
+      InputError: it is not an exported model, of a format to come, or a file is missing, damaged or not its own.
+    """
+    try:
+        lines = (folder / SUMS).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{folder / SUMS}: cannot be read: {folder} is not a model that launch.export wrote") from e
+    sums = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        sums[name] = digest
+    present = set(_files(folder))
+    for name in sorted(present | sums.keys()):
+        if name not in present:
+            raise InputError(f"{folder / name}: missing: copy the folder again, or export the model anew")
+        if name not in sums:
+            raise InputError(f"{folder / name}: not a file of this model: remove it")
+        if _digest(folder / name) != sums[name]:
+            raise InputError(f"{folder / name}: damaged: its checksum is not that of {SUMS}: export the model anew")
+    if MODEL not in sums:
+        raise InputError(f"{folder / MODEL}: missing in {SUMS}: export the model anew")
+    model = json.loads((folder / MODEL).read_text())
+    if model.get("format") != FORMAT:
+        raise InputError(
+            f"{folder / MODEL}: format {model.get('format')!r}, this version reads {FORMAT}: export anew"
+        )
+    return model
+
+
+def _files(folder: Path) -> Iterator[str]:
+    return (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
