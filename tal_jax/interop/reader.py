@@ -174,12 +174,16 @@ class Model:
             for (i, _), found in zip(part, stage.run([(group[i], o) for i, o in part], size), strict=True):
                 windows[i].append(found)
         for recording, own in zip(group, windows, strict=True):
-            recording.found = stage.merged(own)
-            if stage.kind == "bmn":
-                recording.proposals = (recording.found.segments, recording.found.scores)
-            if stage.kind == "classifier":
-                recording.class_scores = np.zeros(len(self.labels), np.float32)
-                recording.class_scores[recording.found.labels] = recording.found.scores
+            self.finish(stage, recording, own)
+
+    def finish(self, stage: Stage, recording: Known, windows: Sequence[Found]) -> None:
+        """Notes in a recording what a stage found in its windows, for the stages to come."""
+        recording.found = stage.merged(windows)
+        if stage.kind == "bmn":
+            recording.proposals = (recording.found.segments, recording.found.scores)
+        if stage.kind == "classifier":
+            recording.class_scores = np.zeros(len(self.labels), np.float32)
+            recording.class_scores[recording.found.labels] = recording.found.scores
 
     def checked(self, recording: Recording) -> Known:
         """A recording that fits the model.
