@@ -18,9 +18,7 @@ from launch import app, cluster
 _OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a training.")
 _SPLIT = flags.DEFINE_string("split", "validation", "With --workdir: split of the prepared set.")
-_STAGE = flags.DEFINE_string(
-    "stage", "", "With --workdir: the stage, by default the last; bmn gives proposals."
-)
+_STAGE = flags.DEFINE_string("stage", "", "With --workdir: the stage, by default the last; bmn gives proposals.")
 _DATA = flags.DEFINE_string("data", "", "With --workdir: another prepared set than the one trained on.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "With --workdir: which checkpoint.")
 _MEMBER = flags.DEFINE_integer("member", 0, "With --workdir: of a population, which member, from 0.", lower_bound=0)

@@ -58,9 +58,7 @@ def read_model(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / MODEL}: missing in {SUMS}: export the model anew")
     model = json.loads((folder / MODEL).read_text())
     if model.get("format") != FORMAT:
-        raise InputError(
-            f"{folder / MODEL}: format {model.get('format')!r}, this version reads {FORMAT}: export anew"
-        )
+        raise InputError(f"{folder / MODEL}: format {model.get('format')!r}, this version reads {FORMAT}: export anew")
     return model
 
 
