@@ -10,6 +10,7 @@ answer was no 200. Needs nothing that the server does not.
 import asyncio
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -39,6 +40,7 @@ def main(argv: Sequence[str]) -> None:
     if _DIRECT.value:
         print(direct())
         return
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     again = [sys.executable, "-m", "benchmarks.serve_load", *sys.argv[1:], "--direct"]
     limits = [float(subprocess.check_output(again, text=True))]
     command = [sys.executable, "-m", "launch.serve", f"--model={_MODEL.value}", "--port=0"]

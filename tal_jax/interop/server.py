@@ -84,7 +84,8 @@ class _Patience(HttpToolsProtocol):
 
     seconds: float
     _deadline: asyncio.TimerHandle | None = None
-    _headers: int | None = 0  # bytes, until they are complete
+    _headers: int | None = None  # their bytes while they arrive, without those of the part in which they begin
+    _part = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -95,6 +96,7 @@ class _Patience(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._part = len(data)
         super().data_received(data)
         if self._headers is not None:
             self._headers += len(data)
@@ -103,7 +105,7 @@ class _Patience(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._headers = 0
+        self._headers = -self._part
         self._expect()
 
     def on_headers_complete(self) -> None:
@@ -112,7 +114,6 @@ class _Patience(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._headers = 0
         self._forget()
 
     def _expect(self) -> None:
