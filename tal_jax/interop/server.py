@@ -17,6 +17,7 @@ from tal_jax.interop.service import Service
 HEADER_BYTES = 1 << 16
 GRACE = 2.0  # seconds in which a client that was too slow can still be told so
 KEEP_ALIVE = 30
+BACKLOG = 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -28,6 +29,7 @@ def listen(host: str, port: int) -> socket.socket:
             undo.callback(opened.close)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind(address)
+            opened.listen(BACKLOG)
             undo.pop_all()
     except (OSError, OverflowError, UnicodeError) as e:
         raise InputError(f"--host={host} --port={port}: {getattr(e, 'strerror', None) or e}: give others") from e
@@ -56,7 +58,7 @@ def run(service: Service, opened: socket.socket, prepare: Callable[[], object]) 
         log_level="error",
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE,
-        backlog=1024,
+        backlog=BACKLOG,
     )
     server = uvicorn.Server(config)
     faults: list[BaseException] = []
