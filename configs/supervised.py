@@ -65,12 +65,15 @@ def get_config() -> ConfigDict:
             "bins": 32,
             "points": 3,
             "masked_cells": True,
+            "sampling": "",  # or the published ports' "truncated", "truncated_longer"
+            "map_layout": "",  # or "start_end"
             "dtype": "float32",
         },
         "options": {
             "random_negatives": False,
             "regression_weight": 10.0,
             "region": 3.0,
+            "overlapping_negatives": False,
             "classification_power": 1.0,
             "candidates": 500,
             "proposals": 100,
@@ -110,11 +113,13 @@ def get_config() -> ConfigDict:
             "segment_level": True,
             "variant": "report",
             "encoder_variant": "",
+            "norm_epsilon": 0.0,  # 0: 1e-5
             "attention": "auto",
             "dtype": "float32",
         },
         "options": {
             "thresholds": (0.5, 0.6, 0.7),
+            "match_once": False,
             "random_negatives": False,
             "jitter": 0.0,
             "regression_beta": 1.0,

@@ -139,20 +139,20 @@ def refine(proposal, ends, center, limit, *, tau, ends_scale=1.0, center_scale=(
     return np.array([min(max(z, 0.0), limit) for z in fused])
 
 
-def base(params, features, mask, groups):
-    """Two grouped convolutions with ReLU; padding is zero before and after each."""
+def base(params, features, mask, groups, released=False):
+    """Two grouped convolutions with ReLU; padding is zero before and after each, or before the first alone."""
     x = np.where(mask[:, None], features, 0.0)
     for name in ("base1", "base2"):
         kernel = params[name]["kernel"]
         x = conv1d(x, kernel, params[name]["bias"], padding=1, groups=x.shape[1] // kernel.shape[1])
-        x = np.where(mask[:, None], relu(x), 0.0)
+        x = relu(x) if released else np.where(mask[:, None], relu(x), 0.0)
     return x
 
 
 def encode(params, features, mask, *, encoders, groups, heads, local_heads, window, variant="report",
            encoder_variant=None):  # fmt: skip
     """Base convolutions and LGTEs: [T, C] -> [T, H]."""
-    x = base(params, features, mask, groups)
+    x = base(params, features, mask, groups, released=variant == "released")
     for i in range(encoders):
         block = {"heads": heads, "local_heads": local_heads, "window": window, "variant": encoder_variant or variant}
         x = lgte(params[f"lgte{i + 1}"], x, mask, **block)
@@ -187,10 +187,26 @@ def tcanet(params, features, mask, duration, proposals, *, stages, groups, conte
     return outputs
 
 
-def matching_weights(t, d, snippets, bins, points):
+def truncated_weights(low, high, snippets, bins, points):
+    """The published ports' loop over the points of a segment's bins: [T, bins]."""
+    weights = np.zeros((snippets, bins))
+    for i in range(bins * points):
+        position = low + (high - low) / (bins * points - 1) * i
+        fraction, down = math.modf(position)
+        if 0 <= int(down) <= snippets - 1:
+            weights[int(down), i // points] += (1 - fraction) / points
+        if 0 <= math.ceil(position) <= snippets - 1:
+            weights[math.ceil(position), i // points] += fraction / points
+    return weights
+
+
+def matching_weights(t, d, snippets, bins, points, sampling=""):
     """What each snippet contributes to each bin of cell (t, d): [T, bins]."""
-    length = d + 1
-    grid = np.linspace(t - length / 2, t + d + length / 2, bins * points)
+    end = t + d + (sampling == "truncated_longer")
+    length = end - t + 1
+    if sampling:
+        return truncated_weights(t - length / 2, end + length / 2, snippets, bins, points)
+    grid = np.linspace(t - length / 2, end + length / 2, bins * points)
     weights = np.zeros((snippets, bins))
     for i, position in enumerate(grid):
         low = math.floor(position)
@@ -200,7 +216,7 @@ def matching_weights(t, d, snippets, bins, points):
     return weights
 
 
-def boundary_matching(x, kernel, *, durations, points):
+def boundary_matching(x, kernel, *, durations, points, sampling=""):
     """Boundary-matching layer and the convolution over its bins: x [T, P], kernel [bins, P, H] -> [T, D, H].
 
     Cells that end beyond the sequence are zero, as published.
@@ -208,7 +224,7 @@ def boundary_matching(x, kernel, *, durations, points):
     y = np.zeros((len(x), durations, kernel.shape[2]))
     for t in range(len(x)):
         for d in range(min(durations, len(x) - t)):
-            samples = matching_weights(t, d, len(x), len(kernel), points).T @ x  # [bins, P]
+            samples = matching_weights(t, d, len(x), len(kernel), points, sampling).T @ x  # [bins, P]
             for n in range(len(kernel)):
                 y[t, d] += samples[n] @ kernel[n]
     return y
@@ -224,7 +240,25 @@ def conv2d(params, x):
     return y + params["bias"]
 
 
-def bmn(params, features, mask, *, durations, groups, points, masked_cells=True):
+def by_end(y):
+    """[T, T, ..] over (start, duration) -> over (start, end); cells with end < start hold the last one's value."""
+    x = np.broadcast_to(y[-1, -1], y.shape).copy()
+    for t, d in np.ndindex(*y.shape[:2]):
+        if t + d < len(y):
+            x[t, t + d] = y[t, d]
+    return x
+
+
+def by_duration(y):
+    """The inverse of `by_end`, with zeros beyond the sequence."""
+    x = np.zeros_like(y)
+    for t, d in np.ndindex(*y.shape[:2]):
+        if t + d < len(y):
+            x[t, d] = y[t, t + d]
+    return x
+
+
+def bmn(params, features, mask, *, durations, groups, points, masked_cells=True, sampling="", map_layout=""):
     """BMN on one recording: start [T], end [T], regression [T, D], classification [T, D] logits, valid [T, D]."""
     x = base(params, features, mask, groups)
 
@@ -238,13 +272,17 @@ def bmn(params, features, mask, *, durations, groups, points, masked_cells=True)
     for t, d in np.ndindex(*valid.shape):
         valid[t, d] = mask[t] and t + d < len(x) and mask[t + d]
 
-    def visible(y):
-        return np.where(valid[..., None], y, 0.0) if masked_cells else y
+    shown = valid if not map_layout else by_end(valid)
 
-    h = boundary_matching(p, params["matching_kernel"], durations=durations, points=points)
-    h = visible(relu(dense(params["map1"], relu(h + params["matching_bias"]))))
+    def visible(y):
+        return np.where(shown[..., None], y, 0.0) if masked_cells else y
+
+    h = boundary_matching(p, params["matching_kernel"], durations=durations, points=points, sampling=sampling)
+    h = relu(dense(params["map1"], relu(h + params["matching_bias"])))
+    h = visible(by_end(h) if map_layout else h)
     h = visible(relu(conv2d(params["map3"], visible(relu(conv2d(params["map2"], h))))))
     out = dense(params["map4"], h)
+    out = by_duration(out) if map_layout else out
     return {"start": start, "end": end, "regression": out[..., 0], "classification": out[..., 1], "valid": valid}
 
 

@@ -12,15 +12,15 @@ from tal_jax.data.prepare import prepare
 STRIDE = 0.5
 
 
-def write_files(folder: Path, *, training=8, validation=4, length=24, seed=0):
-    """Features [T, 3] with a step in channel 0 or 1 where an action is; annotations.json. Returns its content."""
+def write_files(folder: Path, *, training=8, validation=4, length=24, channels=3, seed=0):
+    """Features [T, channels] with a step in channel 0 or 1 where an action is; annotations.json, which is returned."""
     rng = np.random.default_rng(seed)
     (folder / "features").mkdir(parents=True)
     database = {}
     for i in range(training + validation):
         subset = "training" if i < training else "validation"
         t = length + int(rng.integers(0, 5))
-        x = rng.normal(0, 0.1, (t, 3)).astype(np.float32)
+        x = rng.normal(0, 0.1, (t, channels)).astype(np.float32)
         annotations, at = [], 2
         while at + 6 < t:
             n, label = int(rng.integers(3, 6)), int(rng.integers(2))

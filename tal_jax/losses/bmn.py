@@ -47,6 +47,7 @@ def bmn_loss(
     regression_weight: float = 10.0,
     classification_weight: float = 1.0,
     region: float = 3.0,
+    overlapping_negatives: bool = False,
 ) -> tuple[Array, dict[str, Array]]:
     """Boundary + 10 x regression + classification loss.
 
@@ -61,6 +62,7 @@ def bmn_loss(
       rng: draws the regression's negatives at random; None weighs all of them (see `losses.reduction.draw`).
       regression_weight, classification_weight: weights of the map's two terms.
       region: width of the boundary regions in snippets.
+      overlapping_negatives: draw the lowest negatives of the regression from (0, 0.3], as JJBOY and MMAction2 do.
 
     Returns:
       scalar loss and its parts.
@@ -75,6 +77,8 @@ def bmn_loss(
     high = (iou > 0.7) & output.valid
     middle = (iou > 0.3) & (iou <= 0.7) & output.valid
     low = (iou <= 0.3) & output.valid
+    if overlapping_negatives:
+        low &= iou > 0
     count = jnp.sum(high, dtype=jnp.float32)
     keys = (None, None) if rng is None else jax.random.split(rng)
     weights = high.astype(jnp.float32) + draw(middle, count, keys[0]) + draw(low, count, keys[1])

@@ -22,6 +22,7 @@ def stage_loss(
     regression_beta: float = 1.0,
     class_target: str = "iou",
     class_threshold: float = 0.5,
+    matched: Array | None = None,
 ) -> dict[str, Array]:
     """The losses of one regressor.
 
@@ -43,12 +44,19 @@ def stage_loss(
       regression_beta: where the regression's smooth L1 turns from quadratic to linear; the released code has 1, which
         is quadratic nearly everywhere, a small value asks for the median and sharpens boundaries.
       class_target, class_threshold: see above.
+      matched: [B, P] index of the ground truth that each proposal answers to instead, as in the released code, where
+        all stages have the first one's.
 
     Returns:
       scalars by name.
     """
     iou, index = geometry.match(output.proposals, segments, segment_mask)
+    if matched is not None:
+        index = matched
     target = jnp.take_along_axis(segments, index[..., None], axis=1)
+    if matched is not None:
+        iou = geometry.pairwise_iou(output.proposals[..., None, :], target[..., None, :])[..., 0, 0]
+        iou = jnp.where(jnp.take_along_axis(segment_mask, index, axis=1), iou, 0.0)
     positive = (iou >= threshold) & proposal_mask
     ends = jnp.sum(smooth_l1(output.ends - geometry.encode_ends(output.proposals, target), regression_beta), axis=-1)
     center = jnp.sum(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tal_jax.models.convolution import Conv1D, masked
-from tal_jax.ops.boundary_matching import boundary_matching, valid_cells
+from tal_jax.ops.boundary_matching import boundary_matching, by_duration, by_end, valid_cells
 from tal_jax.ops.split import split_over_model
 from tal_jax.types import Array
 
@@ -45,7 +45,8 @@ class BMN(nn.Module):
     """Base convolutions, a start and an end head, and the boundary-matching map over (start t, duration d).
 
     masked_cells=True keeps padding and invalid cells out of the map's 3 x 3 convolutions, so that padding changes
-    nothing; False is the published behaviour.
+    nothing; False is the published behaviour. map_layout="": those convolutions see neighbouring starts and durations;
+    "start_end": neighbouring starts and ends, as in JJBOY's port; cells with end < start are like those beyond the end.
     """
 
     durations: int = 100  # D
@@ -57,11 +58,19 @@ class BMN(nn.Module):
     bins: int = 32
     points: int = 3
     masked_cells: bool = True
+    sampling: str = ""  # of the boundary-matching layer, see `ops.boundary_matching`
+    map_layout: str = ""
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, features: Array, mask: Array) -> BMNOutput:
         """features [B, T, C], mask [B, T] -> `BMNOutput`."""
+        if self.map_layout not in ("", "start_end"):
+            raise ValueError(f"map_layout is '' or 'start_end', not {self.map_layout!r}")
+        if self.map_layout and self.durations != features.shape[1]:
+            raise ValueError(
+                f"map_layout='start_end' needs as many durations as snippets: {self.durations}, {features.shape[1]}"
+            )
 
         def conv(name: str, width: int, kernel: int, groups: int) -> Conv1D:
             return Conv1D(width, kernel, groups=groups, dtype=self.dtype, name=name)
@@ -94,15 +103,20 @@ class BMN(nn.Module):
             points=self.points,
             head=first_of_map,
             head_params=jax.tree.map(lambda x: x.astype(self.dtype), head),
+            sampling=self.sampling,
         )  # [B, T, D, map_conv_hidden]
-        valid = valid_cells(mask, self.durations)
+        valid = shown = valid_cells(mask, self.durations)
+        if self.map_layout:
+            # The last cell of any map but the smallest ends beyond the sequence.
+            cells, shown = by_end(cells, cells[:, -1:, -1:]), by_end(valid, jnp.zeros((), bool))
 
         def visible(y: Array) -> Array:
-            return jnp.where(valid[..., None], y, jnp.zeros((), y.dtype)) if self.masked_cells else y
+            return jnp.where(shown[..., None], y, jnp.zeros((), y.dtype)) if self.masked_cells else y
 
         # The map is by far the largest array: T x D cells.
         h = split_over_model(visible(nn.relu(cells)), 2)
         h = visible(nn.relu(nn.Conv(self.map_conv_hidden, (3, 3), dtype=self.dtype, name="map2")(h)))
         h = visible(nn.relu(nn.Conv(self.map_conv_hidden, (3, 3), dtype=self.dtype, name="map3")(h)))
         out = nn.Dense(2, dtype=self.dtype, name="map4")(h).astype(jnp.float32)
+        out = by_duration(out) if self.map_layout else out
         return BMNOutput(start, end, out[..., 0], out[..., 1], valid)

@@ -22,6 +22,7 @@ class LGTE(nn.Module):
     ffn: int = 256
     dropout: float = 0.1
     variant: str = "report"
+    norm_epsilon: float = 0.0  # of both layer norms; 0: 1e-5
     implementation: str = "auto"
     dtype: jnp.dtype = jnp.float32
 
@@ -74,7 +75,7 @@ class LGTE(nn.Module):
         f_a = nn.Dense(channels, dtype=self.dtype, name="out")(f_a)  # equation 7
 
         def norm(name: str, y: Array) -> Array:
-            return nn.LayerNorm(epsilon=1e-5, dtype=jnp.float32, name=name)(y).astype(self.dtype)
+            return nn.LayerNorm(epsilon=self.norm_epsilon or 1e-5, dtype=jnp.float32, name=name)(y).astype(self.dtype)
 
         def feed_forward(y: Array) -> Array:
             h = nn.relu(nn.Dense(self.ffn, dtype=self.dtype, name="ffn_in")(y))

@@ -25,7 +25,8 @@ class TCANet(nn.Module):
 
     variant="report": segments are clamped to the recording, decoded offsets are taken as they are, and tau fuses both
       levels. variant="released": sampling is clamped to the padded window, (dx, dw) are multiplied by (0.1, 0.2) and,
-      in inference only, (ds, de) by 0.2, as the released code does.
+      in inference only, (ds, de) by 0.2, as the released code does. Its features are zero where padded, but what the
+      base convolutions make of that is not, and the encoders see it.
     """
 
     num_classes: int = 0  # K of the segment-level class head; 0: none
@@ -49,6 +50,7 @@ class TCANet(nn.Module):
     segment_level: bool = True
     variant: str = "report"
     encoder_variant: str = ""  # of the LGTEs alone; "": as `variant`
+    norm_epsilon: float = 0.0  # of the LGTEs' layer norms; 0: 1e-5
     attention: str = "auto"
     dtype: jnp.dtype = jnp.float32
 
@@ -72,8 +74,9 @@ class TCANet(nn.Module):
         x = masked(features.astype(self.dtype), mask)
         # The first convolution is grouped only where the input's channels allow it.
         groups_in = self.groups if x.shape[-1] % self.groups == 0 else 1
-        x = masked(nn.relu(Conv1D(self.hidden, 3, groups=groups_in, dtype=self.dtype, name="base1")(x)), mask)
-        x = masked(nn.relu(Conv1D(self.hidden, 3, groups=self.groups, dtype=self.dtype, name="base2")(x)), mask)
+        for name, groups in (("base1", groups_in), ("base2", self.groups)):
+            x = nn.relu(Conv1D(self.hidden, 3, groups=groups, dtype=self.dtype, name=name)(x))
+            x = x if released else masked(x, mask)
         for i in range(self.encoders):
             encoder = LGTE(
                 heads=self.heads,
@@ -82,6 +85,7 @@ class TCANet(nn.Module):
                 ffn=self.ffn,
                 dropout=self.dropout,
                 variant=self.encoder_variant or self.variant,
+                norm_epsilon=self.norm_epsilon,
                 implementation=self.attention,
                 dtype=self.dtype,
                 name=f"lgte{i + 1}",

@@ -6,6 +6,11 @@ averages the points of each bin (Lin et al. 2019, arXiv:1907.09702, section 4.2)
 
 The sampled offsets depend on (d, bin) only, never on t. So the layer is, per duration, a short dense matrix over the
 shifted sequence, and the T x (bins T T) matrix of the published code is never built.
+
+The published ports sample a little differently, which `sampling` names:
+  "": as defined above.
+  "truncated": positions are truncated towards zero, so a point between -1 and 0 counts snippet 0 in full (MMAction2).
+  "truncated_longer": the same, and segments end one snippet later, e = t + d + 1, L = d + 2 (JJBOY).
 """
 
 import functools
@@ -21,6 +26,7 @@ from tal_jax.ops.boundary_tiles import Tiling, matched_by_tiles
 from tal_jax.types import Array
 
 Head = Callable[[Any, Array], Array]
+SAMPLINGS = ("", "truncated", "truncated_longer")
 
 
 @functools.lru_cache(maxsize=256)
@@ -44,6 +50,28 @@ def bin_weights(first: int, last: int, bins: int, points: int) -> tuple[int, np.
     return offset, weights.reshape(*weights.shape[:2], bins, points).mean(-1).astype(np.float32)
 
 
+def longer_bin_weights(first: int, last: int, bins: int, points: int) -> tuple[int, np.ndarray]:
+    """`bin_weights` of segments that are one snippet longer: those of the next duration."""
+    return bin_weights(first + 1, last + 1, bins, points)
+
+
+@functools.lru_cache(maxsize=8)
+def truncation_weights(snippets: int, durations: int, bins: int, points: int, longer: bool) -> np.ndarray:
+    """What truncation adds to every bin, times snippet 0: [T, D, bins] float32.
+
+    Interpolation gives a point at -f, 0 < f < 1, the weight 1 - f on snippet 0; truncated, it counts in full.
+    """
+    weights = np.zeros((snippets, durations, bins), np.float32)
+    start = np.arange(snippets)[:, None]
+    for d in range(durations):
+        end = start + d + longer
+        length = end - start + 1
+        low, high = start - length / 2, end + length / 2
+        at = low + (high - low) / (bins * points - 1) * np.arange(bins * points)[None, :]  # [T, bins * points]
+        weights[:, d] = np.where((at > -1) & (at < 0), -at, 0.0).reshape(snippets, bins, points).mean(-1)
+    return weights
+
+
 def as_it_is(params: Any, cells: Array) -> Array:
     """The head that changes nothing."""
     del params
@@ -59,6 +87,7 @@ def boundary_matching(
     points: int = 3,
     head: Head = as_it_is,
     head_params: Any = (),
+    sampling: str = "",
     implementation: str = "auto",
     block: int = 8,
     starts: int = 20,
@@ -74,6 +103,7 @@ def boundary_matching(
       head: what follows cell by cell, (head_params, [.., H]) -> [.., O]; a function of module level. Given here, the
         wide features [B, T, D, H] need never be in memory all at once.
       head_params: its parameters, a tree of arrays.
+      sampling: "", "truncated" or "truncated_longer", see above.
       implementation: `sampled` samples a block of durations and projects the samples. `projected` projects the sequence
         first, as the projection is linear, and sums its shifted rows tile by tile: a fifth of the operations, and no
         work on cells beyond the end. `auto`: `projected` on CPUs, where it was measured to be faster.
@@ -85,27 +115,43 @@ def boundary_matching(
     """
     if implementation == "auto":
         implementation = "projected" if backend() == "cpu" else "sampled"
+    if sampling not in SAMPLINGS:
+        raise ValueError(f"sampling is one of {SAMPLINGS}, not {sampling!r}")
+    longer = sampling == "truncated_longer"
+    at_zero = truncation_weights(x.shape[1], durations, bins, points, longer) if sampling else None
+    weigh = longer_bin_weights if longer else bin_weights
     if implementation == "sampled":
-        return head(head_params, _sampled(x, kernel, durations, bins, points, block))
+        return head(head_params, _sampled(x, kernel, durations, bins, points, block, weigh, at_zero))
     if implementation != "projected":
         raise ValueError(f"implementation is 'auto', 'projected' or 'sampled', not {implementation!r}")
     # No more than there are: a small map would be mostly the padding of its last tile.
     tiling = Tiling(durations, bins, points, min(block, durations), min(starts, x.shape[1]))
-    return matched_by_tiles(tiling, bin_weights, head, x, kernel, head_params)
+    return matched_by_tiles(tiling, weigh, head, x, kernel, head_params, at_zero)
 
 
-def _sampled(x: Array, kernel: Array, durations: int, bins: int, points: int, block: int) -> Array:
+def _sampled(
+    x: Array,
+    kernel: Array,
+    durations: int,
+    bins: int,
+    points: int,
+    block: int,
+    weigh: Callable[[int, int, int, int], tuple[int, np.ndarray]],
+    at_zero: np.ndarray | None,
+) -> Array:
     t = x.shape[1]
 
     # Rematerialised in the backward pass: the samples [B, T, block, bins, P] are far larger than their projection.
     @functools.partial(jax.checkpoint, static_argnums=(2, 3))
     def one_block(x, kernel, first, last):
-        offset, weights = bin_weights(first, last, bins, points)
+        offset, weights = weigh(first, last, bins, points)
         before = max(-offset, 0)
         after = max(offset + weights.shape[0] - 1, 0)
         padded = jnp.pad(x, ((0, 0), (before, after), (0, 0)))
         index = np.arange(t)[:, None] + np.arange(weights.shape[0])[None, :] + (offset + before)  # [T, O]
         sampled = jnp.einsum("btop,odn->btdnp", padded[:, index], jnp.asarray(weights, x.dtype))
+        if at_zero is not None:
+            sampled += jnp.einsum("tdn,bp->btdnp", jnp.asarray(at_zero[:, first:last], x.dtype), x[:, 0])
         return jnp.einsum("btdnp,nph->btdh", sampled, kernel)
 
     blocks = [one_block(x, kernel, d, min(d + block, durations)) for d in range(0, durations, block)]
@@ -117,6 +163,30 @@ def cell_segments(snippets: int, durations: int) -> np.ndarray:
     """The segment [t, t + d + 1) of every cell: [T, D, 2] float32 in snippet units."""
     start = np.broadcast_to(np.arange(snippets, dtype=np.float32)[:, None], (snippets, durations))
     return np.stack([start, start + np.arange(1, durations + 1, dtype=np.float32)[None, :]], axis=-1)
+
+
+def by_end(x: Array, empty: Array) -> Array:
+    """A map [B, T, T, ..] over (start, duration) laid out over (start, end): cell (t, e) is cell (t, e - t) of x.
+
+    Args:
+      x: [B, T, T, ..]; cells beyond the end of the sequence get lost.
+      empty: what cells with e < t hold; broadcasts to x.
+
+    Returns:
+      [B, T, T, ..].
+    """
+    b, t = x.shape[:2]
+    # Rows of 2 T - 1 out of rows of 2 T: every row begins one element later in its own.
+    rows = jnp.concatenate([x, jnp.broadcast_to(empty, x.shape)], axis=2).reshape(b, 2 * t * t, *x.shape[3:])
+    return rows[:, : t * (2 * t - 1)].reshape(b, t, 2 * t - 1, *x.shape[3:])[:, :, :t]
+
+
+def by_duration(x: Array) -> Array:
+    """The inverse of `by_end`; cells beyond the end of the sequence are zero. [B, T, T, ..] -> [B, T, T, ..]."""
+    b, t = x.shape[:2]
+    rows = jnp.pad(x, [(0, 0), (0, 0), (0, t)] + [(0, 0)] * (x.ndim - 3)).reshape(b, 2 * t * t, *x.shape[3:])
+    rows = jnp.pad(rows, [(0, 0), (0, t)] + [(0, 0)] * (x.ndim - 3))
+    return rows.reshape(b, t, 2 * t + 1, *x.shape[3:])[:, :, :t]
 
 
 def valid_cells(mask: Array, durations: int) -> Array:

@@ -4,6 +4,8 @@ With Y[n, r] = x[r] K[n] (K the convolution over the bins), cell (t, d) is sum o
 w[d, n, r - t] Y[n, r]: only the weights depend on the cell, and a bin touches few rows. A tile of `block` durations and
 `starts` starts is one matrix product of these weights with the rows that any of its cells touches. Tiles run one after
 the other, so what they need stays in the cache; tiles beyond the end of the sequence do not run at all.
+
+Truncated sampling adds weights on row 0 that depend on start and duration: bins more columns of a tile's matrix.
 """
 
 import dataclasses
@@ -31,32 +33,47 @@ class Tiling:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def matched_by_tiles(tiling: Tiling, bin_weights: Callable, head: Callable, x: Array, kernel: Array, params: Any):
-    """`boundary_matching` with implementation="projected"; x [B, T, P], kernel [bins, P, H] -> [B, T, D, O]."""
+def matched_by_tiles(
+    tiling: Tiling,
+    bin_weights: Callable,
+    head: Callable,
+    x: Array,
+    kernel: Array,
+    params: Any,
+    at_zero: Array | np.ndarray | None = None,
+):
+    """`boundary_matching` with implementation="projected"; x [B, T, P], kernel [bins, P, H] -> [B, T, D, O].
+
+    at_zero: [T, D, bins] constant, further weights on snippet 0.
+    """
     lowest, weights = _plan(tiling, bin_weights)
     y = _project(x, kernel)
     beyond = head(params, jnp.zeros((1, kernel.shape[-1]), x.dtype))[0]
     b, t = x.shape[:2]
     shape = (b, t + tiling.starts, len(lowest) * tiling.block, beyond.shape[-1])
     found = jnp.broadcast_to(beyond.reshape(1, 1, 1, -1), shape)
+    further = _further(tiling, at_zero, len(lowest), x.dtype)
 
     def tile(found: Array, at: tuple[Array, Array, Array], matrix: Array, low: Array) -> Array:
         row, start, duration = at
-        cells = _cells(tiling, matrix, _rows(y, row, _index(tiling, matrix, low, start, t)), start, duration, t)
+        index = _index(tiling, matrix, low, start, t)
+        matrix, index = _with_further(tiling, matrix, index, further, start, duration, t)
+        cells = _cells(tiling, matrix, _rows(y, row, index), start, duration, t)
         return lax.dynamic_update_slice(found, head(params, cells)[None], (row, start, duration, 0))
 
     found = _over_tiles(tiling, tile, found, lowest, weights, b, t, x.dtype)
     return found[:, :t, : tiling.durations]
 
 
-def _forward(tiling, bin_weights, head, x, kernel, params):
-    return matched_by_tiles(tiling, bin_weights, head, x, kernel, params), (x, kernel, params)
+def _forward(tiling, bin_weights, head, x, kernel, params, at_zero):
+    return matched_by_tiles(tiling, bin_weights, head, x, kernel, params, at_zero), (x, kernel, params, at_zero)
 
 
 def _backward(tiling, bin_weights, head, saved, cotangent):
     """Every tile is computed again, and its part of all gradients added up."""
-    x, kernel, params = saved
+    x, kernel, params, at_zero = saved
     lowest, weights = _plan(tiling, bin_weights)
+    further = _further(tiling, at_zero, len(lowest), x.dtype)
     y, pull_projection = jax.vjp(_project, x, kernel)
     b, t = x.shape[:2]
     # Cells that no tile covers are the head of zero.
@@ -72,6 +89,7 @@ def _backward(tiling, bin_weights, head, saved, cotangent):
         d_y, d_params = carry
         row, start, duration = at
         index = _index(tiling, matrix, low, start, t)
+        matrix, index = _with_further(tiling, matrix, index, further, start, duration, t)
         cells = _cells(tiling, matrix, _rows(y, row, index), start, duration, t)
         size = (1, tiling.starts, tiling.block, cotangent.shape[-1])
         _, pull = jax.vjp(head, params, cells)
@@ -85,7 +103,7 @@ def _backward(tiling, bin_weights, head, saved, cotangent):
     d_y = jnp.zeros((b, y.shape[1], y.shape[2]), jnp.float32)
     d_y, d_params = _over_tiles(tiling, tile, (d_y, d_params), lowest, weights, b, t, x.dtype)
     d_x, d_kernel = pull_projection(d_y.astype(y.dtype))
-    return d_x, d_kernel, d_params
+    return d_x, d_kernel, d_params, None if at_zero is None else jnp.zeros_like(at_zero)
 
 
 matched_by_tiles.defvjp(_forward, _backward)
@@ -127,6 +145,26 @@ def _index(tiling: Tiling, matrix: Array, low: Array, start: Array, t: int) -> A
     reach = matrix.shape[1] // tiling.bins
     at = jnp.clip(start + low[:, None] + jnp.arange(reach, dtype=jnp.int32)[None, :], -1, t) + 1
     return (at + (t + 2) * jnp.arange(tiling.bins, dtype=jnp.int32)[:, None]).ravel()
+
+
+def _further(tiling: Tiling, at_zero: Array | np.ndarray | None, blocks: int, dtype: jnp.dtype) -> Array | None:
+    """The weights on snippet 0 of every cell that some tile has: [T + starts, blocks x block, bins]."""
+    if at_zero is None:
+        return None
+    more = ((0, tiling.starts), (0, blocks * tiling.block - tiling.durations), (0, 0))
+    return jnp.pad(jnp.asarray(at_zero, dtype), more)
+
+
+def _with_further(
+    tiling: Tiling, matrix: Array, index: Array, further: Array | None, start: Array, duration: Array, t: int
+) -> tuple[Array, Array]:
+    """A tile's matrix and rows with those of snippet 0 in every bin, where there are further weights on it."""
+    if further is None:
+        return matrix, index
+    size = (tiling.starts, tiling.block, tiling.bins)
+    own = lax.dynamic_slice(further, (start, duration, 0), size).reshape(-1, tiling.bins)
+    zero = 1 + (t + 2) * jnp.arange(tiling.bins, dtype=jnp.int32)
+    return jnp.concatenate([matrix, own], axis=1), jnp.concatenate([index, zero])
 
 
 def _cells(tiling: Tiling, matrix: Array, rows: Array, start: Array, duration: Array, t: int) -> Array:

@@ -33,6 +33,7 @@ class BMNTask:
     random_negatives: bool = False  # draw the regression's negatives as published; False: their expectation
     regression_weight: float = 10.0
     region: float = 3.0  # width of the boundary regions in snippets
+    overlapping_negatives: bool = False  # cells that overlap nothing do not teach the regression
     classification_power: float = 1.0  # the HACS release scores with cls^1.2 x reg
     candidates: int = 500  # cells that enter soft-NMS
     proposals: int = 100  # kept
@@ -56,6 +57,7 @@ class BMNTask:
             rng=rng if self.random_negatives else None,
             regression_weight=self.regression_weight,
             region=self.region,
+            overlapping_negatives=self.overlapping_negatives,
         )
 
     def predict(self, params: Params, batch: Batch) -> Detections:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from tal_jax.losses.tcanet import snippet_class_loss, stage_loss
 from tal_jax.models.tcanet import TCANet, TCANetOutput
 from tal_jax.ops.nms import soft_nms, top_k
+from tal_jax.segments import match
 from tal_jax.tasks.task import Params
 from tal_jax.types import Array, Batch, Detections
 
@@ -35,6 +36,7 @@ class TCANetTask:
 
     model: TCANet
     thresholds: tuple[float, ...] = (0.5, 0.6, 0.7)  # IoU threshold of each stage's regression
+    match_once: bool = False  # all stages answer to the ground truth that the given proposal overlaps most
     random_negatives: bool = False  # draw the confidence's negatives at random; False: their expectation
     jitter: float = 0.0  # noise on training proposals, as a fraction of their width
     regression_beta: float = 1.0
@@ -97,6 +99,9 @@ class TCANetTask:
                 output.snippet_logits, batch.segments, batch.segment_labels, batch.segment_mask, batch.mask
             )
             total += self.snippet_weight * metrics["snippets"]
+        matched = None
+        if self.match_once and batch.segments.shape[1]:
+            _, matched = match(proposals, batch.segments, batch.segment_mask)
         for i, (stage, threshold) in enumerate(zip(output.stages, self.thresholds, strict=True)):
             losses = stage_loss(
                 stage,
@@ -109,6 +114,7 @@ class TCANetTask:
                 regression_beta=self.regression_beta,
                 class_target=self.class_target,
                 class_threshold=self.class_threshold,
+                matched=matched,
             )
             total += sum(weights[name] * value for name, value in losses.items())
             for name, value in losses.items():

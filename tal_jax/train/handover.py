@@ -1,8 +1,9 @@
 """What a finished stage writes for the next one: proposals or class scores of every recording, once, as Parquet."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,8 +27,18 @@ def per_recording(ids: np.ndarray, table: SegmentTable) -> Iterator[tuple[str, S
         yield str(id), table.take(np.arange(edges[i], edges[i + 1]))
 
 
-def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int, workdir: Path) -> None:
-    """Predicts every split of recordings, or the clips of a trimmed stage, and writes the stage's Parquet file."""
+def hand_on(
+    stage: Stage,
+    predictor: Predictor,
+    params: Params,
+    batch_size: int,
+    workdir: Path,
+    advance: Callable[[int], Any] = lambda n: None,
+) -> None:
+    """Predicts every split of recordings, or the clips of a trimmed stage, and writes the stage's Parquet file.
+
+    `advance` is called with the number of recordings that were finished, where it is recordings.
+    """
     if stage.kind == "trimmed":
         rows = _knowledge(stage, params, batch_size)
         if first():
@@ -38,7 +49,7 @@ def hand_on(stage: Stage, predictor: Predictor, params: Params, batch_size: int,
     for name in [split for split in SPLITS if split in stage.training.metadata.splits]:
         split = open_split(stage.training.directory, name)
         index = np.arange(len(split))
-        found = predictor(params, split, stage.assembler, index=index, batch_size=batch_size)
+        found = predictor(params, split, stage.assembler, index=index, batch_size=batch_size, advance=advance)
         parts.append((split.ids, found))
 
     if not first():

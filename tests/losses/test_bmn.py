@@ -96,8 +96,8 @@ def balanced(logit, positive):
     return sum(0.5 * np.mean(side) for side in sides if side)  # fmt: skip
 
 
-def reference(maps, batch, regression_weight=10.0):
-    """The loss with the expectation of the draw."""
+def reference(maps, batch, regression_weight=10.0, overlapping=False):
+    """The loss with the expectation of the draw, of all low cells or of those that overlap something."""
     truth, real, mask = (x.astype(float) if x.dtype == np.float32 else x for x in (
         batch.segments, batch.segment_mask, batch.mask))  # fmt: skip
     boundary = 0.0
@@ -112,7 +112,8 @@ def reference(maps, batch, regression_weight=10.0):
             continue
         error = (references.sigmoid(maps["regression"][b, t, d]) - iou[b, t, d]) ** 2
         u = iou[b, t, d]
-        bins["high" if u > 0.7 else "middle" if u > 0.3 else "low"].append(error)
+        if u > 0 or not overlapping:
+            bins["high" if u > 0.7 else "middle" if u > 0.3 else "low"].append(error)
         scores.append(maps["classification"][b, t, d])
         hits.append(int(u > 0.9))
     count = len(bins["high"])
@@ -134,6 +135,14 @@ def test_loss_and_gradients():
         expected = gradient(lambda z, name=name: reference({**maps, name: z}, BATCH), maps[name])
         assert np.abs(expected).max() > 0
         np.testing.assert_allclose(grads[name], expected, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_negatives_that_overlap():
+    maps = logits()
+    (loss, _), _ = jax.jit(functools.partial(run, overlapping_negatives=True))(as_float32(maps), BATCH)
+    expected = reference(maps, BATCH, overlapping=True)
+    assert abs(expected - reference(maps, BATCH)) > 1e-3
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
 def test_without_truth_only_negatives_are_left():

@@ -63,26 +63,26 @@ compiled_hard = jax.jit(functools.partial(run, class_target="hard", class_thresh
 compiled_random = jax.jit(lambda values, batch, key: run(values, batch, threshold=0.7, rng=key))
 
 
-def matched(batch):
-    """(b, p, IoU, ground truth, its label) of every real proposal."""
+def matched(batch, given=None):
+    """(b, p, IoU, ground truth, its label) of every real proposal; of given [B, P] ground truths, or of the best."""
     for b, p in np.ndindex(*batch.proposals.shape[:2]):
         if not batch.proposal_mask[b, p]:
             continue
         proposal = batch.proposals[b, p].astype(float)
         best, segment, label = 0.0, None, None
-        for g in range(batch.segments.shape[1]):
+        for g in range(batch.segments.shape[1]) if given is None else [given[b, p]]:
             u = references.iou(proposal, batch.segments[b, g].astype(float))
             if batch.segment_mask[b, g] and u > best:
                 best, segment, label = u, batch.segments[b, g].astype(float), int(batch.segment_labels[b, g])
         yield b, p, best, segment, label
 
 
-def reference(values, batch, threshold=0.5, beta=1.0, class_target="iou", class_threshold=0.5):
+def reference(values, batch, threshold=0.5, beta=1.0, class_target="iou", class_threshold=0.5, given=None):
     """The stage's losses with the expectation of the draw."""
     ends, center, hits = [], [], 0
     bins = {"high": [], "middle": [], "low": []}
     classes = 0.0
-    for b, p, u, segment, label in matched(batch):
+    for b, p, u, segment, label in matched(batch, given):
         s, e = batch.proposals[b, p].astype(float)
         if u >= threshold:
             w, gs, ge = e - s, *segment
@@ -137,6 +137,18 @@ def test_hard_class_targets():
         lambda z: reference({**values, "class_logits": z}, BATCH, **options)["classes"], values["class_logits"]
     )
     np.testing.assert_allclose(grads["class_logits"], slope, rtol=1e-3, atol=1e-5)
+
+
+def test_proposals_that_answer_to_a_given_segment():
+    """Not the one they overlap most: the released code keeps the first stage's for all stages."""
+    given = np.stack([(np.arange(P) // 2) % 2, np.zeros(P, int)]).astype(np.int32)
+    batch = BATCH.replace(segments=np.array([[[1, 6], [2, 6.5]], [[2, 8], [0, 0]]], np.float32))
+    losses, _ = jax.jit(functools.partial(run, threshold=0.3))(as_float32(outputs()), batch, matched=given)
+    expected = reference(outputs(), batch, threshold=0.3, given=given)
+    other = reference(outputs(), batch, threshold=0.3)
+    for name in losses:
+        np.testing.assert_allclose(losses[name], expected[name], rtol=1e-4, err_msg=name)
+        assert abs(expected[name] - other[name]) > 1e-3
 
 
 def test_a_stage_without_class_head_has_no_class_loss():

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import references
 from batches import make_batch, pad_further, reorder
 from derivatives import check_along_directions, to_float64
@@ -23,7 +24,7 @@ apply = jax.jit(MODEL.apply)
 
 def reference(params, features, **options):
     rows = zip(features, BATCH.mask, strict=True)
-    outputs = [references.bmn(params["params"], *row, **SIZES, **options) for row in rows]
+    outputs = [references.bmn(params["params"], *row, **(SIZES | options)) for row in rows]
     return {name: np.stack([o[name] for o in outputs]) for name in (*MAPS, "valid")}
 
 
@@ -86,3 +87,21 @@ def test_bfloat16_stays_close_and_keeps_float32_parameters():
         assert value.dtype == jnp.float32
         scale = np.abs(getattr(expected, name)).max()
         np.testing.assert_allclose(value, getattr(expected, name), atol=0.03 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("masked_cells", [True, False])
+@pytest.mark.parametrize("sampling", ["truncated", "truncated_longer"])
+def test_published_sampling_and_layout(sampling, masked_cells):
+    options = {"sampling": sampling, "masked_cells": masked_cells, "durations": T, "map_layout": "start_end"}
+    output = jax.jit(MODEL.clone(**options).apply)(PARAMS, BATCH.features, BATCH.mask)
+    expected = reference(to_float64(PARAMS), BATCH.features.astype(float), **options)
+    valid = expected["valid"]
+    np.testing.assert_array_equal(output.valid, valid)
+    for name in ("regression", "classification"):
+        np.testing.assert_allclose(getattr(output, name)[valid], expected[name][valid], rtol=1e-4, atol=1e-4)
+
+
+def test_layouts_that_do_not_fit():
+    for options, words in (({"map_layout": "start_end"}, "durations"), ({"map_layout": "ends"}, "ends")):
+        with pytest.raises(ValueError, match=words):
+            jax.eval_shape(MODEL.clone(**options).apply, PARAMS, BATCH.features, BATCH.mask)

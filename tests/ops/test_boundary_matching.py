@@ -9,7 +9,15 @@ from derivatives import gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tal_jax.ops.boundary_matching import bin_weights, boundary_matching, cell_segments, valid_cells
+from tal_jax.ops.boundary_matching import (
+    SAMPLINGS,
+    bin_weights,
+    boundary_matching,
+    by_duration,
+    by_end,
+    cell_segments,
+    valid_cells,
+)
 
 
 def affine(params, cells):
@@ -20,23 +28,30 @@ def affine(params, cells):
 
 @pytest.mark.parametrize("implementation", ["sampled", "projected"])
 @pytest.mark.parametrize(
-    ("t", "durations", "bins", "points", "block"),
-    [(5, 5, 4, 3, 2), (6, 3, 3, 1, 8), (3, 7, 2, 2, 3)],
-    ids=["square", "short durations", "durations beyond the sequence"],
+    ("t", "durations", "bins", "points", "block", "sampling"),
+    [
+        (5, 5, 4, 3, 2, ""),
+        (6, 3, 3, 1, 8, ""),
+        (3, 7, 2, 2, 3, ""),
+        (6, 6, 4, 3, 4, "truncated"),
+        (5, 5, 5, 2, 2, "truncated_longer"),
+    ],
+    ids=["square", "short durations", "durations beyond the sequence", "truncated", "truncated and longer"],
 )
-def test_values_and_gradients(t, durations, bins, points, block, implementation):
+def test_values_and_gradients(t, durations, bins, points, block, sampling, implementation):
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, t, 2)), rng.normal(size=(bins, 2, 2))
     cotangent = rng.normal(size=(2, t, durations, 2))
 
     def reference(x, kernel):
-        return np.stack([references.boundary_matching(row, kernel, durations=durations, points=points) for row in x])
+        sizes = {"durations": durations, "points": points, "sampling": sampling}
+        return np.stack([references.boundary_matching(row, kernel, **sizes) for row in x])
 
     @jax.jit
     def forward_and_back(x, kernel, cotangent):
         def f(x, kernel):
             sizes = {"durations": durations, "bins": bins, "points": points, "block": block, "starts": 2}
-            return boundary_matching(x, kernel, **sizes, implementation=implementation)
+            return boundary_matching(x, kernel, **sizes, sampling=sampling, implementation=implementation)
 
         y, pull = jax.vjp(f, x, kernel)
         return y, *pull(cotangent)
@@ -51,10 +66,10 @@ def test_values_and_gradients(t, durations, bins, points, block, implementation)
 
 @given(
     st.integers(1, 12), st.integers(1, 14), st.integers(1, 5), st.integers(1, 3), st.integers(1, 5), st.integers(1, 6),
-    st.integers(0, 2**31),
+    st.sampled_from(SAMPLINGS), st.integers(0, 2**31),
 )  # fmt: skip
 @settings(max_examples=8)
-def test_both_forms_are_alike_with_a_head(t, durations, bins, points, block, starts, seed):
+def test_both_forms_are_alike_with_a_head(t, durations, bins, points, block, starts, sampling, seed):
     """Values and all gradients, for any sizes of map and tiles."""
     if bins * points < 2:
         return  # a single sample has no spacing
@@ -63,6 +78,7 @@ def test_both_forms_are_alike_with_a_head(t, durations, bins, points, block, sta
     params = (rng.normal(size=(4, 2)).astype(np.float32), rng.normal(size=4).astype(np.float32))
     cotangent = rng.normal(size=(2, t, durations, 2)).astype(np.float32)
     sizes = {"durations": durations, "bins": bins, "points": points, "block": block, "starts": starts}
+    sizes |= {"sampling": sampling}
 
     def run(implementation):
         def f(x, kernel, params):
@@ -75,22 +91,25 @@ def test_both_forms_are_alike_with_a_head(t, durations, bins, points, block, sta
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4 * max(1, np.abs(a).max()))
 
 
-def test_unknown_implementation():
+@pytest.mark.parametrize("unknown", ["implementation", "sampling"])
+def test_unknown_names(unknown):
     with pytest.raises(ValueError, match="dense"):
         boundary_matching(
-            np.ones((1, 2, 1), np.float32), np.ones((2, 1, 1), np.float32), durations=2, implementation="dense"
+            np.ones((1, 2, 1), np.float32), np.ones((2, 1, 1), np.float32), durations=2, **{unknown: "dense"}
         )
 
 
 @pytest.mark.parametrize("implementation", ["sampled", "projected"])
-def test_published_sizes_sample_as_defined(implementation):
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_published_sizes_sample_as_defined(sampling, implementation):
     """32 bins of 3 points: the samples themselves, read off with kernels that pass one bin each."""
     t, durations, bins = 9, 9, 32
     x = np.random.default_rng(1).normal(size=(1, t, 1))
     kernel = np.eye(bins, dtype=np.float32)[:, None, :]
-    y = boundary_matching(x.astype(np.float32), kernel, durations=durations, implementation=implementation)
+    how = {"sampling": sampling, "implementation": implementation}
+    y = boundary_matching(x.astype(np.float32), kernel, durations=durations, **how)
     for a, d in np.ndindex(t, durations):
-        expected = references.matching_weights(a, d, t, bins, 3).T @ x[0, :, 0] * (a + d < t)
+        expected = references.matching_weights(a, d, t, bins, 3, sampling).T @ x[0, :, 0] * (a + d < t)
         np.testing.assert_allclose(y[0, a, d], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -137,3 +156,13 @@ def test_cells_and_which_of_them_are_real():
         start, end = segments[t, d]
         assert (start, end) == (t, t + d + 1)
         assert found[b, t, d] == (t < mask[b].sum() and end <= mask[b].sum())
+
+
+@pytest.mark.parametrize("t", [1, 2, 5])
+def test_maps_by_end_and_back(t):
+    x = np.random.default_rng(0).normal(size=(2, t, t, 3)).astype(np.float32)
+    found = np.asarray(by_end(x, x[:, -1:, -1:]))
+    np.testing.assert_array_equal(found, np.stack([references.by_end(row) for row in x]))
+    np.testing.assert_array_equal(by_duration(found), np.stack([references.by_duration(row) for row in found]))
+    inside = np.arange(t)[:, None] + np.arange(t) < t
+    np.testing.assert_array_equal(by_duration(found), np.where(inside[None, :, :, None], x, 0))
