@@ -8,39 +8,64 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def attention_mask(snippets: int, heads: int = 8, local: int = 4, window: int = 9) -> Tensor:
+    """What is hidden from every head: [1, heads, T, T] bool; the first `local` heads see a window."""
+    distance = (torch.arange(snippets)[:, None] - torch.arange(snippets)[None]).abs()
+    hidden_from_local = (distance > window / 2).expand(local, -1, -1)
+    return torch.cat([hidden_from_local, torch.zeros(heads - local, snippets, snippets, dtype=torch.bool)])[None]
+
+
+class Projections(nn.Module):
+    """The parameters of multi-head attention."""
+
+    def __init__(self, hidden: int):
+        super().__init__()
+        stacked = nn.Linear(hidden, 3 * hidden)
+        self.in_proj_weight, self.in_proj_bias = stacked.weight, stacked.bias
+        self.out_proj = nn.Linear(hidden, hidden)
+
+
+def attend(x: Tensor, p: Projections, mask: Tensor, drop: nn.Module) -> Tensor:
+    """Multi-head attention of x [B, T, H] to itself under a dense mask [1, heads, T, T]."""
+    b, t, h = x.shape
+    heads = mask.shape[1]
+    stacked = F.linear(x, p.in_proj_weight, p.in_proj_bias)
+    q, k, v = (y.reshape(b, t, heads, -1).transpose(1, 2) for y in stacked.chunk(3, dim=-1))
+    scores = (q * (h // heads) ** -0.5) @ k.transpose(-1, -2)
+    weights = drop(scores.masked_fill(mask, float("-inf")).softmax(-1))
+    return p.out_proj((weights @ v).transpose(1, 2).reshape(b, t, h))
+
+
+class Attention(nn.Module):
+    """The mask and the projections, by their released names."""
+
+    def __init__(self, snippets: int, hidden: int):
+        super().__init__()
+        self.register_buffer("mask_matrix", attention_mask(snippets))
+        self.scale_attention = Projections(hidden)
+
+
 class LGTE(nn.Module):
     """Local-global temporal encoder with a dense mask per head; T is fixed by the mask."""
 
-    def __init__(
-        self, snippets: int, hidden: int = 512, heads: int = 8, local: int = 4, window: int = 9, ffn: int = 256
-    ):
+    def __init__(self, snippets: int, hidden: int = 512, ffn: int = 256):
         super().__init__()
-        self.heads = heads
-        distance = (torch.arange(snippets)[:, None] - torch.arange(snippets)[None]).abs()
-        hidden_from_local = (distance > window // 2).expand(local, -1, -1)
-        mask = torch.cat([hidden_from_local, torch.zeros(heads - local, snippets, snippets, dtype=torch.bool)])
-        self.register_buffer("mask_matrix", mask[None])
-        self.in_proj = nn.Linear(hidden, 3 * hidden)
-        self.out_proj = nn.Linear(hidden, hidden)
+        self.self_atten = Attention(snippets, hidden)
         self.linear1, self.linear2 = nn.Linear(hidden, ffn), nn.Linear(ffn, hidden)
         self.norm1, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
         self.drop = nn.Dropout(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, H] -> [B, T, H]."""
-        b, t, h = x.shape
-        q, k, v = (y.reshape(b, t, self.heads, -1).transpose(1, 2) for y in self.in_proj(x).chunk(3, dim=-1))
-        scores = (q * (h // self.heads) ** -0.5) @ k.transpose(-1, -2)
-        weights = self.drop(scores.masked_fill(self.mask_matrix, float("-inf")).softmax(-1))
-        attended = self.out_proj((weights @ v).transpose(1, 2).reshape(b, t, h))
+        attended = attend(x, self.self_atten.scale_attention, self.self_atten.mask_matrix, self.drop)
         x = self.norm1(x + self.drop(attended))
         return self.norm2(x + self.drop(self.linear2(self.drop(F.relu(self.linear1(x))))))
 
 
-class TBR(nn.Module):
-    """One temporal boundary regressor."""
+class FrameLevel(nn.Module):
+    """A stack for the start context and one for the end context -> (ds, de)."""
 
-    def __init__(self, hidden: int = 512, frame: int = 128):
+    def __init__(self, hidden: int, frame: int):
         super().__init__()
 
         def boundary() -> nn.Sequential:
@@ -53,13 +78,36 @@ class TBR(nn.Module):
             )
 
         self.start_reg_conv, self.end_reg_conv = boundary(), boundary()
+
+    def forward(self, start: Tensor, end: Tensor) -> Tensor:
+        """[P, H, 32] each -> [P, 2]."""
+        return torch.cat([self.start_reg_conv(start), self.end_reg_conv(end)], 1)[..., 0]
+
+
+class SegmentLevel(nn.Module):
+    """The stack on all points -> (dx, dw, iou logit)."""
+
+    def __init__(self, hidden: int, width: int):
+        super().__init__()
         self.reg_1d_b = nn.Sequential(
-            nn.Conv1d(hidden, hidden, 3, 2, 1, groups=4),
+            nn.Conv1d(hidden, width, 3, 2, 1, groups=4),
             nn.ReLU(),
-            nn.Conv1d(hidden, hidden, 3, 2, 1, groups=4),
+            nn.Conv1d(width, width, 3, 2, 1, groups=4),
             nn.ReLU(),
         )
-        self.reg_1d_o = nn.Sequential(nn.Conv1d(hidden, hidden, 32, groups=4), nn.ReLU(), nn.Conv1d(hidden, 3, 1))
+        self.reg_1d_o = nn.Sequential(nn.Conv1d(width, width, 32, groups=4), nn.ReLU(), nn.Conv1d(width, 3, 1))
+
+    def forward(self, points: Tensor) -> Tensor:
+        """[P, H, 128] -> [P, 3]."""
+        return self.reg_1d_o(self.reg_1d_b(points))[..., 0]
+
+
+class TBR(nn.Module):
+    """One temporal boundary regressor."""
+
+    def __init__(self, hidden: int = 512, frame: int = 128):
+        super().__init__()
+        self.reg1se, self.reg1xw = FrameLevel(hidden, frame), SegmentLevel(hidden, hidden)
 
     def forward(self, features: Tensor, segments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """features [P, H, T], each proposal's own copy; segments [P, 2] in [0, 1] of T -> ends, center, iou logit."""
@@ -67,9 +115,8 @@ class TBR(nn.Module):
         half = (e - s) / 2
         parts = ((s - half, s, 32), (s, e, 64), (e, e + half, 32))
         start, inside, end = (sample(features, a.clamp(0, 1), b.clamp(0, 1), n) for a, b, n in parts)
-        ends = torch.cat([self.start_reg_conv(start), self.end_reg_conv(end)], 1)[..., 0]
-        out = self.reg_1d_o(self.reg_1d_b(torch.cat([start, inside, end], -1)))[..., 0]
-        return ends, out[:, :2], out[:, 2]
+        out = self.reg1xw(torch.cat([start, inside, end], -1))
+        return self.reg1se(start, end), out[:, :2], out[:, 2]
 
 
 def sample(features: Tensor, a: Tensor, b: Tensor, n: int) -> Tensor:
@@ -82,18 +129,26 @@ def sample(features: Tensor, a: Tensor, b: Tensor, n: int) -> Tensor:
 
 
 class TCANet(nn.Module):
-    """Base convolutions, two LGTEs, three TBRs."""
+    """Base convolutions, two LGTEs, three TBRs; its state dict is the released one."""
 
-    def __init__(self, channels: int, snippets: int):
+    def __init__(self, channels: int, snippets: int, hidden: int = 512, ffn: int = 256, frame: int = 128):
         super().__init__()
         self.x_1d_b_f = nn.Sequential(
-            nn.Conv1d(channels, 512, 3, padding=1, groups=4),
+            nn.Conv1d(channels, hidden, 3, padding=1, groups=4),
             nn.ReLU(),
-            nn.Conv1d(512, 512, 3, padding=1, groups=4),
+            nn.Conv1d(hidden, hidden, 3, padding=1, groups=4),
             nn.ReLU(),
         )
-        self.lgtes = nn.ModuleList(LGTE(snippets) for _ in range(2))
-        self.tbrs = nn.ModuleList(TBR() for _ in range(3))
+        self.lgtes = nn.ModuleList(self.encoder(snippets, hidden, ffn) for _ in range(2))
+        self.tbr1, self.tbr2, self.tbr3 = (self.regressor(hidden, frame) for _ in range(3))
+
+    def encoder(self, snippets: int, hidden: int, ffn: int) -> nn.Module:
+        """One LGTE."""
+        return LGTE(snippets, hidden, ffn)
+
+    def regressor(self, hidden: int, frame: int) -> nn.Module:
+        """One TBR."""
+        return TBR(hidden, frame)
 
     def encode(self, features: Tensor) -> Tensor:
         """features [B, C, T] -> [B, 512, T]."""
@@ -106,7 +161,7 @@ class TCANet(nn.Module):
         """encoded [B, 512, T], proposals [N, 2], recording [N] -> (given, ends, center, iou logit, next) per stage."""
         copies = encoded[recording]  # [N, 512, T]
         stages = []
-        for tbr in self.tbrs:
+        for tbr in (self.tbr1, self.tbr2, self.tbr3):
             ends, center, iou = tbr(copies, proposals)
             w = proposals[:, 1:] - proposals[:, :1]
             by_ends = proposals + (1.0 if self.training else 0.2) * ends * w

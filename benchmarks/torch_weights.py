@@ -5,7 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from flax.traverse_util import flatten_dict
 from torch import Tensor
+
+from tal_jax.interop.families import FAMILIES
+from tal_jax.interop.rules import to_tensors
 
 Tree = Mapping[str, Any]
 
@@ -24,46 +28,20 @@ def dense(name: str, params: Tree) -> dict[str, Tensor]:
     return {f"{name}.weight": _tensor(params["kernel"]).T, f"{name}.bias": _tensor(params["bias"])}
 
 
+def of_family(family: str, params: Tree) -> dict[str, Tensor]:
+    """The weights of a published layout, without its constants."""
+    flat = {"/".join(path): np.asarray(x) for path, x in flatten_dict(params).items()}
+    return {name: _tensor(x) for name, x in to_tensors(FAMILIES[family].rules, flat).items()}
+
+
 def tcanet(params: Tree) -> dict[str, Tensor]:
     """TCANet's state dict."""
-    state = conv("x_1d_b_f.0", params["base1"]) | conv("x_1d_b_f.2", params["base2"])
-    for i in range(2):
-        p, name = params[f"lgte{i + 1}"], f"lgtes.{i}"
-        joined = {k: np.concatenate([p[n][k] for n in ("query", "key", "value")], axis=-1) for k in ("kernel", "bias")}
-        state |= dense(f"{name}.in_proj", joined) | dense(f"{name}.out_proj", p["out"])
-        state |= dense(f"{name}.linear1", p["ffn_in"]) | dense(f"{name}.linear2", p["ffn_out"])
-        for norm in ("norm1", "norm2"):
-            state |= {
-                f"{name}.{norm}.weight": _tensor(p[norm]["scale"]),
-                f"{name}.{norm}.bias": _tensor(p[norm]["bias"]),
-            }
-    for i in range(3):
-        p, name = params[f"tbr{i + 1}"], f"tbrs.{i}"
-        for side in ("start", "end"):
-            for place, layer in ((0, "conv1"), (2, "conv2"), (4, "out")):
-                state |= conv(f"{name}.{side}_reg_conv.{place}", p[f"{side}_{layer}"])
-        state |= conv(f"{name}.reg_1d_b.0", p["segment_conv1"]) | conv(f"{name}.reg_1d_b.2", p["segment_conv2"])
-        out = {"kernel": np.asarray(p["segment_out"]["kernel"])[None], "bias": p["segment_out"]["bias"]}
-        state |= conv(f"{name}.reg_1d_o.0", p["segment_conv3"]) | conv(f"{name}.reg_1d_o.2", out)
-    return state
+    return of_family("tcanet_released", params)
 
 
 def bmn(params: Tree) -> dict[str, Tensor]:
-    """BMN's state dict."""
-    state = conv("x_1d_b.0", params["base1"]) | conv("x_1d_b.2", params["base2"]) | conv("x_1d_p.0", params["proposal"])
-    for side in ("start", "end"):
-        state |= conv(f"x_1d_{side[0]}.0", params[f"{side}1"]) | conv(f"x_1d_{side[0]}.2", params[f"{side}2"])
-    matching = _tensor(params["matching_kernel"]).permute(2, 1, 0)[..., None, None]  # [512, P, bins, 1, 1]
-    state |= {"x_3d_p.0.weight": matching, "x_3d_p.0.bias": _tensor(params["matching_bias"])}
-    for place, name in ((0, "map1"), (6, "map4")):
-        layer = dense(f"x_2d_p.{place}", params[name])
-        layer[f"x_2d_p.{place}.weight"] = layer[f"x_2d_p.{place}.weight"][..., None, None]
-        state |= layer
-    for place, name in ((2, "map2"), (4, "map3")):
-        # Ours is laid out [start, duration], the published one [duration, start].
-        weight = _tensor(params[name]["kernel"]).permute(3, 2, 1, 0)
-        state |= {f"x_2d_p.{place}.weight": weight, f"x_2d_p.{place}.bias": _tensor(params[name]["bias"])}
-    return state
+    """BMN's state dict, for maps laid out [duration, start]."""
+    return of_family("bmn_mmaction2", params)
 
 
 def mgfn(params: Tree, dilations: tuple[int, ...] = (1, 2, 3, 5)) -> dict[str, Tensor]:

@@ -94,7 +94,7 @@ def test_tcanet():
     )
 
     module = torch_tcanet.TCANet(8, snippets)
-    module.load_state_dict(torch_weights.tcanet(params["params"]), strict=False)
+    module.load_state_dict(torch_weights.tcanet(params["params"]), strict=False)  # but for the masks
     for lgte in module.lgtes:
         lgte.drop.p = 0.0
     stages = module(channels_first(batch.features), tensor(batch.proposals) / snippets)
