@@ -92,13 +92,14 @@ def check_gradients(family, module, loss, grads):
         assert difference <= 1e-3 * torch.linalg.norm(expected[name]) + 1e-6, name
 
 
-@pytest.mark.parametrize(("snippets", "sizes"), [(100, {}), (1000, published.SMALL["tcanet"])])
+@pytest.mark.parametrize("snippets", [100, 1000])
 @pytest.mark.parametrize("family", TCANETS)
-def test_tcanet(family, snippets, sizes):
+def test_tcanet(family, snippets):
+    """At the published widths."""
     batch = refinement(snippets)
-    state = published.state(family, C, snippets, **sizes)
+    state = published.state(family, C, snippets)
     task, params = converted(family, state, snippets, batch)
-    module = loaded(TCANETS[family](C, snippets, **sizes), state)
+    module = loaded(TCANETS[family](C, snippets), state)
     features, given = tensor(batch.features).transpose(1, 2), tensor(batch.proposals) / snippets
 
     def both(params):
@@ -136,7 +137,7 @@ def test_gradients_of_tcanet(family):
 @pytest.mark.parametrize("family", BMNS)
 @pytest.mark.parametrize(
     ("snippets", "sizes"),
-    [(100, {"hidden": 32, "proposal": 24, "map_hidden": 48, "map_conv": 16}), (12, published.SMALL["bmn"])],
+    [(100, {"proposal": 256}), (12, published.SMALL["bmn"])],  # the published widths, and all of the map
 )
 def test_bmn(family, snippets, sizes):
     batch = make_batch(snippets=snippets, lengths=(snippets,), slots=SLOTS, channels=C)
