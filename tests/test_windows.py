@@ -1,0 +1,33 @@
+"""Windows read the rows they need and no more, and see what the whole recording shows there."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tal_jax.windows import Framing, Normalization, resample, view
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(0, 39),
+    st.sampled_from([0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 3.7]),
+    st.integers(1, 12),
+    st.sampled_from([0.0, 0.25]),
+)
+@example(10, 0, 0.3, 9, 0.0)  # the last centre lies past the middle of its row, and the window ends there
+def test_a_window_shows_what_resampling_the_whole_shows(total, offset, scale, count, part):
+    offset = min(offset, total - 1) + part
+    rng = np.random.default_rng(total)
+    streams = [rng.normal(size=(total + more, width)) for more, width in ((0, 2), (3, 1))]
+    normalization = Normalization(np.array([1, 2, 3], np.float32), np.array([2, 1, 4], np.float32))
+    whole = np.concatenate([x[:total] for x in streams], axis=1).astype(np.float32)
+    expected = resample(normalization(whole), offset, scale, count)
+    found = view(streams, offset, scale, count, normalization)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "scale"), [("window", 4.0), ("resize", 5.0)])
+def test_the_scale_of_a_frame(mode, scale):
+    assert Framing(mode, 20, scale=4.0).scale_of(100) == scale
