@@ -16,9 +16,13 @@ from configs import supervised
 from tal_jax.errors import InputError
 from tal_jax.interop import Recording, load
 from tal_jax.interop.folder import MODEL, SUMS, read_model, seal
+from tal_jax.tasks.localization import Decoding
+from tal_jax.train import export as exporting
+from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
 from tal_jax.train.export import export
 from tal_jax.train.loop import train_and_evaluate
+from tal_jax.train.tuned import write_tuned
 
 MADE_BY = ("flax", "optax", "orbax", "ml_collections", "tensorflow_datasets", "grain", "pyarrow", "absl", "tqdm")
 
@@ -142,6 +146,29 @@ def test_the_weak_track_with_two_streams(weak):
     )
     with pytest.raises(InputError, match=r"the model takes .*imu \[T, 4\]"):
         model(one.streams[0])
+
+
+def test_the_decoding_that_was_tuned(weak, tmp_path):
+    workdir = shutil.copytree(weak / "work", tmp_path / "work")
+    before = detect(workdir, "validation")
+    write_tuned(workdir, "mgfn", Decoding(lowest=0.4, highest=0.6, inflation=1.0, nms_sigma=0.1), {})
+    tuned = detect(workdir, "validation")
+    assert not np.array_equal(tuned.table.score, before.table.score)
+    model = load(export(workdir, tmp_path / "model"))
+    same(model, list(model.detect(recordings(weak, streams=tuple(model.streams)), 3)), tuned)
+
+
+def test_the_checkpoint_and_the_member_that_were_asked_for(folder, tmp_path, monkeypatch):
+    """A member of a population is one of the last stage; the stages before handed on their first one's results."""
+    asked = []
+
+    def restore(workdir, stage, *, which, member):
+        asked.append((stage, which, member))
+        return restore_params(workdir, stage)
+
+    monkeypatch.setattr(exporting, "restore_params", restore)
+    export(folder / "work", tmp_path / "model", checkpoint="best", member=3)
+    assert asked == [("bmn", "best", 0), ("classifier", "best", 0), ("tcanet", "best", 3)]
 
 
 def test_longer_frames_where_no_shape_forbids_them(weak):
