@@ -14,7 +14,7 @@ from sensor_set import STRIDE, prepare_set, tiny_config
 
 from configs import supervised
 from tal_jax.errors import InputError
-from tal_jax.interop import Recording, load
+from tal_jax.interop import Recording, detections, load
 from tal_jax.interop.folder import MODEL, SUMS, read_model, seal
 from tal_jax.tasks.localization import Decoding
 from tal_jax.train import export as exporting
@@ -169,6 +169,18 @@ def test_the_checkpoint_and_the_member_that_were_asked_for(folder, tmp_path, mon
     monkeypatch.setattr(exporting, "restore_params", restore)
     export(folder / "work", tmp_path / "model", checkpoint="best", member=3)
     assert asked == [("bmn", "best", 0), ("classifier", "best", 0), ("tcanet", "best", 3)]
+
+
+def test_durations_come_from_the_annotations(folder, tmp_path):
+    entry = {"subset": "validation", "duration": 17.25, "annotations": []}
+    (tmp_path / "A.json").write_text(json.dumps({"database": {"r06": entry}}))
+    given = {"features": [str(folder / "features" / "r06.npy")], "stride": STRIDE}
+    found, durations = detections.detect(folder / "model", **given, annotation_file=str(tmp_path / "A.json"))
+    assert durations == {"r06": 17.25}
+    assert found.table.segments.max() <= 17.25
+    whole, durations = detections.detect(folder / "model", **given)
+    assert durations["r06"] == STRIDE * len(np.load(given["features"][0])) > 17.25
+    assert whole.table.segments.max() > 17.25
 
 
 def test_longer_frames_where_no_shape_forbids_them(weak):
