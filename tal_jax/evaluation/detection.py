@@ -51,34 +51,69 @@ def evaluate_detections(
     Raises:
       InputError: there is no ground truth.
     """
+    matching = match_detections(truth, detections, tiou)
+    return precision_of(matching, truth, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Which segment each detection of a known class found, at A thresholds."""
+
+    tiou: np.ndarray  # [A] float64
+    row: np.ndarray  # [n] int64: rows of the detections with a class, by class, then by rank
+    label: np.ndarray  # [n] int64, rising
+    found: np.ndarray  # [A, n] int32: row of the truth, -1 for a false positive
+
+    @property
+    def hits(self) -> np.ndarray:
+        """[A, n] bool: true positives."""
+        return self.found >= 0
+
+    def of_class(self, k: int) -> slice:
+        """The detections of class k, best first."""
+        return slice(*np.searchsorted(self.label, [k, k + 1]).tolist())
+
+
+def match_detections(truth: SegmentTable, detections: SegmentTable, tiou: Sequence[float] | np.ndarray) -> Matching:
+    """Greedy one-to-one matching by falling score, see `evaluate_detections`.
+
+    Args:
+      truth: the annotated segments, `recording` and `label` not negative.
+      detections: the scored segments. Those without a class (label below 0) are left out.
+      tiou: [A] thresholds in (0, 1].
+
+    Raises:
+      InputError: there is no ground truth.
+    """
     thresholds = np.asarray(tiou, np.float64)
     if len(truth) == 0:
         raise InputError("ground truth: no segment to find: choose a subset that is annotated")
-    positives = np.bincount(truth.label, minlength=len(labels))
-    counted = np.flatnonzero(positives)
-
     order = descending(detections.score)
     order = order[np.argsort(detections.label[order], kind="stable")]
+    order = order[detections.label[order] >= 0]
     ranked = detections.take(order)
-    hits = _match(truth, ranked, thresholds)  # [A, n]
+    return Matching(thresholds, order, ranked.label, _match(truth, ranked, thresholds))
 
-    per_class = np.zeros((len(thresholds), len(counted)))
-    first = np.searchsorted(ranked.label, counted, side="left")
-    last = np.searchsorted(ranked.label, counted, side="right")
-    for column, (k, a, b) in enumerate(zip(counted, first, last, strict=True)):
-        per_class[:, column] = _average_precision(hits[:, a:b], positives[k])
-    return DetectionResult(thresholds, per_class, tuple(labels[int(k)] for k in counted))
+
+def precision_of(matching: Matching, truth: SegmentTable, labels: Sequence[str]) -> DetectionResult:
+    """Average precision from a matching, see `evaluate_detections`."""
+    positives = np.bincount(truth.label, minlength=len(labels))
+    counted = np.flatnonzero(positives)
+    per_class = np.zeros((len(matching.tiou), len(counted)))
+    for column, k in enumerate(counted.tolist()):
+        per_class[:, column] = _average_precision(matching.found[:, matching.of_class(k)] >= 0, positives[k])
+    return DetectionResult(matching.tiou, per_class, tuple(labels[k] for k in counted.tolist()))
 
 
 def _match(truth: SegmentTable, ranked: SegmentTable, thresholds: np.ndarray) -> np.ndarray:
-    """Greedy one-to-one matching of detections that are sorted by class, then by rank: true positives [A, n] bool.
+    """Greedy one-to-one matching of detections that are sorted by class, then by rank: rows of the truth [A, n] int32.
 
     Recordings and classes do not interact, so the r-th candidates of all (recording, class) groups are matched at once:
     the loop runs over ranks inside a group, not over detections.
     """
-    hits = np.zeros((len(thresholds), len(ranked)), bool)
+    found = np.full((len(thresholds), len(ranked)), -1, np.int32)
     recordings = 1 + max(truth.recording.max(), ranked.recording.max(initial=0))
-    known = np.flatnonzero((ranked.recording >= 0) & (ranked.label >= 0))
+    known = np.flatnonzero(ranked.recording >= 0)
     truth_group = truth.label * recordings + truth.recording
     group = ranked.label[known] * recordings + ranked.recording[known]
     row, truth_row, overlap = overlapping_pairs(
@@ -101,12 +136,12 @@ def _match(truth: SegmentTable, ranked: SegmentTable, thresholds: np.ndarray) ->
         best = np.maximum.reduceat(allowed, starts, axis=1)  # [A, detections]
         is_best = allowed == np.repeat(best, pairs, axis=1)
         last_best = np.maximum.reduceat(np.where(is_best, np.arange(len(here)), -1), starts, axis=1)
-        matched = best >= 0
-        hits[:, here[starts]] = matched
-        threshold, column = np.nonzero(matched)
-        free[threshold, there[last_best[threshold, column]]] = False
+        threshold, column = np.nonzero(best >= 0)
+        taken = there[last_best[threshold, column]]
+        found[threshold, here[starts[column]]] = taken
+        free[threshold, taken] = False
         begin = end
-    return hits
+    return found
 
 
 def _average_precision(hits: np.ndarray, positives: int) -> np.ndarray:

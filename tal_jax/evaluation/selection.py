@@ -23,6 +23,7 @@ class Selection:
     labels: tuple[str, ...]  # the classes of their ground truth, sorted
     truth: SegmentTable
     detections: SegmentTable  # label -1: no class, or one the ground truth lacks; recording -1: see `unknown`
+    rows: np.ndarray  # [n] int64: of the submission's table, those that `detections` holds
     missing: tuple[str, ...]  # annotated recordings that the detections do not mention: their segments are misses
     blocked: tuple[str, ...]  # recordings of the subset left out on request
     ignored: tuple[str, ...]  # recordings of other subsets among the detections
@@ -86,6 +87,7 @@ def select(
         labels=tuple(labels),
         truth=truth,
         detections=detections,
+        rows=np.flatnonzero(counts),
         missing=tuple(sorted({key for key, r in counted.items() if r.instances} - set(submission.recordings))),
         blocked=tuple(key for key in members if key in blocked),
         ignored=tuple(ignored),
