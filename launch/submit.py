@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
         external_data=_EXTERNAL.value,
     )
     submission.write(_OUT.value, checked.submission)
-    print(*checked.account(), f"{_OUT.value}: {Path(_OUT.value).stat().st_size / 1e6:.1f} MB", sep="\n")
+    print(*checked.account(), f"{_OUT.value}: {Path(_OUT.value).stat().st_size / 1e6:.3g} MB", sep="\n")
 
 
 if __name__ == "__main__":

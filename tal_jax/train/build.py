@@ -71,9 +71,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
     training = _open_clips(shared["dir"]) if trimmed else open_split(shared["dir"], shared["train_split"])
     metadata = training.metadata.without_segments() if weak else training.metadata
     streams = tuple(shared["streams"]) or tuple(metadata.streams)
-    for stream in streams:
-        if stream not in metadata.streams:
-            raise InputError(f"config: data.streams: no stream {stream!r} in {shared['dir']}: {list(metadata.streams)}")
+    _check_streams(streams, shared.get("widths") or {}, metadata, shared["dir"])
     evaluation, train_index, eval_index = training, np.arange(len(training)), np.arange(0)
     if shared["holdout"] > 0:
         train_index, eval_index = hold_out(len(training), shared["holdout"])
@@ -134,6 +132,19 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         weak=weak,
     )
     return Stage(name, kind, task, trained_on, training, evaluation, assembler, train_index, eval_index)
+
+
+def _check_streams(streams: tuple[str, ...], widths: Mapping[str, int], metadata: Metadata, directory: str) -> None:
+    """Raises InputError where the set lacks a stream, or one is not as wide as the config says; it need not say."""
+    for stream in streams:
+        if stream not in metadata.streams:
+            raise InputError(f"config: data.streams: no stream {stream!r} in {directory}: {list(metadata.streams)}")
+        width = metadata.streams[stream]
+        if widths.get(stream, width) != width:
+            raise InputError(
+                f"{directory}: stream {stream!r} has {width} channels, not the {widths[stream]} of the config: prepare "
+                f"that encoder's features, or say what they have with --config.data.widths.{stream}={width}"
+            )
 
 
 def _open_clips(directory: str) -> Split:
