@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tal_jax.data.assembler import Assembler
 from tal_jax.data.dataset import Split, open_split
 from tal_jax.errors import InputError
 from tal_jax.evaluation.pairs import SegmentTable
@@ -56,6 +57,33 @@ def _run(
     stage: Stage, config: dict[str, Any], workdir: Path, records: Split, checkpoint: str, member: int = 0
 ) -> SegmentTable:
     params = restore_params(workdir, stage.name, which=checkpoint, member=member)
+    assembler = joined(stage, config, workdir, records, checkpoint)
+    predictor = Predictor(tuned(stage.task, workdir, stage.name), local_mesh())
+    own = len(share(np.arange(len(records))))
+    silent = None if first() else True
+    with tqdm(total=own, desc=f"{stage.name} {records.split}", unit="recording", disable=silent) as bar:
+        return predictor(
+            params,
+            records,
+            assembler,
+            index=np.arange(len(records)),
+            batch_size=config["stages"][stage.name]["batch_size"],
+            advance=bar.update,
+        )
+
+
+def joined(stage: Stage, config: dict[str, Any], workdir: Path, records: Split, checkpoint: str = "last") -> Assembler:
+    """The stage's assembler, with what the stages before say about recordings that they have not handed on yet.
+
+    Args:
+      stage: to assemble for.
+      config, workdir: it belongs to.
+      records: the recordings.
+      checkpoint: "last" or "best", of the stages before.
+
+    Raises:
+      InputError: recordings without proposals or class scores, and no stage to make them.
+    """
     assembler = stage.assembler
     if assembler.proposals is not None:
         known = assembler.proposals
@@ -70,18 +98,7 @@ def _run(
             rows = _from_stage("classifier", missing, config, workdir, records, checkpoint)
             scores = {id: t.score[np.argsort(t.label)] for id, t in rows.items()}
             assembler = dataclasses.replace(assembler, class_scores={**assembler.class_scores, **scores})
-    predictor = Predictor(tuned(stage.task, workdir, stage.name), local_mesh())
-    own = len(share(np.arange(len(records))))
-    silent = None if first() else True
-    with tqdm(total=own, desc=f"{stage.name} {records.split}", unit="recording", disable=silent) as bar:
-        return predictor(
-            params,
-            records,
-            assembler,
-            index=np.arange(len(records)),
-            batch_size=config["stages"][stage.name]["batch_size"],
-            advance=bar.update,
-        )
+    return assembler
 
 
 def _from_stage(

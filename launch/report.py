@@ -1,0 +1,63 @@
+"""One self-contained page on detections: mAP, curves, error diagnosis, and a browser over recordings.
+
+python -m launch.report --ground_truth=A.json --detections=[NAME=]D.json [--detections=..] [--workdir=[NAME=]W ..]
+    --out=report/ [--subset=validation] [--tiou=0.5:0.95:0.05] [--blocked=FILE] [--shown=20]
+
+Writes OUT/index.html and OUT/figures/NAME.png, NAME.csv. Up to four detections files are compared side by side. A
+workdir adds its training curves, the loss of every recording and, of weakly-supervised stages, their class activation
+sequences; several add theirs each, such as the rows of launch.ladder.
+"""
+
+import os
+from collections.abc import Sequence
+
+from absl import flags
+
+from launch import app
+
+_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations in the ActivityNet layout.", required=True)
+_DETECTIONS = flags.DEFINE_multi_string("detections", None, "Detections in the submission layout.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder to write.", required=True)
+_WORKDIR = flags.DEFINE_multi_string("workdir", [], "Folder of a training.")
+_SUBSET = flags.DEFINE_string("subset", "", "training, validation or testing; by default that of the detections.")
+_TIOU = flags.DEFINE_string("tiou", "0.5:0.95:0.05", "first:last:step, both ends included, or a comma list.")
+_BLOCKED = flags.DEFINE_string("blocked", None, "File with ids of recordings to leave out, one on each line.")
+_SHOWN = flags.DEFINE_integer("shown", 20, "Detections of each recording in the browser, the best.", lower_bound=1)
+_PICTURED = flags.DEFINE_integer("pictured", 200, "Recordings with class activation sequences.", lower_bound=1)
+_DATA = flags.DEFINE_string("data", "", "With --workdir: another prepared set than the one trained on.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluates, reads the workdirs and writes the page."""
+    del argv
+    from tal_jax.data import annotations
+    from tal_jax.evaluation import selection, submission
+    from tal_jax.evaluation.detection import parse_tiou
+    from tal_jax.report import analyse, compose, named, require_libraries, write_report
+    from tal_jax.report.run import likely_subset
+
+    require_libraries()
+    tiou = parse_tiou(_TIOU.value)
+    recordings = annotations.read(_GROUND_TRUTH.value)
+    blocked = selection.read_blocked(_BLOCKED.value) if _BLOCKED.value else frozenset()
+    files = {name: submission.read(path) for name, path in named(_DETECTIONS.value, "--detections").items()}
+    subset = _SUBSET.value or likely_subset(recordings, next(iter(files.values())))
+    runs = [analyse(name, recordings, content, subset, tiou, blocked) for name, content in files.items()]
+    materials = []
+    if _WORKDIR.value:
+        from tal_jax.train.material import read_material
+
+        chosen = runs[0].selection
+        for name, path in named(_WORKDIR.value, "--workdir").items():
+            materials.append(read_material(name, path, chosen, subset, data_dir=_DATA.value, pictured=_PICTURED.value))
+    title = f"Detections of {os.path.basename(_GROUND_TRUTH.value)}, {subset}"
+    report = compose(runs, recordings, materials, title=title, shown=_SHOWN.value)
+    page = write_report(_OUT.value, report)
+    for run in runs:
+        print(f"{run.name}: average mAP {100 * run.detection.average:.1f}")
+    print(page)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main)
