@@ -41,12 +41,14 @@ def main(argv: Sequence[str]) -> None:
     recordings = annotations.read(_GROUND_TRUTH.value)
     blocked = selection.read_blocked(_BLOCKED.value) if _BLOCKED.value else frozenset()
     files = {name: submission.read(path) for name, path in named(_DETECTIONS.value, "--detections").items()}
-    subset = _SUBSET.value or likely_subset(recordings, next(iter(files.values())))
+    subset = selection.subset_name(recordings, _SUBSET.value or likely_subset(recordings, next(iter(files.values()))))
     runs = [analyse(name, recordings, content, subset, tiou, blocked) for name, content in files.items()]
     materials = []
     if _WORKDIR.value:
+        from tal_jax.train.compilation import use_cache
         from tal_jax.train.material import read_material
 
+        use_cache()
         chosen = runs[0].selection
         for name, path in named(_WORKDIR.value, "--workdir").items():
             materials.append(read_material(name, path, chosen, subset, data_dir=_DATA.value, pictured=_PICTURED.value))

@@ -149,7 +149,7 @@ def _classes(runs: Sequence[Run], menu: Menu) -> Figure:
     order = list(dict.fromkeys(row["class"] for row in content))
     base = alt.Chart(data())
     y = alt.Y("class:N", sort=order, title=None, axis=alt.Axis(labelLimit=260))
-    x = alt.X("ap:Q", title="AP (%)", scale=PERCENT, axis=alt.Axis(orient="top"))
+    x = alt.X("ap:Q", title="AP (%)", scale=PERCENT, axis=alt.Axis(orient="top", tickCount=10))
     tooltip = [
         alt.Tooltip("class:N"),
         alt.Tooltip("run:N"),

@@ -1,5 +1,6 @@
 """The figures of the error diagnosis, after DETAD, and of trainings."""
 
+import re
 from collections.abc import Sequence
 
 import altair as alt
@@ -127,7 +128,8 @@ def training_figures(materials: Sequence[Material]) -> list[Figure]:
     """A figure for every stage: a panel for every logged number, over the steps."""
     names = [m.name for m in materials]
     figures = []
-    for stage in dict.fromkeys(p.stage for m in materials for p in m.history):
+    for n, stage in enumerate(dict.fromkeys(p.stage for m in materials for p in m.history)):
+        name = stage if re.fullmatch(r"[\w-]+", stage, re.ASCII) else str(n + 1)  # part of a file's name
         content = rows.history(materials, stage)
         shown = rows.thinned(content)
         order = list(dict.fromkeys(row["metric"] for row in content))
@@ -149,7 +151,7 @@ def training_figures(materials: Sequence[Material]) -> list[Figure]:
         if len(shown) < len(content):
             text += f" At most {rows.POINTS} points of a curve are drawn; the CSV file holds all."
         figures.append(
-            Figure(f"training_{stage}", "training", f"Training of {stage}", text, specification(chart), content,
+            Figure(f"training_{name}", "training", f"Training of {stage}", text, specification(chart), content,
                    shown=shown, wide=True)
         )  # fmt: skip
     return figures

@@ -15,6 +15,7 @@ from tal_jax.report.rows import Rows
 
 WIDTH = 820
 TRUTH_LANE, LANE, PANEL, GAP = 16, 11, 46, 9  # pixels
+NARROWEST = 400  # no bar is drawn shorter than this part of the time line
 PICTURED = 6  # recordings with a PNG
 
 
@@ -37,7 +38,8 @@ def template() -> dict[str, Any]:
                 alt.Tooltip("own:Q", title="tIoU with its class", format=".2f"),
                 alt.Tooltip("other:Q", title="tIoU with other classes", format=".2f"),
                 alt.Tooltip("kind:N"),
-                alt.Tooltip("x:Q", title="start (s)", format=".2f"), alt.Tooltip("x2:Q", title="end (s)", format=".2f"),
+                alt.Tooltip("start:Q", title="start (s)", format=".2f"),
+                alt.Tooltip("end:Q", title="end (s)", format=".2f"),
             ],
         )
     )  # fmt: skip
@@ -106,7 +108,9 @@ def layout(content: Mapping[str, Any], i: int) -> tuple[dict[str, Rows], int, li
         for j in range(first, last):
             k, y = table["label"][j], top + height * table["lane"][j]
             classes.add(k)
-            bar = {"what": what, "class": labels[k], "x": table["start"][j], "x2": table["end"][j]}
+            start, end = table["start"][j], table["end"][j]
+            bar = {"what": what, "class": labels[k], "start": start, "end": end, "x": start}
+            bar["x2"] = max(end, start + content["span"][i] / NARROWEST)
             bar |= {"y": y, "y2": y + height - 2, "weight": 1, "right": False}
             if "score" in table:
                 score = table["score"][j]

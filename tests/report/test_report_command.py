@@ -16,7 +16,8 @@ from tal_jax.data import annotations
 from tal_jax.errors import InputError
 from tal_jax.evaluation import submission
 from tal_jax.evaluation.detection import parse_tiou
-from tal_jax.report import analyse, compose, write_report
+from tal_jax.report import Material, analyse, compose, write_report
+from tal_jax.report.material import Point
 from tal_jax.report.run import likely_subset
 
 ROOT = Path(__file__).parents[2]
@@ -256,3 +257,12 @@ def test_published_detections(tmp_path):
     tables = Page((tmp_path / "index.html").read_text()).tables
     assert tables["table-map"][1][1:-1] == ["52.1", "44.2", "34.7", "26.1", "17.7", "10.1", "5.0", "1.3", "0.1"]
     assert tables["table-kinds"][-1][2] == "9,151"
+
+
+def test_names_of_stages_are_no_paths(tmp_path):
+    truth, found = write_files(tmp_path, recordings=2)
+    recordings = annotations.read(truth)
+    runs = [analyse("d", recordings, submission.read(found), "validation", parse_tiou("0.5"))]
+    history = (Point("../../up", "loss", 1, 0.5), Point("bmn", "loss", 1, 0.5))
+    report = compose(runs, recordings, [Material("w", history)], title="t", shown=1)
+    assert [f.name for f in report.figures if f.section == "training"] == ["training_1", "training_bmn"]

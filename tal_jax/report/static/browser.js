@@ -111,7 +111,7 @@ tal.browser = (content, template) => {
     list.setAttribute("aria-activedescendant", `recording-${chosen}`);
     byId("chosen").textContent = content.ids[chosen];
     const duration = content.duration[chosen];
-    const parts = [duration === null ? "duration unknown" : `${duration.toFixed(1)} s`, `${content.segments[chosen]} true segments`];
+    const parts = [duration === null ? "duration unknown" : `${duration.toFixed(1)} s`, `${content.segments[chosen]} true segment${content.segments[chosen] === 1 ? "" : "s"}`];
     content.runs.forEach((run, r) => {
       const here = content.detections[r].offset[chosen + 1] - content.detections[r].offset[chosen];
       const of = content.of[r][chosen];
@@ -162,7 +162,7 @@ tal.browser = (content, template) => {
     if (result) tal.save(`recording_${chosen}.png`, await result.view.toImageURL("png", 2));
   });
   byId("timeline-csv").addEventListener("click", () => {
-    if (result) tal.save(`recording_${chosen}.csv`, tal.csv(result.rows.map(({ y, y2, weight, right, ...row }) => row)), "text/csv");
+    if (result) tal.save(`recording_${chosen}.csv`, tal.csv(result.rows.map(({ x, x2, y, y2, weight, right, ...row }) => row)), "text/csv");
   });
   refresh();
   return choose(0);

@@ -1,6 +1,6 @@
 "use strict";
 // The time line of one recording, laid out as report/timeline.py does it for the PNGs.
-tal.sizes = { truthLane: 16, lane: 11, panel: 46, gap: 9, levels: 100 };
+tal.sizes = { truthLane: 16, lane: 11, panel: 46, gap: 9, levels: 100, narrowest: 400 };
 
 tal.layout = (content, i) => {
   const { labels, kinds } = content;
@@ -20,7 +20,9 @@ tal.layout = (content, i) => {
     for (let j = first; j < last; j++) {
       const k = table.label[j], y = top + height * table.lane[j];
       classes.add(k);
-      const bar = { what, class: labels[k], x: table.start[j], x2: table.end[j], y, y2: y + height - 2, weight: 1, right: false };
+      const [start, end] = [table.start[j], table.end[j]];
+      const x2 = Math.max(end, start + content.span[i] / sizes.narrowest);
+      const bar = { what, class: labels[k], start, end, x: start, x2, y, y2: y + height - 2, weight: 1, right: false };
       if (table.score) {
         const score = table.score[j];
         bar.weight = best > 0 ? 0.2 + 0.8 * Math.max(score / best, 0) : 0.6;
