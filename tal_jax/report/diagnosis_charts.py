@@ -138,7 +138,12 @@ def training_figures(materials: Sequence[Material]) -> list[Figure]:
             .mark_line(strokeWidth=1.5, point=alt.OverlayMarkDef(size=12))
             .encode(
                 x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=6)),
-                y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(minExtent=44, maxExtent=44)),
+                y=alt.Y(
+                    "value:Q",
+                    title=None,
+                    scale=alt.Scale(zero=False),
+                    axis=alt.Axis(minExtent=44, maxExtent=44, format=".4~g"),
+                ),
                 color=colour(names),
                 tooltip=["run:N", "metric:N", "step:Q", alt.Tooltip("value:Q", format=".4~g")],
             )

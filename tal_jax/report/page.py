@@ -22,6 +22,7 @@ from tal_jax.report.run import Run
 PAGE, FIGURES = "index.html", "figures"
 SCRIPTS = ("tooltip.js", "charts.js", "tables.js", "timeline.js", "browser.js", "main.js")
 RUNS = 4  # as many as have a colour
+SHOWN, MANY = 20, 2000  # a page of many recordings is to open as quickly as one of few
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ def compose(
     materials: Sequence[Material] = (),
     *,
     title: str,
-    shown: int,
+    shown: int | None = None,
 ) -> Report:
     """The page as text, without any file.
 
@@ -49,7 +50,7 @@ def compose(
       recordings: as `annotations.read` returns them.
       materials: of workdirs, at most RUNS.
       title: of the page.
-      shown: at most so many detections of each recording are in the browser.
+      shown: at most so many detections of each recording are in the browser; None: SHOWN, of many recordings half.
 
     Raises:
       InputError: too many runs, two of one name, or libraries that are missing.
@@ -63,6 +64,7 @@ def compose(
         if len(names) > RUNS or len(set(names)) < len(names):
             raise InputError(f"{flag}: at most {RUNS} of different names in one page, not {', '.join(names)}")
     figures = (*result_figures(runs), *diagnosis_figures(runs), *training_figures(materials))
+    shown = shown or (SHOWN if len(runs[0].selection.recordings) <= MANY else SHOWN // 2)
     content = browser.browser(runs, recordings, materials, shown)
     spec = timeline.template()
     return Report(page(runs, figures, content, spec, title), figures, content, spec)
@@ -162,7 +164,8 @@ def _library() -> str:
     import vl_convert
 
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version())
-    return "\n".join(script.splitlines())  # a browser that reads a page knows no other end of a line
+    # Within a function, its thousands of names stay its own. A browser that reads a page knows one end of a line.
+    return "\n".join(["(() => {", *script.splitlines(), "})();"])
 
 
 def _inline(script: str) -> Any:
