@@ -29,6 +29,7 @@ _ANNOTATIONS = flags.DEFINE_string("annotations", "", "With --model: annotation 
 _PROPOSALS = flags.DEFINE_string("proposals", "", "With --model: Parquet file, for a model that makes none.")
 _CLASS_SCORES = flags.DEFINE_string("class_scores", "", "With --model: file, for a model that makes none.")
 _BATCH = flags.DEFINE_integer("batch_size", 8, "With --model: windows at a time.", lower_bound=1)
+_RUNTIME = flags.DEFINE_enum("runtime", "jax", ["jax", "onnxruntime"], "With --model: what runs it.")
 _PLOT = flags.DEFINE_string("plot", "", "With --model: picture of some recordings to write (.png, .pdf or .svg).")
 
 
@@ -87,6 +88,7 @@ def of_model() -> Any:
         proposal_file=_PROPOSALS.value,
         class_score_file=_CLASS_SCORES.value,
         batch_size=_BATCH.value,
+        runtime=_RUNTIME.value,
         progress=progress,
     )
     if _PLOT.value:

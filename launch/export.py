@@ -1,6 +1,6 @@
 """Writes a trained workdir as a folder that detects with JAX and NumPy alone.
 
-python -m launch.export --workdir=W --out=E [--stage=NAME] [--checkpoint=best] [--member=3]
+python -m launch.export --workdir=W --out=E [--stage=NAME] [--checkpoint=best] [--member=3] [--onnx]
 """
 
 import os
@@ -14,15 +14,28 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training.", requi
 _OUT = flags.DEFINE_string("out", None, "Folder to write, which must not exist.", required=True)
 _STAGE = flags.DEFINE_string("stage", "", "Stage; the last of the track by default, with those it builds on.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which checkpoint.")
+_ONNX = flags.DEFINE_bool("onnx", False, "Write ONNX programs too, as far as jax2onnx manages (extra onnx).")
 _MEMBER = flags.DEFINE_integer("member", 0, "Of a population, which member, from 0.", lower_bound=0)
 
 
 def main(argv: Sequence[str]) -> None:
     """Exports and says what was written."""
     del argv
+    from tal_jax.interop.folder import ONNX, read_model
     from tal_jax.train.export import export
 
-    out = export(_WORKDIR.value, _OUT.value, stage=_STAGE.value, checkpoint=_CHECKPOINT.value, member=_MEMBER.value)
+    out = export(
+        _WORKDIR.value,
+        _OUT.value,
+        stage=_STAGE.value,
+        checkpoint=_CHECKPOINT.value,
+        member=_MEMBER.value,
+        onnx=_ONNX.value,
+    )
+    for stage in read_model(out)["stages"] if _ONNX.value else []:
+        name, onnx = stage["name"], stage["onnx"]
+        same = f"{out / name / ONNX}: finds the same in onnxruntime"
+        print(f"{name}: {same if onnx == ONNX else f'no ONNX: {onnx}'}")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{out}: {size / 1e6:.1f} MB; {out / 'README.md'} says how to load it")
 

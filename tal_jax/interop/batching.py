@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
 
-import jax
 import numpy as np
 
 from tal_jax.interop.reader import Known, Model, Stage
+from tal_jax.interop.runtimes import Program
 from tal_jax.windows import Found
 
 
@@ -237,6 +236,7 @@ class Batcher:
             job.future.set_exception(fault)
 
 
-def _compile_merge(merge: Callable[..., Any], size: int) -> None:
-    fields = np.zeros((1, size, 2), np.float32), np.zeros((1, size), np.int32), np.zeros((1, size), np.float32)
-    jax.block_until_ready(dict(merge(*fields, np.zeros((1, size), bool))))
+def _compile_merge(merge: Program, size: int) -> None:
+    shapes = {"segments": (1, size, 2), "labels": (1, size), "scores": (1, size), "mask": (1, size)}
+    types = {"segments": np.float32, "labels": np.int32, "scores": np.float32, "mask": bool}
+    merge({name: np.zeros(shape, types[name]) for name, shape in shapes.items()})

@@ -24,6 +24,7 @@ def detect(
     proposal_file: str = "",
     class_score_file: str = "",
     batch_size: int = 1,
+    runtime: str = "jax",
     progress: Callable[[Iterator[Found], int], Any] = lambda found, total: found,
 ) -> tuple[Submission, dict[str, float]]:
     """Detects in every recording of feature files.
@@ -35,6 +36,7 @@ def detect(
       annotation_file: durations of the recordings, "" where snippets x stride is exact enough.
       proposal_file, class_score_file: for a model without stages that make them.
       batch_size: recordings, or windows of long ones, at a time.
+      runtime: see `Model`.
       progress: wraps the detections of `total` recordings as they come.
 
     Returns:
@@ -43,7 +45,7 @@ def detect(
     Raises:
       InputError: anything wrong with model or files.
     """
-    model = Model(path)
+    model = Model(path, runtime)
     found = files.find(model, features)
     known = annotations.read(annotation_file) if annotation_file else {}
     durations = {id: float(r.duration) for id, r in known.items() if r.duration}

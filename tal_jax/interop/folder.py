@@ -2,7 +2,8 @@
 
 MODEL       what it detects and how recordings become its input (JSON)
 SUMS        SHA-256 of every other file, as `sha256sum --check` reads it
-STAGE/      predict.stablehlo, merge-N.stablehlo for sets of up to N detections, weights.safetensors
+STAGE/      predict.stablehlo, merge-N.stablehlo for sets of up to N detections, weights.safetensors;
+            predict.onnx and merge-N.onnx, where they were asked for and could be made
 README.md   how to load it
 """
 
@@ -17,13 +18,15 @@ from tal_jax.errors import InputError
 FORMAT = 1
 MODEL = "model.json"
 SUMS = "SHA256SUMS"
+FIELDS = ("segments", "labels", "scores", "mask")  # of detections, in the order of the programs' results
 PREDICT = "predict.stablehlo"
+ONNX = "predict.onnx"
 WEIGHTS = "weights.safetensors"
 
 
-def merge_file(size: int) -> str:
-    """The program that merges the windows of a recording with up to `size` detections."""
-    return f"merge-{size}.stablehlo"
+def merge_file(size: int, like: str = PREDICT) -> str:
+    """The program that merges the windows of a recording with up to `size` detections, in the format of `like`."""
+    return f"merge-{size}{Path(like).suffix}"
 
 
 def seal(folder: Path) -> None:

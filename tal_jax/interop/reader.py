@@ -1,17 +1,17 @@
-"""Detects with an exported model: JAX, NumPy and the two small readers of its files, no flax and no model code."""
+"""Detects with an exported model: NumPy, a runtime and small readers of its files, no flax and no model code."""
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from tal_jax.errors import InputError
 from tal_jax.interop import folder as layout
+from tal_jax.interop.runtimes import Program, programs
 from tal_jax.windows import Found, Framing, Normalization, Window, joined, view
 
 Segments = tuple[np.ndarray, np.ndarray]  # seconds [P, 2], scores [P]
@@ -38,10 +38,9 @@ class Stage:
     framing: Framing
     proposals: int  # P of its input
     classes: int  # K
-    weights: Mapping[str, jax.Array]
     normalization: Normalization | None
-    predict: Callable[..., Mapping[str, jax.Array]]
-    merges: Mapping[int, Callable[..., Mapping[str, jax.Array]]]
+    predict: Program
+    merges: Mapping[int, Program]
 
     def windows_of(self, recording: "Known") -> list[float]:
         """Where its windows start, in stored snippets."""
@@ -78,7 +77,7 @@ class Stage:
             if recording.class_scores is not None:
                 inputs["class_scores"][i] = recording.class_scores
             windows.append(window)
-        found = Found(**jax.device_get(dict(self.predict(self.weights, inputs))))
+        found = Found(**self.predict(inputs))
         return [window.out(Found(*(x[i] for x in found))) for i, window in enumerate(windows)]
 
     def merged(self, windows: Sequence[Found]) -> Found:
@@ -87,7 +86,7 @@ class Stage:
             return windows[0]
         found = joined(windows, least=min(self.merges))
         merge = self.merges[len(found.scores)]
-        merged = Found(**jax.device_get(dict(merge(*(x[None] for x in _device_types(found))))))
+        merged = Found(**merge({name: x[None] for name, x in _device_types(found)._asdict().items()}))
         return Found(*(x[0][merged.mask[0]] for x in merged))
 
 
@@ -110,11 +109,15 @@ class Known:
 class Model:
     """An exported model: its stages, one after the other."""
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, runtime: str = "jax"):
         """Reads and checks a folder that launch.export wrote.
 
+        Args:
+          path: of the folder.
+          runtime: "jax", or "onnxruntime" for a model that was exported with ONNX programs; JAX is not needed then.
+
         Raises:
-          InputError: it is none, or damaged.
+          InputError: it is none, or damaged, or the runtime is missing or has no programs there.
         """
         self.path = Path(path)
         model = layout.read_model(self.path)
@@ -122,7 +125,7 @@ class Model:
         self.streams: dict[str, int] = model["streams"]  # name -> channels, in the order of the input
         self.stride: float | None = model["stride"]  # seconds per snippet in training; None: resized recordings
         self.needs: tuple[str, ...] = tuple(model["needs"])  # "proposals", "class_scores": from outside
-        self.stages = tuple(_stage(self.path, entry, len(self.labels)) for entry in model["stages"])
+        self.stages = tuple(_stage(self.path, entry, len(self.labels), runtime) for entry in model["stages"])
 
     @property
     def channels(self) -> int:
@@ -219,33 +222,29 @@ class Model:
         return Known(recording.id, recording.streams, stride, duration, recording.proposals, scores)
 
 
-def load(path: str | Path) -> Model:
-    """Reads an exported model. Raises InputError, see `Model`."""
-    return Model(path)
+def load(path: str | Path, runtime: str = "jax") -> Model:
+    """Reads an exported model. Arguments and errors: see `Model`."""
+    return Model(path, runtime)
 
 
 def _device_types(found: Found) -> Found:
     return Found(found.segments.astype(np.float32), found.labels.astype(np.int32), *found[2:])
 
 
-def _stage(path: Path, entry: Mapping[str, Any], classes: int) -> Stage:
+def _stage(path: Path, entry: Mapping[str, Any], classes: int, runtime: str) -> Stage:
     from safetensors.numpy import load_file
 
     home = path / entry["name"]
     arrays = load_file(home / layout.WEIGHTS)
     statistics = [arrays.pop(f"normalization/{x}") for x in ("mean", "std") if f"normalization/{x}" in arrays]
+    predict, merges = programs(home, arrays, entry["merges"], runtime)
     return Stage(
         name=entry["name"],
         kind=entry["kind"],
         framing=Framing(**entry["framing"]),
         proposals=entry["proposals"],
         classes=classes,
-        weights={name: jax.device_put(x) for name, x in arrays.items()},
         normalization=Normalization(*statistics) if statistics else None,
-        predict=_program(home / layout.PREDICT),
-        merges={size: _program(home / layout.merge_file(size)) for size in entry["merges"]},
+        predict=predict,
+        merges=merges,
     )
-
-
-def _program(path: Path) -> Callable[..., Any]:
-    return jax.jit(jax.export.deserialize(bytearray(path.read_bytes())).call)

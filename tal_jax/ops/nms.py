@@ -52,15 +52,18 @@ def soft_nms(
 
     limits = jnp.broadcast_to(jnp.asarray(threshold, jnp.float32), detections.scores.shape)
 
+    positions = jnp.arange(detections.scores.shape[1], dtype=jnp.int32)
+
     def one(d: Detections, limits: Array) -> Detections:  # a recording: segments [P, 2], the rest [P]
         def pick(scores, _):
             best = _first_of(scores, jnp.max(scores))
-            iou = pairwise_iou(d.segments[best][None], d.segments)[0]
+            iou = pairwise_iou(jnp.take_along_axis(d.segments, best[None, None], axis=0), d.segments)[0]
             if not class_agnostic:
                 iou = jnp.where(d.labels == d.labels[best], iou, 0.0)
-            # A picked one leaves the contest: -1 is below every score.
-            rest = jnp.where(scores >= 0, scores * decay(iou, limits[best]), scores).at[best].set(-1.0)
-            return rest, (best, scores[best])
+            rest = jnp.where(scores >= 0, scores * decay(iou, limits[best]), scores)
+            # A picked one leaves the contest: -1 is below every score. (By comparison: not everywhere that exported
+            # programs go is there a scatter.)
+            return jnp.where(positions == best, -1.0, rest), (best, scores[best])
 
         start = jnp.where(d.mask, d.scores.astype(jnp.float32), -1.0)
         _, (order, scores) = lax.scan(pick, start, length=min(top_k, d.scores.shape[0]))
@@ -98,5 +101,8 @@ def top_k(detections: Detections, k: int) -> Detections:
     k = min(k, detections.scores.shape[-1])
     _, order = lax.top_k(jnp.where(detections.mask, detections.scores, -jnp.inf), k)
     return jax.tree.map(
-        lambda x: jnp.take_along_axis(x, order.reshape(order.shape + (1,) * (x.ndim - 2)), axis=1), detections
+        lambda x: jnp.take_along_axis(
+            x, order.reshape(order.shape + (1,) * (x.ndim - 2)), axis=1, mode="promise_in_bounds"
+        ),
+        detections,
     )

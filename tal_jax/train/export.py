@@ -15,7 +15,9 @@ from safetensors.numpy import save_file
 
 from tal_jax.errors import InputError
 from tal_jax.interop import folder as layout
-from tal_jax.interop.program import flat, merging, prediction
+from tal_jax.interop.onnx_files import write as write_onnx
+from tal_jax.interop.onnx_program import require_jax2onnx
+from tal_jax.interop.program import Sizes, flat, merging, prediction
 from tal_jax.tasks.tcanet import TCANetTask
 from tal_jax.train.build import Stage, build_stage
 from tal_jax.train.checkpoint import restore_params
@@ -40,25 +42,39 @@ print(model(np.load("recording.npy"){arguments}))  # features [T, {channels}] ->
 
 `{sums}` holds the checksums (`sha256sum --check {sums}`), `{model}` labels, stride and framing,
 `STAGE/predict.stablehlo` the prediction for CPUs, CUDA and TPUs (`jax.export.deserialize`), `STAGE/weights.safetensors`
-its first argument by name.
+its first argument by name. {onnx}
 """
 
+WITH_ONNX = """`STAGE/predict.onnx` is the same prediction of one frame with its weights inside:
+`load("{name}", runtime="onnxruntime")` needs numpy, safetensors, onnxruntime and tal_jax, no jax."""
 
-def export(workdir: str | Path, out: str | Path, *, stage: str = "", checkpoint: str = "last", member: int = 0) -> Path:
+
+def export(
+    workdir: str | Path,
+    out: str | Path,
+    *,
+    stage: str = "",
+    checkpoint: str = "last",
+    member: int = 0,
+    onnx: bool = False,
+) -> Path:
     """Writes the last stage (or the given one) of a workdir, and the stages it builds on, as a folder of its own.
 
     Args:
       workdir: of a training.
       out: the folder, which must not exist.
       stage, checkpoint, member: as in `detect`.
+      onnx: write ONNX programs too; a stage that has none says why in MODEL.
 
     Returns:
       out.
 
     Raises:
-      InputError: no such workdir, stage, checkpoint or member, or `out` exists.
+      InputError: no such workdir, stage, checkpoint or member, `out` exists, or what ONNX needs is not installed.
     """
     workdir, out = Path(workdir).absolute(), Path(out)
+    if onnx:
+        require_jax2onnx()
     config = read_config(workdir)
     name = stage or config["track"][-1]
     if name not in config["track"]:
@@ -71,7 +87,7 @@ def export(workdir: str | Path, out: str | Path, *, stage: str = "", checkpoint:
     temporary.mkdir(parents=True)
     try:
         built = [(build_stage(config, other, workdir), 0) for other in before] + [(last, member)]
-        entries = [_write(one, temporary, workdir, checkpoint, which) for one, which in built]
+        entries = [_write(one, temporary, workdir, checkpoint, which, onnx) for one, which in built]
         _describe(temporary, out.name, last, entries, needs)
         layout.seal(temporary)
         temporary.rename(out)
@@ -97,40 +113,36 @@ def _before(config: Mapping[str, Any], last: Stage) -> tuple[list[str], list[str
     return before, needs
 
 
-def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: int) -> dict[str, Any]:
+def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: int, onnx: bool) -> dict[str, Any]:
     """Programs and weights of a stage, and its entry in MODEL."""
     params = restore_params(workdir, stage.name, which=checkpoint, member=member)
     task, assembler = tuned(stage.task, workdir, stage.name), stage.assembler
     home = folder / stage.name
     home.mkdir()
     any_length = stage.kind in ANY_LENGTH
-    program = prediction(
-        task,
-        params,
-        snippets=assembler.framing.snippets,
-        channels=assembler.width,
-        classes=assembler.num_classes,
-        proposals=assembler.max_proposals,
-        any_length=any_length,
-    )
-    (home / layout.PREDICT).write_bytes(program)
-    sizes = []
+    sizes = Sizes(assembler.framing.snippets, assembler.width, assembler.num_classes, assembler.max_proposals)
+    (home / layout.PREDICT).write_bytes(prediction(task, params, sizes, any_length=any_length))
+    merges = []
     if assembler.framing.mode == "window":
-        sizes = [LEAST_MERGE << i for i in range((MERGE_CANDIDATES // LEAST_MERGE).bit_length())]
-    for size in sizes:
+        merges = [LEAST_MERGE << i for i in range((MERGE_CANDIDATES // LEAST_MERGE).bit_length())]
+    for size in merges:
         (home / layout.merge_file(size)).write_bytes(merging(task, size))
     arrays = {name: np.ascontiguousarray(x) for name, x in flat(params).items()}
     if assembler.normalization is not None:
         arrays |= {f"normalization/{k}": v for k, v in dataclasses.asdict(assembler.normalization).items()}
     save_file(arrays, home / layout.WEIGHTS)
-    return {
+    entry = {
         "name": stage.name,
         "kind": stage.kind,
         "framing": dataclasses.asdict(assembler.framing),
         "proposals": assembler.max_proposals,
-        "merges": sizes,
+        "merges": merges,
         "snippets": f"t >= {assembler.framing.snippets}" if any_length else assembler.framing.snippets,
     }
+    if onnx:
+        reason = write_onnx(home, task, params, sizes, merges)
+        entry["onnx"] = reason or layout.ONNX
+    return entry
 
 
 def _describe(folder: Path, name: str, last: Stage, entries: list[dict[str, Any]], needs: list[str]) -> None:
@@ -164,5 +176,6 @@ def _describe(folder: Path, name: str, last: Stage, entries: list[dict[str, Any]
         arguments=arguments + "".join(f", {need}=..." for need in needs),
         sums=layout.SUMS,
         model=layout.MODEL,
+        onnx=WITH_ONNX.format(name=name) if all(entry.get("onnx") == layout.ONNX for entry in entries) else "",
     )
     (folder / "README.md").write_text(text)
