@@ -6,15 +6,22 @@ from absl import flags
 
 from launch import app
 from tal_jax.data import watch
+from tal_jax.data.watch_encoders import ENCODERS
 
 _OUT = flags.DEFINE_string("out", None, "Folder for annotations.json, features/, clips.json and clips/.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the composition.", lower_bound=0)
+_ENCODERS = flags.DEFINE_list(
+    "encoders", ["features"], "Of features, raw, spectral and statistics: each writes NAME/ and NAME_clips/."
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Writes the data set and says where, and what to do with it."""
     del argv
-    watch.compose(_OUT.value, seed=_SEED.value)
+    unknown = [name for name in _ENCODERS.value if name not in ENCODERS]
+    if unknown or not _ENCODERS.value:
+        app.fail(f"--encoders={','.join(_ENCODERS.value)}: there are {', '.join(ENCODERS)}")
+    watch.compose(_OUT.value, seed=_SEED.value, encoders=_ENCODERS.value)
     print(f"{_OUT.value}: 300 training and 100 validation sessions, {watch.STRIDE} s per snippet, and clips")
 
 

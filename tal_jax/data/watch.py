@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from tal_jax.data import atomic
+from tal_jax.data.watch_encoders import ENCODERS
 from tal_jax.errors import InputError
 
 RATE = 50  # samples per second
 STRIDE = 0.2  # seconds per snippet
-STEP, WINDOW = 10, 20  # samples: a snippet, and what its features look at (the snippet and 0.1 s on either side)
 
 PEOPLE = {"training": (1, 2, 3, 4), "validation": (8, 9, 10)}
 CLIP_PEOPLE = (5, 6, 7)
@@ -85,17 +85,24 @@ class Session:
         return sum(part.samples for part in self.parts)
 
 
-def compose(out: str | os.PathLike, seed: int = 0, sessions: tuple[int, int] = (300, 100)) -> None:
+def compose(
+    out: str | os.PathLike,
+    seed: int = 0,
+    sessions: tuple[int, int] = (300, 100),
+    encoders: Sequence[str] = ("features",),
+) -> None:
     """Writes the data set: a function of (seed, sessions).
 
     `OUT/annotations.json` and `OUT/features/ID.npy` are the untrimmed sessions, `OUT/clips.json` and `OUT/clips/ID.npy`
     the trimmed clips of other people, labelled by the action their exercise belongs to. Features are float16 [T, 48],
-    see `snippet_features`, standardised with the statistics of the training sessions. Snippets take `STRIDE` seconds.
+    standardised with the statistics of the training sessions. Snippets take `STRIDE` seconds. Other encoders than
+    "features" write `OUT/NAME/ID.npy` and `OUT/NAME_clips/ID.npy`.
 
     Args:
       out: folder; made where it is missing. Files of the same names are replaced, annotations last.
       seed: of the composition.
       sessions: how many for training and validation, both positive.
+      encoders: of `watch_encoders.ENCODERS`.
 
     Raises:
       InputError: seglearn is missing or ships other data, or the folder cannot be made.
@@ -103,15 +110,14 @@ def compose(out: str | os.PathLike, seed: int = 0, sessions: tuple[int, int] = (
     source = load()
     plan = plan_sessions(source, seed, dict(zip(PEOPLE, sessions, strict=True)))
     clips = plan_clips(source, seed)
-    raw = {session.id: snippet_features(signal(source, session)) for session in (*plan, *clips)}
-    training = np.concatenate([raw[session.id] for session in plan if session.subset == "training"])
-    mean, std = training.mean(axis=0), training.std(axis=0)
-
     folder = Path(out)
-    groups = {"features": plan, "clips": clips}
+    folders = {
+        name: (folder / name, folder / ("clips" if name == "features" else f"{name}_clips")) for name in encoders
+    }
     try:
-        for name in groups:
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        for pair in folders.values():
+            for each in pair:
+                each.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, PermissionError) as e:
         raise InputError(f"{e.filename}: cannot be made a folder ({e.strerror}): choose another --out") from e
     for name in (
@@ -119,9 +125,13 @@ def compose(out: str | os.PathLike, seed: int = 0, sessions: tuple[int, int] = (
         "clips.json",
     ):  # without them, a half-replaced data set cannot be taken for a whole
         (folder / name).unlink(missing_ok=True)
-    for name, group in groups.items():
-        for session in group:
-            _save(folder / name / f"{session.id}.npy", (raw[session.id] - mean) / std)
+    for name, (untrimmed, trimmed) in folders.items():
+        raw = {session.id: ENCODERS[name](signal(source, session)) for session in (*plan, *clips)}
+        training = np.concatenate([raw[session.id] for session in plan if session.subset == "training"])
+        mean, std = training.mean(axis=0), training.std(axis=0)
+        for place, group in ((untrimmed, plan), (trimmed, clips)):
+            for session in group:
+                _save(place / f"{session.id}.npy", (raw[session.id] - mean) / std)
     _write_annotations(folder / "clips.json", "watch clips", clips)
     _write_annotations(folder / "annotations.json", "watch sessions", plan)
 
@@ -185,25 +195,6 @@ def signal(source: Source, session: Session) -> np.ndarray:
     """The composed signal: [samples, 6] float64 at `RATE`."""
     stretches = (stretch for part in session.parts for stretch in part.stretches)
     return np.concatenate([source.signals[s.source][s.first : s.first + s.samples] for s in stretches])
-
-
-def snippet_features(samples: np.ndarray) -> np.ndarray:
-    """Statistics of overlapping windows.
-
-    Args:
-      samples: [n, 6], n >= 10.
-
-    Returns:
-      [n // 10, 48]: mean, standard deviation, minimum, maximum, and the magnitudes of the first four oscillations
-      (rFFT bins 1 to 4: 2.5 to 10 Hz), six signals each. The 0.4 s window is centred on the snippet; beyond the ends of
-      the recording its first and last samples are repeated.
-    """
-    margin = (WINDOW - STEP) // 2
-    padded = np.pad(samples, ((margin, margin), (0, 0)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW, axis=0)[::STEP]  # [T, 6, WINDOW]
-    magnitudes = np.abs(np.fft.rfft(windows, axis=-1))[..., 1:5]
-    statistics = [windows.mean(-1), windows.std(-1), windows.min(-1), windows.max(-1)]
-    return np.concatenate([*statistics, magnitudes.transpose(0, 2, 1).reshape(len(windows), -1)], axis=1)
 
 
 def annotations(session: Session) -> dict[str, Any]:

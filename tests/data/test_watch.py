@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tal_jax.data import annotations, watch
+from tal_jax.data import annotations, watch, watch_encoders
 from tal_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -194,7 +194,7 @@ def test_features_are_those_of_the_reference_clips(source):
     if not SHARED.is_dir():
         pytest.skip("the reference composition is not here")
     theirs = np.load(SHARED / "clips" / "clip_0000.npy").astype(np.float64)
-    ours = watch.snippet_features(source.signals[0][:402])
+    ours = watch_encoders.snippet_features(source.signals[0][:402])
     assert ours.shape == theirs.shape
     for column in range(48):
         assert np.corrcoef(ours[:, column], theirs[:, column])[0, 1] > 0.99999
