@@ -1,5 +1,6 @@
 """An exported model of one stage that detects what its input shows, and long recordings that show something."""
 
+import jax
 import numpy as np
 
 from tal_jax.interop.reader import Model, Stage
@@ -15,7 +16,7 @@ def runs_of(row, mask):
     return np.flatnonzero(np.diff(padded)).reshape(-1, 2)
 
 
-def shown(weights, inputs):
+def shown(inputs):
     """Detects the runs of channel 0: class 0, score 0.9, at most ACTIONS of them."""
     b = len(inputs["mask"])
     found = {
@@ -29,16 +30,16 @@ def shown(weights, inputs):
     return found
 
 
-def merge(*fields):
-    d = soft_nms(Detections(*fields), sigma=0.4, top_k=fields[2].shape[-1])
-    return {"segments": d.segments, "labels": d.labels, "scores": d.scores, "mask": d.mask}
+def merge(inputs):
+    d = soft_nms(Detections(**inputs), sigma=0.4, top_k=inputs["scores"].shape[-1])
+    return jax.device_get({"segments": d.segments, "labels": d.labels, "scores": d.scores, "mask": d.mask})
 
 
 def model_of(framing, streams=None):
     model = Model.__new__(Model)
     model.path, model.labels, model.streams, model.stride, model.needs = None, ("a",), streams or {"x": 2}, 0.5, ()
     merges = {64 << i: merge for i in range(8)}
-    model.stages = (Stage("s", "mgfn", framing, 0, 1, {}, None, shown, merges),)
+    model.stages = (Stage("s", "mgfn", framing, 0, 1, None, shown, merges),)
     return model
 
 
