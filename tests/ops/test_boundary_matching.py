@@ -80,14 +80,16 @@ def test_both_forms_are_alike_with_a_head(t, durations, bins, points, block, sta
     sizes = {"durations": durations, "bins": bins, "points": points, "block": block, "starts": starts}
     sizes |= {"sampling": sampling}
 
-    def run(implementation):
-        def f(x, kernel, params):
-            return boundary_matching(x, kernel, **sizes, head=affine, head_params=params, implementation=implementation)
+    @jax.jit
+    def both(x, kernel, params, cotangent):
+        found = []
+        for form in ("sampled", "projected"):
+            how = sizes | {"head": affine, "implementation": form}
+            y, pull = jax.vjp(lambda x, k, p, how=how: boundary_matching(x, k, **how, head_params=p), x, kernel, params)
+            found.append(jax.tree.leaves((y, pull(cotangent))))
+        return found
 
-        y, pull = jax.vjp(f, x, kernel, params)
-        return jax.tree.leaves((y, pull(cotangent)))
-
-    for a, b in zip(run("sampled"), run("projected"), strict=True):
+    for a, b in zip(*both(x, kernel, params, cotangent), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4 * max(1, np.abs(a).max()))
 
 

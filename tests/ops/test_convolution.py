@@ -68,11 +68,16 @@ def test_winograd_is_the_convolution(length, dilation, seed):
     kernel = rng.normal(size=(3, 5, 4)).astype(np.float32)
     cotangent = rng.normal(size=(2, length, 4)).astype(np.float32)
     options = {"dilation": dilation, "padding": dilation}
-    found = []
-    for implementation in ("lax", "winograd"):
-        y, pull = jax.vjp(lambda x, k, i=implementation: conv1d(x, k, **options, implementation=i), x, kernel)
-        found.append((y, *pull(cotangent)))
-    for a, b in zip(*found, strict=True):
+
+    @jax.jit
+    def both(x, kernel, cotangent):
+        found = []
+        for form in ("lax", "winograd"):
+            y, pull = jax.vjp(lambda x, k, form=form: conv1d(x, k, **options, implementation=form), x, kernel)
+            found.append((y, *pull(cotangent)))
+        return found
+
+    for a, b in zip(*both(x, kernel, cotangent), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=2e-5 * max(1.0, float(np.abs(a).max())))
 
 
@@ -90,12 +95,22 @@ def test_of_the_whole_is_the_convolution_with_one_output():
     rng = np.random.default_rng(2)
     x = rng.normal(size=(3, 8, 4)).astype(np.float32)
     kernel = rng.normal(size=(8, 2, 6)).astype(np.float32)
-    expected, pull = jax.vjp(lambda x, k: by_group_of(conv1d(x, k, groups=2))[:, :, 0], x, kernel)
-    y, pull_by_group = jax.vjp(lambda x, k: conv1d_of_whole_by_group(by_group_of(x), k), x, kernel)
-    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
-    cotangent = rng.normal(size=y.shape).astype(np.float32)
-    for a, b in zip(pull(cotangent), pull_by_group(cotangent), strict=True):
+    cotangent = rng.normal(size=(2, 3, 3)).astype(np.float32)
+    expected = with_gradients(lambda x, k: by_group_of(conv1d(x, k, groups=2))[:, :, 0], x, kernel, cotangent)
+    found = with_gradients(lambda x, k: conv1d_of_whole_by_group(by_group_of(x), k), x, kernel, cotangent)
+    for a, b in zip(expected, found, strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+def with_gradients(f, x, kernel, cotangent):
+    """f's value and its gradients."""
+
+    @jax.jit
+    def run(x, kernel, cotangent):
+        y, pull = jax.vjp(f, x, kernel)
+        return y, *pull(cotangent)
+
+    return run(x, kernel, cotangent)
 
 
 def by_group_of(x):
@@ -107,13 +122,13 @@ def test_halving_is_the_convolution_with_stride_two():
     rng = np.random.default_rng(3)
     x = rng.normal(size=(3, 8, 4)).astype(np.float32)
     kernel = rng.normal(size=(3, 2, 6)).astype(np.float32)
-    expected, pull = jax.vjp(lambda x, k: by_group_of(conv1d(x, k, groups=2, stride=2, padding=1)), x, kernel)
+    cotangent = rng.normal(size=(2, 3, 4, 3)).astype(np.float32)
 
     def halved(x, kernel):
         return halving_by_group(by_group_of(x[:, ::2]), by_group_of(x[:, 1::2]), kernel)
 
-    y, pull_halved = jax.vjp(halved, x, kernel)
-    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
-    cotangent = rng.normal(size=y.shape).astype(np.float32)
-    for a, b in zip(pull(cotangent), pull_halved(cotangent), strict=True):
+    def strided(x, kernel):
+        return by_group_of(conv1d(x, kernel, groups=2, stride=2, padding=1))
+
+    for a, b in zip(*(with_gradients(f, x, kernel, cotangent) for f in (strided, halved)), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)

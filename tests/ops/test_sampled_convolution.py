@@ -63,15 +63,16 @@ def test_both_forms_are_alike(t, proposals, points, stride, seed):
     kernel = rng.normal(size=(3, 2, 6)).astype(np.float32)
     positions = rng.uniform(-1, t + 1, (2, proposals, points)).astype(np.float32)
 
-    def run(implementation):
-        def f(x, kernel):
-            options = {"stride": stride, "padding": 1, "groups": GROUPS, "implementation": implementation}
-            return conv1d_at(x, kernel, positions, **options)
+    @jax.jit
+    def both(x, kernel, positions):
+        found = []
+        for form in ("sampled", "projected"):
+            options = {"stride": stride, "padding": 1, "groups": GROUPS, "implementation": form}
+            y, pull = jax.vjp(lambda x, k, options=options: conv1d_at(x, k, positions, **options), x, kernel)
+            found.append((y, *pull(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))))
+        return found
 
-        y, pull = jax.vjp(f, x, kernel)
-        return y, *pull(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
-
-    for a, b in zip(run("sampled"), run("projected"), strict=True):
+    for a, b in zip(*both(x, kernel, positions), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
 
 
