@@ -76,7 +76,7 @@ def run(arguments):
         values = [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else [value]
         words += [f"--{name}={v}" for v in values]
     command = [sys.executable, "-W", "error", "-m", "launch.prepare", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 def prepared(arguments, **changes):

@@ -67,7 +67,7 @@ def command(arguments, **changes):
 
 
 def run(arguments, **changes):
-    return subprocess.run(command(arguments, **changes), cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command(arguments, **changes), cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 def content(folder):
@@ -200,7 +200,7 @@ def test_bad_input_is_one_line_and_leaves_no_set(tmp_path):
         input=json.dumps([flags({"workers": 2, **arguments}) for _, _, arguments in cases]),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     results = [json.loads(line) for line in driver.stdout.splitlines()]
     assert len(results) == len(cases), driver.stderr
@@ -243,7 +243,7 @@ def test_a_killed_run_is_incomplete_and_goes_on(tmp_path):
     out = tmp_path / "data"
     process = subprocess.Popen(command(arguments, workers=2, shard_mb=5), cwd=ROOT, stderr=subprocess.PIPE)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while len(list(out.glob("unfinished/*done.json"))) < 2:
             assert process.poll() is None
             assert time.monotonic() < deadline
@@ -277,19 +277,22 @@ def test_no_worker_outlives_a_killed_run(tmp_path):
         "import os, pathlib, time\n"
         "def task(argument, stop):\n"
         f"    pathlib.Path({str(tmp_path)!r}, f'pid{{argument}}').write_text(str(os.getpid()))\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(1000)\n"
     )
     (tmp_path / "main.py").write_text(code)
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "main.py")], env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
     )
     paths = [tmp_path / "pid1", tmp_path / "pid2"]
-    deadline = time.monotonic() + 60
-    while not all(path.exists() and path.read_text() for path in paths):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    deadline = time.monotonic() + 300
+    try:
+        while not all(path.exists() and path.read_text() for path in paths):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
     for path in paths:
         while running(int(path.read_text())):
             assert time.monotonic() < deadline
@@ -473,7 +476,7 @@ def test_feature_files_that_change_are_packed_again(tmp_path):
 def fail_on_two(argument, stop):
     if argument == 2:
         raise InputError("two")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while not stop():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -488,7 +491,7 @@ def test_the_first_error_stops_the_other_workers():
     begin = time.monotonic()
     with pytest.raises(InputError, match="two"):
         list(workers.run(fail_on_two, [1, 2, 3, 4], 2))
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 150
 
 
 def test_a_killed_worker_is_bad_luck_not_a_bug():

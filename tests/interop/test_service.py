@@ -1,5 +1,6 @@
 """launch.serve as a process of its own on a real port: answers, batches, bad requests, slow clients, its end."""
 
+import contextlib
 import http.client
 import io
 import json
@@ -7,12 +8,11 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from commands import ROOT, command, environment, run
+from commands import PATIENCE, ROOT, command, environment, run, until
 from sensor_set import STRIDE, prepare_set, tiny_config
 
 from tal_jax.interop import load
@@ -41,12 +41,28 @@ class Server:
             command("serve", f"--model={model}", "--port=0", "--max_snippets=400", *arguments),
             cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self.port = int(re.search(r":(\d+): ", self.process.stdout.readline())[1])
-        self.before = self.ask("GET", "/healthz")[0]
-        assert "ready" in self.process.stdout.readline()
+        try:
+            self.port = int(re.search(r":(\d+): ", self.process.stdout.readline())[1])
+            self.before = self.ask("GET", "/healthz")[0]
+            assert "ready" in self.process.stdout.readline()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        """Nothing of it is left, however the test went."""
+        self.process.kill()
+        with self.process:  # waits, and closes the pipes
+            pass
 
     def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
     def ask(self, method, path, body=None, headers=NPY):
         connection = self.connect()
@@ -62,21 +78,25 @@ class Server:
         return status, json.loads(text)
 
     def socket(self, head, body=b""):
-        opened = socket.create_connection(("127.0.0.1", self.port), timeout=60)
-        opened.sendall(head.encode() + body)
+        opened = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        try:
+            opened.sendall(head.encode() + body)
+        except BaseException:
+            opened.close()
+            raise
         return opened
 
     def end(self):
         self.process.send_signal(signal.SIGTERM)
-        _, errors = self.process.communicate(timeout=60)
+        _, errors = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, errors
 
 
 @pytest.fixture(scope="module")
 def server(model):
-    server = Server(model, "--max_mb=0.3", "--timeout=1")
-    yield server
-    status, errors = server.end()
+    with Server(model, "--max_mb=0.3", "--timeout=1") as server:
+        yield server
+        status, errors = server.end()
     assert status == 0
     assert "Traceback" not in errors
 
@@ -96,6 +116,13 @@ def closed(opened):
         return not opened.recv(100)
     except ConnectionResetError:
         return True
+
+
+def answered(opened):
+    """An answer's status and body, in however many parts they come."""
+    with contextlib.closing(http.client.HTTPResponse(opened)) as answer:
+        answer.begin()
+        return answer.status, answer.read().decode()
 
 
 def same(answer, expected):
@@ -142,17 +169,17 @@ def test_batches_of_many_lengths(server, model):
 
 def test_large_bodies_on_one_connection(server):
     # Larger than one read of the server, and than what it takes of headers.
-    connection, body = server.connect(), npy(np.zeros((400, 3), np.float64))
-    for _ in range(3):
-        connection.request("POST", QUERY, npy(np.zeros((400, 60))), NPY)
-        answer = connection.getresponse()
-        assert answer.status == 422
-        assert "(400, 60)" in answer.read().decode()
-        connection.request("POST", QUERY, body, NPY)
-        answer = connection.getresponse()
-        assert answer.status == 200
-        answer.read()
-    connection.close()
+    body = npy(np.zeros((400, 3), np.float64))
+    with contextlib.closing(server.connect()) as connection:
+        for _ in range(3):
+            connection.request("POST", QUERY, npy(np.zeros((400, 60))), NPY)
+            answer = connection.getresponse()
+            assert answer.status == 422
+            assert "(400, 60)" in answer.read().decode()
+            connection.request("POST", QUERY, body, NPY)
+            answer = connection.getresponse()
+            assert answer.status == 200
+            answer.read()
 
 
 def damaged():
@@ -229,29 +256,30 @@ def test_other_refusals(server):
 
 def test_too_large(server):
     with server.socket(head(10**9)) as opened:
-        assert b" 413 " in opened.recv(1000)
+        assert answered(opened)[0] == 413
     # Of no stated length: refused on the way.
     chunk = b"10000\r\n" + b"\0" * 65536 + b"\r\n"
     start = head(0).replace("content-length: 0", "transfer-encoding: chunked")
     with server.socket(start, chunk * 5) as opened:
-        assert b" 413 " in opened.recv(1000)
+        assert answered(opened)[0] == 413
 
 
 def test_slow_and_broken_clients(server):
     body = npy(features(20))
-    slow = server.socket(head(len(body)), body[:50])
-    silent, half = server.socket(""), server.socket("POST /detect HT")
-    for _ in range(5):  # in the middle of the body, and when the answer is due
-        server.socket(head(len(body)), body[:100]).close()
-        server.socket(head(len(body)), body).close()
-    assert server.detect(body)[0] == 200
-    with slow:
-        answer = slow.recv(1000)
-        assert b" 408 " in answer
-        assert b"within 1 s" in answer
-    for opened in (silent, half):
-        with opened:
-            assert closed(opened)
+    with (
+        server.socket(head(len(body)), body[:50]) as slow,
+        server.socket("") as silent,
+        server.socket("POST /detect HT") as half,
+    ):
+        for _ in range(5):  # in the middle of the body, and when the answer is due
+            server.socket(head(len(body)), body[:100]).close()
+            server.socket(head(len(body)), body).close()
+        assert server.detect(body)[0] == 200
+        status, text = answered(slow)
+        assert status == 408
+        assert "within 1 s" in text
+        assert closed(silent)
+        assert closed(half)
     with server.socket("GET / HTTP/1.1\r\n") as endless, pytest.raises(OSError, match=r"reset|pipe"):
         endless.sendall((b"x: " + b"y" * 65536 + b"\r\n") * 100)
     assert server.detect(body)[0] == 200
@@ -272,16 +300,19 @@ def test_what_it_tells_of_itself(server):
 
 def test_too_many_and_the_end(model):
     # One at a time, each of which waits for company for a second: the rest is told when to come again.
-    server = Server(model, "--max_waiting=2", "--max_batch=4", "--max_delay_ms=1000")
     body = npy(features(20))
-    with ThreadPoolExecutor(6) as pool:
+    with (
+        Server(model, "--max_waiting=2", "--max_batch=4", "--max_delay_ms=1000") as server,
+        ThreadPoolExecutor(6) as pool,
+    ):
         asked = [pool.submit(server.ask, "POST", QUERY, body) for _ in range(6)]
         answers = [a.result() for a in asked]
         statuses = sorted(status for status, *_ in answers)
         assert statuses == [200, 200, 503, 503, 503, 503]
         assert all(int(headers["retry-after"]) >= 1 for status, _, headers in answers if status == 503)
         accepted = pool.submit(server.ask, "POST", QUERY, body)
-        time.sleep(0.3)
+        waits = b"tal_waiting_recordings 1.0"
+        until(lambda: accepted.done() or waits in server.ask("GET", "/metrics")[1], server.process)
         status, errors = server.end()
         assert accepted.result()[0] == 200
     assert status == 0

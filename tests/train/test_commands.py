@@ -5,11 +5,10 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
-from commands import ROOT, command, environment, run
+from commands import logged, run, started, until
 from runs import losses
 from sensor_set import prepare_set
 
@@ -47,15 +46,9 @@ def refused(result, *words):
 
 def test_from_records_to_map_with_a_kill_on_the_way(folder, tmp_path):
     arguments = train(folder, tmp_path / "w", "--config.stages.bmn.steps=40")
-    process = subprocess.Popen(
-        command(*arguments), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    metrics = tmp_path / "w" / "bmn" / "metrics.jsonl"
-    while not (metrics.exists() and metrics.read_text().count("\n") >= 5):
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with started(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        until(logged(tmp_path / "w", "bmn", 5), process)
+        process.send_signal(signal.SIGKILL)
     again = run(*arguments)
     assert again.returncode == 0, again.stderr
     assert not again.stderr

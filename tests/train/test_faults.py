@@ -9,7 +9,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from commands import ROOT, command, environment, run
+from commands import PATIENCE, logged, run, started, until
 from runs import Killed, at_step
 from sensor_set import prepare_set, tiny_config
 
@@ -162,22 +162,16 @@ def test_a_second_writer_is_turned_away_and_the_first_goes_on(data, tmp_path):
         "train", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'w'}", f"--config.data.dir={data}",
         "--stage=bmn", "--config.stages.bmn.steps=2000", "--config.checkpoint.every_steps=1000",
     )  # fmt: skip
-    first = subprocess.Popen(
-        command(*arguments), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    try:
-        metrics = tmp_path / "w" / "bmn" / "metrics.jsonl"
-        while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
-            assert first.poll() is None
-            time.sleep(0.02)
+    with started(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as first:
+        until(logged(tmp_path / "w", "bmn", 3), first)
         second = run(*arguments)
         assert second.returncode == 2
         assert f"process {first.pid} on" in second.stderr
         assert second.stderr.count("\n") == 1
         assert first.poll() is None
-    finally:
         first.terminate()
-        _, errors = first.communicate(timeout=60)
+        _, errors = first.communicate(timeout=PATIENCE)
     assert first.returncode == 75, errors
-    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    metrics = (tmp_path / "w" / "bmn" / "metrics.jsonl").read_text()
+    steps = [json.loads(line)["step"] for line in metrics.splitlines()]
     assert steps == sorted(set(steps))

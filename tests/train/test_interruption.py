@@ -12,25 +12,25 @@ from tal_jax.train.interruption import Interruption, Watchdog
 WATCHED = """
 import sys, time
 from tal_jax.train.interruption import Watchdog
-with Watchdog(0.5, "training") as watchdog:
+with Watchdog(1.5, "training") as watchdog:
     if "pause" in sys.argv:
         watchdog.moved()
         watchdog.pause()
-        time.sleep(1.5)
-    for _ in range(4):
+        time.sleep(2)
+    for _ in range(9):
         watchdog.moved()
         time.sleep(0.2)
     print("steps taken", flush=True)
-    time.sleep(60 if "hang" in sys.argv else 0)
+    time.sleep(1000 if "hang" in sys.argv else 0)
 """
 
 
 @pytest.mark.parametrize(("how", "status"), [("hang", 75), ("pause", 0), ("steps", 0)])
 def test_the_watchdog_ends_what_hangs_between_steps(how, status):
-    found = subprocess.run([sys.executable, "-c", WATCHED, how], capture_output=True, text=True, timeout=50)
+    found = subprocess.run([sys.executable, "-c", WATCHED, how], capture_output=True, text=True, timeout=300)
     assert found.returncode == status
     assert found.stdout == "steps taken\n"
-    assert ("no step within 0.5 s" in found.stderr) == bool(status)
+    assert ("no step within 1.5 s" in found.stderr) == bool(status)
 
 
 def test_a_process_alone_is_not_watched():
