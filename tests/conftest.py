@@ -1,5 +1,6 @@
 """Test settings: four virtual CPU devices, strict dtype and rank promotion, warnings are errors (pyproject.toml)."""
 
+import gc
 import os
 import tempfile
 
@@ -17,6 +18,9 @@ jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="tal_jax_
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Tracing makes millions of small objects, none of which is garbage soon: looking for it was a tenth of the time.
+gc.set_threshold(50_000, 20, 50)
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("default")

@@ -16,7 +16,7 @@ CONFIG = """
 from sensor_set import tiny_config
 
 def get_config():
-    return tiny_config("")
+    return tiny_config("", refinements=1)
 """
 
 

@@ -20,6 +20,7 @@ from clip_set import tiny_weak_config
 def get_config(row):
     config = tiny_weak_config("", row)
     config.stages.mgfn.steps = config.stages.trimmed.steps = 10
+    config.stages.mgfn.options.update(thresholds=3, candidates=16, detections=8)  # decoded hundreds of times
     return config
 """
 

@@ -1,5 +1,6 @@
 """Training end to end on tiny files: stages, resuming, what is written, and what stops a run."""
 
+import functools
 import json
 import os
 import shutil
@@ -8,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 from runs import Killed, at_step, losses
-from sensor_set import prepare_set, tiny_config
+from sensor_set import prepare_set
+from sensor_set import tiny_config as two_refinements
 
 from tal_jax.data import class_scores, proposals
 from tal_jax.errors import InputError
@@ -17,6 +19,8 @@ from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
 from tal_jax.train.loop import train_and_evaluate
 from tal_jax.train.workdir import locked
+
+tiny_config = functools.partial(two_refinements, refinements=1)
 
 
 @pytest.fixture(scope="module")

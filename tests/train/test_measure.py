@@ -14,13 +14,16 @@ SIZES = {"snippets": 16, "channels": 8, "classes": 3}
 ARGUMENTS = [f"--{name}={value}" for name, value in SIZES.items()]
 
 
-@pytest.mark.parametrize(
-    ("config", "stage"), [("supervised_watch.py", "bmn"), ("supervised_watch.py", "tcanet"), ("weak_watch.py", "mgfn")]
-)
-def test_the_command_measures_every_kind_of_stage(config, stage, tmp_path):
-    path = tmp_path / "figures.json"
+TINY = {"bmn": "sensor_set import tiny_config", "tcanet": "sensor_set import tiny_config"}
+TINY["mgfn"] = "clip_set import tiny_weak_config"
+
+
+@pytest.mark.parametrize("stage", TINY)
+def test_the_command_measures_every_kind_of_stage(stage, tmp_path):
+    path, config = tmp_path / "figures.json", tmp_path / "config.py"
+    config.write_text(f"from {TINY[stage]} as tiny\ndef get_config():\n    return tiny('')\n")
     arguments = [*ARGUMENTS, "--proposals=4", "--batch=2", "--steps=2", f"--json={path}"]
-    done = run("benchmark", f"--config=configs/{config}", f"--stage={stage}", *arguments)
+    done = run("benchmark", f"--config={config}", f"--stage={stage}", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(path.read_text())
     assert found.items() >= {"stage": stage, "batch": 2, **SIZES, "backend": "cpu"}.items()
@@ -62,7 +65,9 @@ def test_batches_are_what_losses_read():
 def test_clips_carry_knowledge_of_the_model_s_width():
     from configs.weak_watch import get_config
 
-    config = get_config("full").to_dict()
+    config = get_config("full")
+    config.stages.mgfn.model.update(hidden=8, branch_hidden=8)
+    config = config.to_dict()
     task, section = synthetic_task(config, "mgfn", **SIZES)
     assert isinstance(task, MGFNTask)
     batch = synthetic_batch(task, section, 2, proposals=0, **SIZES)

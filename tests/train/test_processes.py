@@ -20,13 +20,13 @@ from tal_jax.train.checkpoint import folder as checkpoints_of
 from tal_jax.train.checkpoint import load
 from tal_jax.train.processes import TIMEOUT, connect, on_cluster
 
-STEPS = 20
+STEPS = 8
 SUPERVISED = f"""
 from configs import supervised
 from sensor_set import tiny_config
 
 def get_config():
-    config = tiny_config("")
+    config = tiny_config("", refinements=1)
     supervised.choose_classes(config, "classifier")
     config.stages.classifier.model.hidden = 8
     config.stages.classifier.optimizer.warmup_steps = 0
