@@ -4,10 +4,10 @@ import jax
 import numpy as np
 
 
-def random_params(init, *args):
+def random_params(init, *args, seed=0):
     """A tree of the shapes that init(key, *args) gives, with no value at the neutral one that it would start from."""
     shapes = jax.eval_shape(lambda key: init(key, *args), jax.random.key(0))
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
 
     def fill(path, x):
         noise = rng.normal(size=x.shape)

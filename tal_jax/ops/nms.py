@@ -40,6 +40,48 @@ def soft_nms(
     Returns:
       Detections with P = min(top_k, P), best first. Ties go to the lower index. Padding is masked and scores 0.
     """
+    order, scores, kept = soft_nms_order(
+        detections,
+        method=method,
+        sigma=sigma,
+        power=power,
+        threshold=threshold,
+        top_k=top_k,
+        min_score=min_score,
+        class_agnostic=class_agnostic,
+    )
+    picked = jax.vmap(lambda d, order: Detections(d.segments[order], d.labels[order], d.scores[order], d.mask[order]))(
+        detections, order
+    )
+    return Detections(
+        segments=jnp.where(kept[..., None], picked.segments, 0.0),
+        labels=jnp.where(kept, picked.labels, -1),
+        scores=jnp.where(kept, scores, 0.0),
+        mask=kept,
+    )
+
+
+def soft_nms_order(
+    detections: Detections,
+    *,
+    method: str = "gaussian",
+    sigma: float | Array = 0.4,
+    power: float = 2.0,
+    threshold: float | Array = 0.0,
+    top_k: int = 100,
+    min_score: float = 0.0,
+    class_agnostic: bool = False,
+    systems: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """The picks of `soft_nms`, whose arguments these are.
+
+    Args:
+      systems: [B, P] int32, the systems that found a detection as a set of bits. Those that share one do not suppress
+        each other: they went through that system's own NMS.
+
+    Returns:
+      Positions [B, M] int32 in the order of picking, scores [B, M] at that moment, and which count [B, M] bool.
+    """
     if method not in ("gaussian", "linear", "hard"):
         raise ValueError(f"method is 'gaussian', 'linear' or 'hard', not {method!r}")
 
@@ -54,12 +96,14 @@ def soft_nms(
 
     positions = jnp.arange(detections.scores.shape[1], dtype=jnp.int32)
 
-    def one(d: Detections, limits: Array) -> Detections:  # a recording: segments [P, 2], the rest [P]
+    def one(d: Detections, limits: Array, systems: Array | None) -> tuple[Array, Array, Array]:  # of one recording
         def pick(scores, _):
             best = _first_of(scores, jnp.max(scores))
             iou = pairwise_iou(jnp.take_along_axis(d.segments, best[None, None], axis=0), d.segments)[0]
             if not class_agnostic:
                 iou = jnp.where(d.labels == d.labels[best], iou, 0.0)
+            if systems is not None:
+                iou = jnp.where(systems & systems[best], 0.0, iou)
             rest = jnp.where(scores >= 0, scores * decay(iou, limits[best]), scores)
             # A picked one leaves the contest: -1 is below every score. (By comparison: not everywhere that exported
             # programs go is there a scatter.)
@@ -67,15 +111,9 @@ def soft_nms(
 
         start = jnp.where(d.mask, d.scores.astype(jnp.float32), -1.0)
         _, (order, scores) = lax.scan(pick, start, length=min(top_k, d.scores.shape[0]))
-        kept = (scores >= min_score) & (scores >= 0)
-        return Detections(
-            segments=jnp.where(kept[:, None], d.segments[order], 0.0),
-            labels=jnp.where(kept, d.labels[order], -1),
-            scores=jnp.where(kept, scores, 0.0),
-            mask=kept,
-        )
+        return order, scores, (scores >= min_score) & (scores >= 0)
 
-    return jax.vmap(one)(detections, limits)
+    return jax.vmap(one)(detections, limits, systems)
 
 
 def _first_of(scores: Array, value: Array) -> Array:

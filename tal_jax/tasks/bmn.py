@@ -1,6 +1,7 @@
 """The proposal stage: BMN, its loss, and proposals from its map."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from tal_jax.models.bmn import BMN, BMNOutput
 from tal_jax.ops.boundary_matching import cell_segments
 from tal_jax.ops.nms import soft_nms, top_k
 from tal_jax.segments import width
+from tal_jax.tasks.fusion import along, durations, mean_of_logits
 from tal_jax.tasks.task import Params
 from tal_jax.types import Array, Batch, Detections
 
@@ -62,10 +64,27 @@ class BMNTask:
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """The best proposals of every recording after soft-NMS."""
-        output: Any = self.model.apply(params, batch.features, batch.mask)
-        return self.decode(output, batch)
+        return self.decoded(self.outputs(params, batch), batch)
 
-    def decode(self, output: BMNOutput, batch: Batch) -> Detections:
+    def outputs(self, params: Params, batch: Batch) -> BMNOutput:
+        """Boundary and map logits."""
+        output: Any = self.model.apply(params, batch.features, batch.mask)
+        return output
+
+    def fused(self, outputs: Sequence[BMNOutput], weights: Array) -> BMNOutput:
+        """Boundary probabilities and confidence maps averaged over models."""
+        first, t, d = outputs[0], outputs[0].start.shape[1], outputs[0].regression.shape[2]
+
+        def line(name: str) -> Array:
+            return mean_of_logits([along(getattr(o, name), t) for o in outputs], weights)
+
+        def grid(name: str) -> Array:
+            maps = [durations(along(getattr(o, name), t), d, (o.start.shape[1], t)) for o in outputs]
+            return mean_of_logits(maps, weights)
+
+        return BMNOutput(line("start"), line("end"), grid("regression"), grid("classification"), first.valid)
+
+    def decoded(self, output: BMNOutput, batch: Batch) -> Detections:
         """Scores start x end x classification^a x regression of all cells between candidates; soft-NMS keeps the best.
 
         The start probability is read at the cell's first snippet t, the end probability at its last one, t + d.

@@ -1,6 +1,7 @@
 """The video-level classifier stage: class scores for everyone who has none."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from tal_jax.losses.tcanet import video_class_loss
 from tal_jax.models.classifier import VideoClassifier
 from tal_jax.ops.nms import soft_nms
+from tal_jax.tasks.fusion import mean_of_logits
 from tal_jax.tasks.task import Params
 from tal_jax.types import Array, Batch, Detections
 
@@ -36,8 +38,20 @@ class ClassifierTask:
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections [B, K]: class k covers the recording with score sigmoid(logit k)."""
+        return self.decoded(self.outputs(params, batch), batch)
+
+    def outputs(self, params: Params, batch: Batch) -> Array:
+        """Logits [B, K]."""
         logits: Any = self.model.apply(params, batch.features, batch.mask, train=False)
-        scores = jax.nn.sigmoid(logits)
+        return logits
+
+    def fused(self, outputs: Sequence[Array], weights: Array) -> Array:
+        """Probabilities averaged over models."""
+        return mean_of_logits(outputs, weights)
+
+    def decoded(self, outputs: Array, batch: Batch) -> Detections:
+        """Detections [B, K], best first."""
+        scores = jax.nn.sigmoid(outputs)
         b, k = scores.shape
         ends = jnp.broadcast_to(batch.duration[:, None], (b, k))
         best, order = jax.lax.top_k(scores, k)

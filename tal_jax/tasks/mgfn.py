@@ -1,6 +1,7 @@
 """The weakly-supervised stages: MGFN on recordings (`mgfn`), its classifiers alone on trimmed clips (`trimmed`)."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from tal_jax.losses.mmd import mmd
 from tal_jax.losses.oic import oic_loss
 from tal_jax.losses.reduction import masked_mean
 from tal_jax.models.mgfn import MGFN, ClassifierOutput, MGFNOutput, activate, scaled
+from tal_jax.tasks.fusion import along, mean, mean_of_logits
 from tal_jax.tasks.localization import Decoding, localize, merge_windows
 from tal_jax.tasks.task import Params
 from tal_jax.types import Array, Batch, Detections
@@ -107,7 +109,23 @@ class MGFNTask:
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections after NMS."""
-        return self.decode(*self.outputs(params, batch), batch, self.decoding)
+        return self.decoded(self.outputs(params, batch), batch)
+
+    def fused(self, outputs: Sequence[tuple[MGFNOutput, Array]], weights: Array) -> tuple[MGFNOutput, Array]:
+        """Activation sequences, class probabilities and regressed offsets averaged over models.
+
+        Offsets are in units of the anchors, which have to be equally long in seconds.
+        """
+        first, t = outputs[0][0], outputs[0][0].sequence.shape[1]
+        sequences = [along(o.sequence, t) for o, _ in outputs]
+        sigmoid = self.model.activation == "sigmoid"
+        sequence = mean_of_logits(sequences, weights) if sigmoid else mean(sequences, weights)
+        offsets = mean([along(o.offsets, t) for o, _ in outputs], weights)
+        return dataclasses.replace(first, sequence=sequence, offsets=offsets), mean([p for _, p in outputs], weights)
+
+    def decoded(self, outputs: tuple[MGFNOutput, Array], batch: Batch) -> Detections:
+        """Detections with the task's own decoding."""
+        return self.decode(*outputs, batch, self.decoding)
 
     def decode(self, output: MGFNOutput, probabilities: Array, batch: Batch, decoding: Decoding) -> Detections:
         """Detections from outputs; `decoding` may be traced."""

@@ -1,5 +1,6 @@
 """What the training loop and the prediction loop ask of a method."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from tal_jax.types import Array, Batch, Detections
@@ -26,4 +27,20 @@ class Task(Protocol):
 
     def merge(self, detections: Detections) -> Detections:
         """One set of detections from the windows of a recording, padded together: [1, P] -> [1, P']."""
+        ...
+
+
+class Fusable(Task, Protocol):
+    """A task whose outputs can be averaged over models before they are decoded."""
+
+    def outputs(self, params: Params, batch: Batch) -> Any:
+        """What the model says, before decoding."""
+        ...
+
+    def fused(self, outputs: Sequence[Any], weights: Array) -> Any:
+        """One output from those of several models of this kind for the same frames, on the first one's time axis."""
+        ...
+
+    def decoded(self, outputs: Any, batch: Batch) -> Detections:
+        """predict = decoded(outputs(..), ..)."""
         ...

@@ -1,6 +1,7 @@
 """The refinement stage: TCANet, its losses, and detections from its regressors."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from tal_jax.losses.tcanet import snippet_class_loss, stage_loss
 from tal_jax.models.tcanet import TCANet, TCANetOutput
 from tal_jax.ops.nms import soft_nms, top_k
 from tal_jax.segments import match
+from tal_jax.tasks.fusion import mean, mean_of_logits
 from tal_jax.tasks.task import Params
 from tal_jax.types import Array, Batch, Detections
 
@@ -123,10 +125,30 @@ class TCANetTask:
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Scored and labelled segments after soft-NMS."""
-        output: Any = self.model.apply(params, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
-        return self.decode(output, batch)
+        return self.decoded(self.outputs(params, batch), batch)
 
-    def decode(self, output: TCANetOutput, batch: Batch) -> Detections:
+    def outputs(self, params: Params, batch: Batch) -> TCANetOutput:
+        """What every regressor says about the proposals."""
+        output: Any = self.model.apply(params, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
+        return output
+
+    def fused(self, outputs: Sequence[TCANetOutput], weights: Array) -> TCANetOutput:
+        """Refined segments, confidences and class scores of the same proposals averaged over models, stage by stage."""
+        t = outputs[0].snippet_logits.shape[1]
+        scales = [t / o.snippet_logits.shape[1] for o in outputs]
+        stages = []
+        for same in zip(*(o.stages for o in outputs), strict=True):
+            stages.append(
+                dataclasses.replace(
+                    same[0],
+                    segments=mean([s.segments * scale for s, scale in zip(same, scales, strict=True)], weights),
+                    iou_logit=mean_of_logits([s.iou_logit for s in same], weights),
+                    class_logits=mean_of_logits([s.class_logits for s in same], weights),
+                )
+            )
+        return dataclasses.replace(outputs[0], stages=tuple(stages))
+
+    def decoded(self, output: TCANetOutput, batch: Batch) -> Detections:
         """Score = proposal score^a x predicted IoUs of `confidence_stages` x class score, then soft-NMS per class."""
         outputs = output.stages
         chosen = outputs if self.fuse == "all" else outputs[-1:]

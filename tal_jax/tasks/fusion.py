@@ -1,0 +1,60 @@
+"""Averages of several models' outputs of the same frames, on the time axis of the first one.
+
+Encoders differ in stride, so that one frame of the recording may be T snippets to one model and T' to another: what
+lies along time is interpolated between the centres of snippets, and lengths are scaled by T / T'.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from tal_jax.types import Array
+
+
+def mean(values: Sequence[Array], weights: Array) -> Array:
+    """The weighted mean of arrays of one shape; weights [N] sum to 1."""
+    return jnp.tensordot(weights, jnp.stack(values).astype(jnp.float32), axes=1)
+
+
+def mean_of_logits(logits: Sequence[Array], weights: Array) -> Array:
+    """The logit of the weighted mean of the probabilities.
+
+    By both tails: 1 - p is all rounding where p is near 1, and fusing a model with itself is to change nothing.
+    """
+    positive = mean([jax.nn.sigmoid(x) for x in logits], weights)
+    negative = mean([jax.nn.sigmoid(-x) for x in logits], weights)
+    tiny = jnp.finfo(jnp.float32).tiny
+    return jnp.log(jnp.maximum(positive, tiny)) - jnp.log(jnp.maximum(negative, tiny))
+
+
+def along(x: Array, size: int, axis: int = 1) -> Array:
+    """Values at the centres of n equal parts of the frame -> at those of `size` parts; constant beyond the ends."""
+    n = x.shape[axis]
+    if n == size:
+        return x
+    centre = jnp.clip((jnp.arange(size, dtype=jnp.float32) + 0.5) * (n / size) - 0.5, 0, n - 1)
+    return _at(x, centre, axis)
+
+
+def durations(x: Array, size: int, snippets: tuple[int, int], axis: int = 2) -> Array:
+    """Values for the durations 1, 2, .. snippets -> for `size` durations of another frame; constant beyond the ends.
+
+    Args:
+      x: [.., D, ..] along `axis`.
+      size: how many durations.
+      snippets: (T', T), of the frame of x and of the other one.
+    """
+    n = x.shape[axis]
+    if n == size and snippets[0] == snippets[1]:
+        return x
+    at = (jnp.arange(size, dtype=jnp.float32) + 1) * (snippets[0] / snippets[1]) - 1
+    return _at(x, jnp.clip(at, 0, n - 1), axis)
+
+
+def _at(x: Array, position: Array, axis: int) -> Array:
+    floor = jnp.floor(position)
+    low = floor.astype(jnp.int32)
+    high = jnp.minimum(low + 1, x.shape[axis] - 1)
+    part = (position - floor).reshape(*(1,) * axis, -1, *(1,) * (x.ndim - 1 - axis))
+    return jnp.take(x, low, axis=axis) * (1 - part) + jnp.take(x, high, axis=axis) * part

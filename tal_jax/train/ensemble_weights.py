@@ -1,0 +1,63 @@
+"""How much each run of an ensemble counts: by its own validation performance (the report), alike, or as given."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tal_jax.errors import InputError
+from tal_jax.train.build import build_stage
+from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.ensemble import Run
+from tal_jax.train.evaluate import evaluate_stage
+from tal_jax.train.predict import Predictor
+from tal_jax.train.sharding import local_mesh
+from tal_jax.train.tuned import tuned
+
+
+def normalized(performances: Sequence[float]) -> list[float]:
+    """Weights in proportion to performances ("according to the relative performance of each feature", section 4.1).
+
+    Args:
+      performances: [N] from 0 on.
+
+    Returns:
+      [N] that sum to 1; all alike where every performance is 0.
+    """
+    total = float(sum(performances))
+    return [p / total if total else 1 / len(performances) for p in performances]
+
+
+def given(text: str, count: int) -> list[float]:
+    """Weights from "0.5,0.3,0.2".
+
+    Raises:
+      InputError: not so many numbers from 0 on, or all of them 0.
+    """
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) != count or not np.isfinite(weights).all() or min(weights) < 0 or not any(weights):
+        raise InputError(
+            f"--weights={text}: give performance, uniform, or {count} numbers from 0 on, as in 0.5,0.3,0.2"
+        )
+    return normalized(weights)
+
+
+def performance(run: Run, stage: str) -> float:
+    """The run's score on its own evaluation recordings: average mAP, AUC of proposals, or mAP of recordings' classes.
+
+    Raises:
+      InputError: it has none, or they have no ground truth.
+    """
+    built = build_stage(run.config, stage, run.workdir)
+    params = restore_params(run.workdir, stage, which=run.checkpoint)
+    task = tuned(built.task, run.workdir, stage)
+    batch_size = run.config["stages"][stage]["batch_size"]
+    scores = evaluate_stage(built, Predictor(task, local_mesh()), params, batch_size)
+    if not scores:
+        raise InputError(
+            f"{run.workdir}: no recordings with ground truth to weigh it by: train with --config.data.holdout=0.1, or "
+            "give --weights=uniform"
+        )
+    return scores["average"]
