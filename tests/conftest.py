@@ -12,6 +12,7 @@ os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import hypothesis
 import jax
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="tal_jax_tests_"))
@@ -24,3 +25,18 @@ gc.set_threshold(50_000, 20, 50)
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("default")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Files whose tests share trainings stay in one process: the other would train again. They come first."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, _ = nodeid.partition("::")
+            return file if file.startswith(("tests/interop/", "tests/report/", "tests/train/")) else nodeid
+
+    return Scheduling(config, log)
