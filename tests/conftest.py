@@ -27,16 +27,19 @@ hypothesis.settings.register_profile("default", deadline=None, max_examples=30, 
 hypothesis.settings.load_profile("default")
 
 
+# Folders whose files make something once for all of their tests: trainings, exports, compiled programs.
+TOGETHER = tuple(f"tests/{name}/" for name in ("benchmarks", "interop", "models", "report", "tasks", "train"))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Files whose tests share trainings stay in one process: the other would train again. They come first."""
+    """Such a file stays in one process: the other would make all of it again. The files come first."""
     if config.getoption("dist") != "load":
         return None
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file, _, _ = nodeid.partition("::")
-            return file if file.startswith(("tests/interop/", "tests/report/", "tests/train/")) else nodeid
+            return nodeid.partition("::")[0] if nodeid.startswith(TOGETHER) else nodeid
 
     return Scheduling(config, log)

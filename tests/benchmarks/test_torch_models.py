@@ -54,7 +54,7 @@ def channels_first(features):
 def test_bmn():
     batch = full_batch(channels=8)
     task = BMNTask(BMN(durations=T, masked_cells=False))
-    params = task.init(jax.random.key(0), batch)
+    params = jax.jit(task.init)(jax.random.key(0), batch)
     output = jax.jit(task.model.apply)(params, batch.features, batch.mask)
     (loss, _), grads = jax.jit(jax.value_and_grad(lambda p: task.loss(p, batch, jax.random.key(1)), has_aux=True))(
         params
@@ -86,12 +86,17 @@ def test_tcanet():
     )
     model = TCANet(variant="released", dropout=0.0)
     task = TCANetTask(model, classes="video")
-    params = task.init(jax.random.key(0), batch)
+    params = jax.jit(task.init)(jax.random.key(0), batch)
     inputs = (batch.features, batch.mask, batch.duration, batch.proposals)
-    output = jax.jit(lambda p: model.apply(p, *inputs, train=True, rngs={"dropout": jax.random.key(2)}))(params)
-    (loss, _), grads = jax.jit(jax.value_and_grad(lambda p: task.loss(p, batch, jax.random.key(1)), has_aux=True))(
-        params
-    )
+
+    @jax.jit
+    def run(params):
+        outputs = [
+            model.apply(params, *inputs, train=train, rngs={"dropout": jax.random.key(2)}) for train in (True, False)
+        ]
+        return outputs, jax.value_and_grad(task.loss, has_aux=True)(params, batch, jax.random.key(1))
+
+    (output, predicted), ((loss, _), grads) = run(params)
 
     module = torch_tcanet.TCANet(8, snippets)
     module.load_state_dict(torch_weights.tcanet(params["params"]), strict=False)  # but for the masks
@@ -112,9 +117,8 @@ def test_tcanet():
     boundaries, confidence = module.eval().infer(
         channels_first(batch.features), tensor(batch.proposals) / snippets, chunk=4
     )
-    output = jax.jit(lambda p: model.apply(p, *inputs, train=False))(params)
-    close(boundaries.reshape(2, 9, 2) * snippets, output.stages[-1].segments)
-    close(confidence.reshape(2, 9), jax.nn.sigmoid(output.stages[1].iou_logit))
+    close(boundaries.reshape(2, 9, 2) * snippets, predicted.stages[-1].segments)
+    close(confidence.reshape(2, 9), jax.nn.sigmoid(predicted.stages[1].iou_logit))
 
 
 def test_mgfn():
@@ -130,12 +134,15 @@ def test_mgfn():
     # Biases that are not zero: at erased snippets a ReLU would sit exactly at its kink, where rounding decides.
     params = jax.tree.map(
         lambda x: x + rng.normal(0, 0.1, x.shape).astype(np.float32) if x.ndim == 1 else x,
-        task.init(jax.random.key(0), batch),
+        jax.jit(task.init)(jax.random.key(0), batch),
     )
-    output = jax.jit(lambda p: model.apply(p, batch.features, batch.mask, labels, train=False))(params)
-    (loss, _), grads = jax.jit(jax.value_and_grad(lambda p: task.loss(p, batch, jax.random.key(1)), has_aux=True))(
-        params
-    )
+
+    @jax.jit
+    def run(params):
+        output = model.apply(params, batch.features, batch.mask, labels, train=False)
+        return output, jax.value_and_grad(task.loss, has_aux=True)(params, batch, jax.random.key(1))
+
+    output, ((loss, _), grads) = run(params)
 
     module = torch_mgfn.MGFN(8, 4, anchors, threshold=0.5)
     module.load_state_dict(torch_weights.mgfn(params["params"]))

@@ -71,7 +71,7 @@ def test_clips_carry_knowledge_of_the_model_s_width():
     task, section = synthetic_task(config, "mgfn", **SIZES)
     assert isinstance(task, MGFNTask)
     batch = synthetic_batch(task, section, 2, proposals=0, **SIZES)
-    params = task.init(jax.random.key(0), batch)
+    params = jax.jit(task.init)(jax.random.key(0), batch)
     loss, metrics = jax.jit(lambda p: task.loss(p, batch, jax.random.key(0)))(params)
     assert np.isfinite(loss)
     assert "mmd" in metrics
