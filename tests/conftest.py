@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -15,7 +16,8 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="tal_jax_tests_"))
+CACHE = tempfile.mkdtemp(prefix="tal_jax_tests_")
+jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -25,6 +27,10 @@ gc.set_threshold(50_000, 20, 50)
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("default")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 # Folders whose files make something once for all of their tests: trainings, exports, compiled programs.
