@@ -20,7 +20,7 @@ from tal_jax.train.checkpoint import folder as checkpoints_of
 from tal_jax.train.checkpoint import load
 from tal_jax.train.processes import TIMEOUT, connect, on_cluster
 
-STEPS = 8
+STEPS = 20
 SUPERVISED = f"""
 from configs import supervised
 from sensor_set import tiny_config
