@@ -1,11 +1,13 @@
 """Flat tables of segments, and the pairs of detection and ground truth that overlap enough to match."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tal_jax.errors import InputError
+from tal_jax.windows import Found
 
 # Pairs held in memory at once: a few hundred megabytes of temporaries, whatever the size of the input.
 CHUNK_PAIRS = 2_000_000
@@ -50,6 +52,19 @@ def segment_table(recording: ArrayLike, label: ArrayLike, segments: ArrayLike, s
             f"segment table: row {int(np.argmin(finite))} has a time or score that is not finite: remove it"
         )
     return table
+
+
+def table_of(found: Iterable[tuple[int, Found]]) -> SegmentTable:
+    """The table of (recording, its detections without padding), in that order."""
+    parts = list(found)
+    none = Found(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0, bool))  # so that there is something to join
+    segments, labels, scores, _ = (np.concatenate(x) for x in zip(none, *(d for _, d in parts), strict=True))
+    return SegmentTable(
+        recording=np.repeat(np.array([i for i, _ in parts], np.int64), [len(d.scores) for _, d in parts]),
+        label=labels.astype(np.int64),
+        segments=segments.astype(np.float64),
+        score=scores.astype(np.float64),
+    )
 
 
 def temporal_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

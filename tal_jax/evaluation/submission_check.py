@@ -5,32 +5,22 @@ The layout is that of the ActivityNet evaluation kit, which HACS took over: a pr
 limit to the detections of a recording, and one for a server can be given.
 """
 
-import difflib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tal_jax.data.annotations import ROUNDING_SECONDS, Recording
+from tal_jax.data.annotations import Recording
 from tal_jax.errors import InputError
 from tal_jax.evaluation.pairs import SegmentTable, descending, group_ranks
 from tal_jax.evaluation.selection import subset_name
 from tal_jax.evaluation.submission import Submission
+from tal_jax.evaluation.submission_faults import Fault, Named, Rules, detection_faults, id_faults, server_id
 
 VERSION = "VERSION 1.3"  # of the ActivityNet data set; the kit asks for the field, not for a value
-ID_LENGTH = 11  # of YouTube's ids, which may themselves begin with "v_"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Everything of one kind that is wrong."""
-
-    kind: str  # such as "missing recordings"
-    count: int  # how many records have it
-    text: str  # the first one, how many more, and the remedy
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,23 +52,6 @@ class Checked:
         external = self.submission.external_data
         told = external["details"] if external["used"] else "none (--external_data=TEXT tells what was used)"
         return [*lines, f"external data: {told}"]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What is asked of the detections, and what may be changed."""
-
-    max_per_recording: int = 0  # more detections in a recording are a fault; 0: any number
-    top: int = 0  # keeps the best of each recording; 0: all
-    clip: bool = False  # cuts times to [0, duration]
-    fill: bool = False  # recordings that are missing get an empty list
-    tolerance: float = ROUNDING_SECONDS  # seconds that a time may lie outside of its recording
-    classes: Collection[str] = field(default_factory=tuple)  # beside those of the annotation file
-
-
-def server_id(id: str) -> str:
-    """The id as the servers know it: "v_" + 11 characters of YouTube lose the "v_"; any other id stays as it is."""
-    return id[2:] if id.startswith("v_") and len(id) == ID_LENGTH + 2 else id
 
 
 def check(
@@ -117,7 +90,7 @@ def check(
         raise InputError(f"{annotations}: has no label in any subset: give --classes=FILE, with one label on each line")
     external = _external_data(submission.external_data, external_data, source)
     members = {server_id(key): r for key, r in recordings.items() if r.subset == subset}
-    faults = _id_faults(submission.recordings, recordings, members, subset, rules.fill, annotations)
+    faults = id_faults(submission.recordings, recordings, members, subset, rules.fill, annotations)
 
     position = {key: i for i, key in enumerate(members)}
     place = np.array([position.get(server_id(key), -1) for key in submission.recordings], np.int64)
@@ -134,8 +107,8 @@ def check(
     table, clipped = _clip(written, duration) if rules.clip else (written, 0)
     if not len(submission.table):
         faults.append(Fault("detections", 0, "no detections at all: run launch.detect again"))
-    named = _Named(written, rank, {position[server_id(k)]: k for k in submission.recordings if server_id(k) in members})
-    faults += _detection_faults(table, named, submission.labels, known, duration, rules)
+    named = Named(written, rank, {position[server_id(k)]: k for k in submission.recordings if server_id(k) in members})
+    faults += detection_faults(table, named, submission.labels, known, duration, rules)
     if faults:
         first, *others = faults
         also = "".join(f"; also {f.count} {f.kind}" for f in others)
@@ -182,110 +155,6 @@ def _external_data(found: Mapping[str, Any], given: str | None, source: str | os
     return {"used": used, "details": details}
 
 
-def _id_faults(
-    given: Sequence[str],
-    recordings: Mapping[str, Recording],
-    members: Mapping[str, Recording],
-    subset: str,
-    fill: bool,
-    annotations: str | os.PathLike,
-) -> list[Fault]:
-    subsets = {server_id(key): r.subset for key, r in recordings.items()}
-    unknown = [key for key in given if server_id(key) not in subsets]
-    elsewhere = [key for key in given if subsets.get(server_id(key), subset) != subset]
-    first: dict[str, str] = {}
-    twice = [key for key in given if first.setdefault(server_id(key), key) != key]
-    missing = [key for key in members if key not in first] if not fill else []
-    faults = []
-    if unknown:
-        text = f"recording {unknown[0]!r}{_more(unknown)} is not in {annotations}: use that file's ids, or remove it"
-        faults.append(Fault("unknown recordings", len(unknown), text))
-    if elsewhere:
-        other = subsets[server_id(elsewhere[0])]
-        text = f"recording {elsewhere[0]!r}{_more(elsewhere)} is of the subset {other}, not {subset}: "
-        text += "remove it, or choose another --subset"
-        faults.append(Fault("recordings of other subsets", len(elsewhere), text))
-    if twice:
-        text = (
-            f"recordings {first[server_id(twice[0])]!r} and {twice[0]!r}{_more(twice)} are the same: keep one of them"
-        )
-        faults.append(Fault("recordings twice", len(twice), text))
-    if missing:
-        text = f"recording {missing[0]!r} of the subset {subset}{_more(missing)} is missing: detect in it, or write "
-        text += "empty lists with --missing=empty"
-        faults.append(Fault("missing recordings", len(missing), text))
-    return faults
-
-
-@dataclass(frozen=True, eq=False)
-class _Named:
-    """How the detections file writes them: for messages."""
-
-    table: SegmentTable
-    rank: np.ndarray  # [n] place of a detection among those of its recording
-    ids: Mapping[int, str]
-
-    def recording(self, index: int) -> str:
-        return f"recording {self.ids[index]!r}"
-
-    def detection(self, row: int, rows: np.ndarray) -> str:
-        return f"{self.recording(int(self.table.recording[row]))}: detection {self.rank[row]}{_more(rows)}"
-
-    def times(self, row: int) -> str:
-        return f"{self.table.segments[row, 0]:.3f}-{self.table.segments[row, 1]:.3f} s"
-
-
-def _detection_faults(
-    table: SegmentTable,
-    named: _Named,
-    labels: Sequence[str],
-    known: Collection[str],
-    duration: np.ndarray,
-    rules: Rules,
-) -> list[Fault]:
-    end_of = duration[table.recording]
-    start, end = table.segments[:, 0], table.segments[:, 1]
-    recognised = np.array([*(label in known for label in labels), True], bool)  # -1, no label, is a fault of its own
-    within = " within the recording" if rules.clip else ""
-    counts = np.bincount(table.recording, minlength=len(duration))
-    faults = []
-
-    def found(kind: str, wrong: np.ndarray, says: Callable[[int], str]) -> None:
-        rows = np.flatnonzero(wrong)
-        if len(rows):
-            i = int(rows[0])
-            faults.append(Fault(f"detections {kind}", len(rows), f"{named.detection(i, rows)}: {says(i)}"))
-
-    found("without a label", table.label < 0, lambda i: "has no label: give each one a class, proposals are not taken")
-    found(
-        "with unknown labels",
-        ~recognised[table.label],
-        lambda i: f"unknown label {labels[table.label[i]]!r}: {_nearest(labels[table.label[i]], known)}",
-    )
-    found(
-        "without positive length",
-        ~(end > start),
-        lambda i: f"{named.times(i)} has no positive length{within}: correct or remove it",
-    )
-    found(
-        "with a negative start",
-        start < -rules.tolerance,
-        lambda i: f"{named.times(i)} starts before 0: correct it, or cut it with --clip",
-    )
-    found(
-        "beyond the end",
-        end > end_of + rules.tolerance,
-        lambda i: f"{named.times(i)} ends after the recording, {end_of[i]:.3f} s: correct it, or cut it with --clip",
-    )
-    crowded = np.flatnonzero(counts > rules.max_per_recording) if rules.max_per_recording else np.zeros(0, np.int64)
-    if len(crowded):
-        first = int(crowded[0])
-        text = f"{named.recording(first)}{_more(crowded)} has {counts[first]} detections, more than "
-        text += f"--max_per_recording={rules.max_per_recording}: keep the best with --top={rules.max_per_recording}"
-        faults.append(Fault("recordings with too many detections", len(crowded), text))
-    return faults
-
-
 def _clip(table: SegmentTable, duration: np.ndarray) -> tuple[SegmentTable, int]:
     """Times within [0, duration], and how many detections that changed. Nothing of one wholly outside is left."""
     cut = np.clip(table.segments, 0.0, duration[table.recording][:, None])
@@ -307,16 +176,3 @@ def _renumbered(table: SegmentTable, labels: Sequence[str]) -> tuple[SegmentTabl
     number = np.empty(len(used), np.int64)
     number[order] = np.arange(len(used))
     return replace(table, label=number[inverse]), tuple(labels[k] for k in used[order])
-
-
-def _more(items: Sequence[Any] | np.ndarray) -> str:
-    return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
-
-
-def _nearest(label: str, known: Collection[str]) -> str:
-    """The remedy for a label that nobody knows."""
-    plain = {name.casefold().replace("_", " "): name for name in known}
-    close = difflib.get_close_matches(label.casefold().replace("_", " "), list(plain), 1)
-    return (
-        f"did you mean {plain[close[0]]!r}?" if close else "use the annotation file's, or name more in --classes=FILE"
-    )

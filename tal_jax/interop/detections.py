@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tal_jax.data import annotations, class_scores, proposals
 from tal_jax.errors import InputError
-from tal_jax.evaluation.pairs import SegmentTable
+from tal_jax.evaluation.pairs import table_of
 from tal_jax.evaluation.submission import Submission
 from tal_jax.interop import files
 from tal_jax.interop.reader import Model, Recording
@@ -67,11 +65,5 @@ def detect(
             lengths[recording.id] = model.checked(recording).duration
             yield recording
 
-    parts = list(progress(model.detect(noted(), batch_size), len(found)))
-    table = SegmentTable(
-        recording=np.concatenate([np.full(len(p.scores), i, np.int64) for i, p in enumerate(parts)]),
-        label=np.concatenate([p.labels for p in parts]).astype(np.int64),
-        segments=np.concatenate([p.segments for p in parts]).astype(np.float64),
-        score=np.concatenate([p.scores for p in parts]).astype(np.float64),
-    )
-    return Submission(tuple(found), model.labels, table), lengths
+    parts = progress(model.detect(noted(), batch_size), len(found))
+    return Submission(tuple(found), model.labels, table_of(enumerate(parts))), lengths

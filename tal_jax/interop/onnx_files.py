@@ -8,7 +8,7 @@ import numpy as np
 from tal_jax.interop import folder as layout
 from tal_jax.interop.agreement import random_inputs, strangers
 from tal_jax.interop.onnx_program import NotConverted, converted
-from tal_jax.interop.program import Sizes, flat, merged, merger, predictor
+from tal_jax.interop.program import Sizes, flat, merger, merger_inputs, predictor
 from tal_jax.interop.runtimes import Program, programs
 from tal_jax.tasks.task import Params, Task
 
@@ -36,7 +36,7 @@ def write(home: Path, task: Task, params: Params, sizes: Sizes, merges: Sequence
         content = converted(lambda inputs: predict(params, inputs), sizes.inputs(1, sizes.snippets))
         (home / layout.ONNX).write_bytes(content)
         for size in merges:
-            (home / layout.merge_file(size, layout.ONNX)).write_bytes(converted(merger(task), merged(size)))
+            (home / layout.merge_file(size, layout.ONNX)).write_bytes(converted(merger(task), merger_inputs(size)))
         _compare(home, params, sizes, list(merges))
     except NotConverted as e:
         for path in home.glob(f"*{Path(layout.ONNX).suffix}"):

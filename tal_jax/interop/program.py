@@ -89,7 +89,7 @@ def merger(task: Task) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     return merge
 
 
-def merged(size: int) -> Shapes:
+def merger_inputs(size: int) -> Shapes:
     """FIELDS of one recording with up to `size` detections."""
     shapes = [((1, size, 2), jnp.float32), ((1, size), jnp.int32), ((1, size), jnp.float32), ((1, size), bool)]
     return {name: jax.ShapeDtypeStruct(*shape) for name, shape in zip(FIELDS, shapes, strict=True)}
@@ -128,4 +128,4 @@ def merging(task: Task, size: int) -> bytes:
     def merge(*fields: Array) -> dict[str, Array]:
         return merger(task)(dict(zip(FIELDS, fields, strict=True)))
 
-    return bytes(jax.export.export(jax.jit(merge), platforms=PLATFORMS)(*merged(size).values()).serialize())
+    return bytes(jax.export.export(jax.jit(merge), platforms=PLATFORMS)(*merger_inputs(size).values()).serialize())

@@ -50,12 +50,10 @@ def soft_nms(
         min_score=min_score,
         class_agnostic=class_agnostic,
     )
-    picked = jax.vmap(lambda d, order: Detections(d.segments[order], d.labels[order], d.scores[order], d.mask[order]))(
-        detections, order
-    )
+    segments, labels = (jax.vmap(lambda x, at: x[at])(x, order) for x in (detections.segments, detections.labels))
     return Detections(
-        segments=jnp.where(kept[..., None], picked.segments, 0.0),
-        labels=jnp.where(kept, picked.labels, -1),
+        segments=jnp.where(kept[..., None], segments, 0.0),
+        labels=jnp.where(kept, labels, -1),
         scores=jnp.where(kept, scores, 0.0),
         mask=kept,
     )
@@ -93,7 +91,6 @@ def soft_nms_order(
         return jnp.where((iou > limit) & (iou > 0), factor, 1.0)
 
     limits = jnp.broadcast_to(jnp.asarray(threshold, jnp.float32), detections.scores.shape)
-
     positions = jnp.arange(detections.scores.shape[1], dtype=jnp.int32)
 
     def one(d: Detections, limits: Array, systems: Array | None) -> tuple[Array, Array, Array]:  # of one recording

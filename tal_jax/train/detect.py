@@ -14,7 +14,7 @@ from tal_jax.evaluation.pairs import SegmentTable
 from tal_jax.evaluation.submission import Submission
 from tal_jax.train.build import Stage, build_stage
 from tal_jax.train.checkpoint import restore_params
-from tal_jax.train.handover import per_recording
+from tal_jax.train.handover import as_input, per_recording
 from tal_jax.train.predict import Predictor
 from tal_jax.train.processes import first, share
 from tal_jax.train.sharding import local_mesh
@@ -89,26 +89,32 @@ def joined(stage: Stage, config: dict[str, Any], workdir: Path, records: Split, 
         known = assembler.proposals
         missing = [str(i) for i in records.ids if str(i) not in known]
         if missing:
-            rows = _from_stage("bmn", missing, config, workdir, records, checkpoint)
-            found = {id: (t.segments, t.score) for id, t in rows.items()}
+            found = _from_stage("bmn", missing, config, workdir, records, checkpoint)
             assembler = dataclasses.replace(assembler, proposals={**{i: known[i] for i in known}, **found})
     if assembler.class_scores is not None:
         missing = [str(i) for i in records.ids if str(i) not in assembler.class_scores]
         if missing:
-            rows = _from_stage("classifier", missing, config, workdir, records, checkpoint)
-            scores = {id: t.score[np.argsort(t.label)] for id, t in rows.items()}
+            scores = _from_stage("classifier", missing, config, workdir, records, checkpoint)
             assembler = dataclasses.replace(assembler, class_scores={**assembler.class_scores, **scores})
     return assembler
 
 
+def trained_stage(config: dict[str, Any], workdir: Path, kind: str) -> str | None:
+    """The first stage of a kind that a workdir has trained."""
+    of_kind = (name for name in config["track"] if config["stages"][name]["task"] == kind)
+    return next((name for name in of_kind if (workdir / name / "checkpoints").is_dir()), None)
+
+
 def _from_stage(
     kind: str, missing: list[str], config: dict[str, Any], workdir: Path, records: Split, checkpoint: str
-) -> dict[str, SegmentTable]:
-    """What an earlier stage of the track says about recordings that it has not seen yet."""
-    for name in config["track"]:
-        if config["stages"][name]["task"] == kind and (workdir / name / "checkpoints").is_dir():
-            table = _run(build_stage(config, name, workdir), config, workdir, records, checkpoint)
-            return dict(per_recording(records.ids, table))
+) -> dict[str, Any]:
+    """What an earlier stage of the track says about recordings that it has not seen yet, see `as_input`."""
+    name = trained_stage(config, workdir, kind)
+    if name is not None:
+        stage = build_stage(config, name, workdir)
+        table = _run(stage, config, workdir, records, checkpoint)
+        classes = stage.assembler.num_classes
+        return {id: as_input(kind, rows, classes) for id, rows in per_recording(records.ids, table)}
     what = "proposals" if kind == "bmn" else "class scores"
     raise InputError(
         f"recording {missing[0]} and {len(missing) - 1} more have no {what}, and {workdir} has no trained {kind} stage "

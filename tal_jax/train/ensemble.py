@@ -13,16 +13,20 @@ from tqdm import tqdm
 
 from tal_jax.data.dataset import Split, open_split
 from tal_jax.errors import InputError
-from tal_jax.evaluation.pairs import SegmentTable
+from tal_jax.evaluation.pairs import SegmentTable, table_of
 from tal_jax.evaluation.submission import Submission
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Params
 from tal_jax.train.build import Stage, build_stage
 from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.detect import trained_stage
+from tal_jax.train.ensemble_weights import normalized
+from tal_jax.train.handover import as_input, per_recording
+from tal_jax.train.predict import merged, out
 from tal_jax.train.tuned import tuned
 from tal_jax.train.workdir import read_config
 from tal_jax.types import Batch, Detections
-from tal_jax.windows import Found, Window, joined
+from tal_jax.windows import Found
 
 SAME = 0.01  # lengths that differ by a smaller share are the same
 
@@ -36,13 +40,6 @@ class Run:
     records: Split  # what is to be detected in, as this run's encoder sees it
     position: Mapping[str, int]  # of a recording in `records`
     checkpoint: str
-
-    def stage_of_kind(self, kind: str) -> str | None:
-        """The trained stage of a kind."""
-        for name in self.config["track"]:
-            if self.config["stages"][name]["task"] == kind and (self.workdir / name / "checkpoints").is_dir():
-                return name
-        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +107,7 @@ def detect_together(
             raise InputError(f"--stage={name}: {run.workdir} has no such stage: {', '.join(run.config['track'])}")
     ids = sorted({id for run in runs for id in run.position})
     members = [_member(run, name) for run, name in zip(runs, names, strict=True)]
-    table = _together(members, np.asarray(weights, np.float64), ids, batch_size)
+    table = _together(members, weights, ids, batch_size)
     return Submission(tuple(ids), members[0].stage.trained_on.labels, table)
 
 
@@ -120,7 +117,7 @@ def _member(run: Run, name: str) -> Member:
     return Member(run, dataclasses.replace(built, task=tuned(built.task, run.workdir, name)), params)
 
 
-def _together(members: list[Member], weights: np.ndarray, ids: Sequence[str], batch_size: int) -> SegmentTable:
+def _together(members: list[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int) -> SegmentTable:
     _check(members)
     members = _with_shared_inputs(members, weights, ids, batch_size)
     groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
@@ -129,22 +126,15 @@ def _together(members: list[Member], weights: np.ndarray, ids: Sequence[str], ba
     found: dict[str, Found] = {}
     with tqdm(total=len(ids), desc=f"{members[0].stage.name} of {len(members)} runs", unit="recording") as bar:
         for present, own in groups.items():
-            part = weights[list(present)]
-            part = part / part.sum() if part.sum() > 0 else np.full(len(part), 1 / len(part))
-            for id, windows in _group([members[i] for i in present], part, own, batch_size):
-                found[id] = windows
+            part = normalized([weights[i] for i in present])
+            for id, detections in _group([members[i] for i in present], part, own, batch_size):
+                found[id] = detections
                 bar.update()
-    parts = [found[id] for id in ids]
-    return SegmentTable(
-        recording=np.concatenate([np.full(len(p.scores), i, np.int64) for i, p in enumerate(parts)]),
-        label=np.concatenate([p.labels for p in parts]).astype(np.int64),
-        segments=np.concatenate([p.segments for p in parts]).astype(np.float64).reshape(-1, 2),
-        score=np.concatenate([p.scores for p in parts]).astype(np.float64),
-    )
+    return table_of((i, found[id]) for i, id in enumerate(ids))
 
 
 def _with_shared_inputs(
-    members: list[Member], weights: np.ndarray, ids: Sequence[str], batch_size: int
+    members: list[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int
 ) -> list[Member]:
     """Gives all members the same proposals and class scores, by the stages before where all have one."""
     first = members[0].stage.assembler
@@ -155,11 +145,11 @@ def _with_shared_inputs(
         given = getattr(first, field)
         if given is None:
             continue
-        before = [member.run.stage_of_kind(kind) for member in members]
+        before = [trained_stage(m.run.config, m.run.workdir, kind) for m in members]
         if all(before):
             inner = [_member(m.run, str(name)) for m, name in zip(members, before, strict=True)]
-            rows = _per_recording(_together(inner, weights, ids, batch_size), ids)
-            shared[field] = {id: _result(kind, table) for id, table in rows.items()}
+            rows = per_recording(np.asarray(ids), _together(inner, weights, ids, batch_size))
+            shared[field] = {id: as_input(kind, table, members[0].stage.assembler.num_classes) for id, table in rows}
         else:
             shared[field] = given
         missing = [id for id in ids if id not in shared[field]]
@@ -174,15 +164,6 @@ def _with_shared_inputs(
         )
         for m in members
     ]
-
-
-def _per_recording(table: SegmentTable, ids: Sequence[str]) -> dict[str, SegmentTable]:
-    bounds = np.searchsorted(table.recording, np.arange(len(ids) + 1))
-    return {id: table.take(np.arange(*bounds[i : i + 2])) for i, id in enumerate(ids)}
-
-
-def _result(kind: str, table: SegmentTable) -> Any:
-    return (table.segments, table.score) if kind == "bmn" else table.score[np.argsort(table.label)]
 
 
 def _check(members: Sequence[Member]) -> None:
@@ -211,7 +192,7 @@ def _check(members: Sequence[Member]) -> None:
 
 
 def _group(
-    members: Sequence[Member], weights: np.ndarray, ids: Sequence[str], batch_size: int
+    members: Sequence[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int
 ) -> Iterator[tuple[str, Found]]:
     """Detections in seconds of recordings that all of these members have."""
     first = members[0]
@@ -221,35 +202,21 @@ def _group(
     @jax.jit
     def step(params: Sequence[Params], batches: Sequence[Batch]) -> Detections:
         outputs = [task.outputs(p, batch) for task, p, batch in zip(tasks, params, batches, strict=True)]
-        return tasks[0].decoded(tasks[0].fused(outputs, jnp.asarray(weights, jnp.float32)), batches[0])
+        return tasks[0].decoded(tasks[0].fused(outputs, jnp.array(weights, jnp.float32)), batches[0])
 
     merge = jax.jit(tasks[0].merge)
     windows: dict[str, list[Found]] = {}
-    counts = {id: len(_starts(first, id)) for id in ids}
-    places = [(id, start) for id in ids for start in _starts(first, id)]
+    starts = {id: _starts(first, id) for id in ids}
+    places = [(id, start) for id in ids for start in starts[id]]
     for at in range(0, len(places), batch_size):
         part = places[at : at + batch_size]
         batches = [_batch(member, part, batch_size) for member in members]
         found = jax.device_get(step(params, batches))
         for row, (id, start) in enumerate(part):
-            window = Window(
-                snippets=batches[0].features.shape[1],
-                real=int(np.sum(batches[0].mask[row])),
-                stride=float(batches[0].stride[row]),
-                start=start,
-                duration=float(batches[0].duration[row]),
-                recording=float(first.run.records.durations[first.run.position[id]]),
-            )
-            fields = Found(*(x[row] for x in (found.segments, found.labels, found.scores, found.mask)))
-            windows.setdefault(id, []).append(window.out(fields))
-            if len(windows[id]) == counts[id]:
-                own = windows.pop(id)
-                yield id, own[0] if len(own) == 1 else _merged(merge, own)
-
-
-def _merged(merge: Any, windows: list[Found]) -> Found:
-    merged = jax.device_get(merge(Detections(*(x[None] for x in joined(windows)))))
-    return Found(*(x[0][merged.mask[0]] for x in (merged.segments, merged.labels, merged.scores, merged.mask)))
+            recording = first.run.records.durations[first.run.position[id]]
+            windows.setdefault(id, []).append(out(found, batches[0], row, start=start, recording=recording))
+            if len(windows[id]) == len(starts[id]):
+                yield id, merged(merge, windows.pop(id))
 
 
 def _stride(member: Member, id: str) -> float:

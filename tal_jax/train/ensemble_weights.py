@@ -5,13 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from tal_jax.errors import InputError
-from tal_jax.train.build import build_stage
-from tal_jax.train.checkpoint import restore_params
-from tal_jax.train.ensemble import Run
-from tal_jax.train.evaluate import evaluate_stage
-from tal_jax.train.predict import Predictor
-from tal_jax.train.sharding import local_mesh
-from tal_jax.train.tuned import tuned
 
 
 def normalized(performances: Sequence[float]) -> list[float]:
@@ -42,22 +35,3 @@ def given(text: str, count: int) -> list[float]:
             f"--weights={text}: give performance, uniform, or {count} numbers from 0 on, as in 0.5,0.3,0.2"
         )
     return normalized(weights)
-
-
-def performance(run: Run, stage: str) -> float:
-    """The run's score on its own evaluation recordings: average mAP, AUC of proposals, or mAP of recordings' classes.
-
-    Raises:
-      InputError: it has none, or they have no ground truth.
-    """
-    built = build_stage(run.config, stage, run.workdir)
-    params = restore_params(run.workdir, stage, which=run.checkpoint)
-    task = tuned(built.task, run.workdir, stage)
-    batch_size = run.config["stages"][stage]["batch_size"]
-    scores = evaluate_stage(built, Predictor(task, local_mesh()), params, batch_size)
-    if not scores:
-        raise InputError(
-            f"{run.workdir}: no recordings with ground truth to weigh it by: train with --config.data.holdout=0.1, or "
-            "give --weights=uniform"
-        )
-    return scores["average"]

@@ -11,6 +11,7 @@ from tal_jax.errors import InputError
 from tal_jax.evaluation.pairs import SegmentTable, temporal_iou
 from tal_jax.evaluation.submission import Submission
 from tal_jax.ops.nms import soft_nms_order
+from tal_jax.train.ensemble_weights import normalized
 from tal_jax.types import Detections
 
 BATCH = 64  # recordings at a time
@@ -80,7 +81,7 @@ def fuse(
         ids,
         labels,
         SegmentTable(
-            recording=np.concatenate([np.full(len(t), i, np.int64) for i, t in enumerate(fused)]),
+            recording=np.repeat(np.arange(len(fused)), [len(t) for t in fused]),
             label=np.concatenate([t.label for t in fused]),
             segments=np.concatenate([t.segments for t in fused]),
             score=np.concatenate([t.score for t in fused]),
@@ -102,8 +103,7 @@ def _by_recording(submission: Submission, labels: Sequence[str]) -> dict[str, Se
 def _union(found: Sequence[SegmentTable | None], weights: np.ndarray) -> tuple[SegmentTable, np.ndarray]:
     """Steps 1 and 2 for a recording: its detections, best first, and the systems that found each, as bits."""
     own = [(n, table) for n, table in enumerate(found) if table is not None]
-    share = weights[[n for n, _ in own]]
-    share = share / share.sum() if share.sum() else np.full(len(own), 1 / len(own))
+    share = np.array(normalized([weights[n] for n, _ in own]))
     best = [table.score.max(initial=0.0) for _, table in own]
     height = float(share @ best)
     rows: dict[tuple[int, ...], int] = {}

@@ -27,6 +27,18 @@ def per_recording(ids: np.ndarray, table: SegmentTable) -> Iterator[tuple[str, S
         yield str(id), table.take(np.arange(edges[i], edges[i + 1]))
 
 
+def as_input(kind: str, rows: SegmentTable, classes: int) -> Any:
+    """What a stage of a kind found in a recording, as the assembler of a later stage joins it.
+
+    Proposals (seconds [P, 2], scores [P]) of "bmn"; class scores [K] of "classifier", 0 for classes it does not name.
+    """
+    if kind == "bmn":
+        return rows.segments, rows.score
+    scores = np.zeros(classes, np.float32)
+    scores[rows.label] = rows.score
+    return scores
+
+
 def hand_on(
     stage: Stage,
     predictor: Predictor,
@@ -58,19 +70,12 @@ def hand_on(
     def by_recording() -> Iterator[tuple[str, SegmentTable]]:
         return itertools.chain.from_iterable(per_recording(ids, table) for ids, table in parts)
 
-    if stage.kind == "bmn":
-        proposals.write(
-            workdir / stage.name / PROPOSALS, ((id, rows.segments, rows.score) for id, rows in by_recording())
-        )
-        return
     labels = stage.training.metadata.labels
-
-    def scores(rows: SegmentTable) -> np.ndarray:
-        line = np.zeros(len(labels), np.float32)
-        line[rows.label] = rows.score
-        return line
-
-    class_scores.write(workdir / stage.name / CLASS_SCORES, labels, ((id, scores(rows)) for id, rows in by_recording()))
+    inputs = ((id, as_input(stage.kind, rows, len(labels))) for id, rows in by_recording())
+    if stage.kind == "bmn":
+        proposals.write(workdir / stage.name / PROPOSALS, ((id, *found) for id, found in inputs))
+    else:
+        class_scores.write(workdir / stage.name / CLASS_SCORES, labels, inputs)
 
 
 def _knowledge(stage: Stage, params: Params, batch_size: int) -> list[tuple[str, np.ndarray]]:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from tal_jax.data.assembler import Assembler, Origin
 from tal_jax.data.dataset import Split
 from tal_jax.data.pipeline import detection_batches
-from tal_jax.evaluation.pairs import SegmentTable
+from tal_jax.evaluation.pairs import SegmentTable, table_of
 from tal_jax.tasks.task import Params, Task
 from tal_jax.train.processes import gather, share
 from tal_jax.train.sharding import by_row, put_batch, replicated
@@ -58,20 +58,9 @@ class Predictor:
         batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
         parts: list[tuple[int, Found]] = []
         for position, windows in self._windows(params, split, assembler, share(index), batch_size):
-            parts.append((position, windows[0] if len(windows) == 1 else self._merged(windows)))
+            parts.append((position, merged(self._merge, windows)))
             advance(1)
-        recording = [np.full(len(d.scores), i) for i, d in parts]
-        found = [d for _, d in parts]
-
-        def joined(arrays: list[Any], empty: tuple[int, ...]) -> np.ndarray:
-            return np.concatenate(arrays) if arrays else np.zeros(empty)
-
-        own = {
-            "recording": joined(recording, (0,)).astype(np.int64),
-            "label": joined([d.labels for d in found], (0,)).astype(np.int64),
-            "segments": joined([d.segments for d in found], (0, 2)).astype(np.float64),
-            "score": joined([d.scores for d in found], (0,)).astype(np.float64),
-        }
+        own = vars(table_of(parts))
         everyone = gather(own)
         table = SegmentTable(**{name: np.concatenate([part[name] for part in everyone]) for name in own})
         if len(everyone) == 1:
@@ -96,15 +85,7 @@ class Predictor:
                     yield current, windows
                     windows = []
                 current = int(position)
-                window = Window(
-                    snippets=batch.features.shape[1],
-                    real=int(np.sum(batch.mask[row])),
-                    stride=float(batch.stride[row]),
-                    start=float(origin.offset[row]),
-                    duration=float(batch.duration[row]),
-                    recording=float(split.durations[current]),
-                )
-                windows.append(window.out(Found(*(x[row] for x in _fields(found)))))
+                windows.append(out(found, batch, row, start=origin.offset[row], recording=split.durations[current]))
         if windows:
             yield current, windows
 
@@ -119,10 +100,33 @@ class Predictor:
         if waiting is not None:
             yield waiting[0], waiting[1], jax.device_get(waiting[2])
 
-    def _merged(self, windows: list[Found]) -> Found:
-        """All windows' detections through the task's own NMS."""
-        merged = jax.device_get(self._merge(Detections(*(x[None] for x in joined(windows)))))
-        return Found(*(x[0][merged.mask[0]] for x in _fields(merged)))
+
+def out(found: Detections, batch: Batch, row: int, *, start: float, recording: float) -> Found:
+    """A row's detections in seconds, without padding.
+
+    Args:
+      found: of the whole batch, on the host.
+      batch, row: what they were found in.
+      start: seconds, where the window begins.
+      recording: seconds of the whole recording.
+    """
+    window = Window(
+        snippets=batch.features.shape[1],
+        real=int(np.sum(batch.mask[row])),
+        stride=float(batch.stride[row]),
+        start=float(start),
+        duration=float(batch.duration[row]),
+        recording=float(recording),
+    )
+    return window.out(Found(*(x[row] for x in _fields(found))))
+
+
+def merged(merge: Callable[[Detections], Detections], windows: list[Found]) -> Found:
+    """The detections of a recording from those of its windows, through the task's own NMS."""
+    if len(windows) == 1:
+        return windows[0]
+    together = jax.device_get(merge(Detections(*(x[None] for x in joined(windows)))))
+    return Found(*(x[0][together.mask[0]] for x in _fields(together)))
 
 
 def _fields(d: Detections) -> Found:

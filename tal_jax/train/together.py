@@ -5,11 +5,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tal_jax.errors import InputError
 from tal_jax.evaluation.submission import Submission
+from tal_jax.train.build import build_stage
+from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
 from tal_jax.train.ensemble import Run, detect_together, open_runs
-from tal_jax.train.ensemble_weights import given, normalized, performance
+from tal_jax.train.ensemble_weights import given, normalized
+from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.fused_detections import fuse
+from tal_jax.train.predict import Predictor
+from tal_jax.train.sharding import local_mesh
+from tal_jax.train.tuned import tuned
+from tal_jax.train.workdir import read_config
 
 Say = Callable[[str], None]
 
@@ -81,16 +89,33 @@ def _weights(rule: str, runs: Sequence[Run], stage: str, say: Say) -> list[float
     if rule == "uniform":
         shares, notes = normalized([1.0] * len(runs)), [""] * len(runs)
     elif rule == "performance":
-        scores = [performance(run, stage or run.config["track"][-1]) for run in runs]
-        shares, notes = (
-            normalized(scores),
-            [f", scores {score:.3f} on its own evaluation recordings" for score in scores],
-        )
+        scores = [_performance(run, stage or run.config["track"][-1]) for run in runs]
+        shares = normalized(scores)
+        notes = [f", scores {score:.3f} on its own evaluation recordings" for score in scores]
     else:
         shares, notes = given(rule, len(runs)), [""] * len(runs)
     for run, share, note in zip(runs, shares, notes, strict=True):
         say(f"{run.workdir}: weight {share:.3f}{note}")
     return shares
+
+
+def _performance(run: Run, stage: str) -> float:
+    """The run's score on its own evaluation recordings: average mAP, AUC of proposals, or mAP of recordings' classes.
+
+    Those of its training, whatever is to be detected in: that set's truth decides nothing.
+    """
+    config = read_config(run.workdir)
+    built = build_stage(config, stage, run.workdir)
+    params = restore_params(run.workdir, stage, which=run.checkpoint)
+    task = tuned(built.task, run.workdir, stage)
+    batch_size = config["stages"][stage]["batch_size"]
+    scores = evaluate_stage(built, Predictor(task, local_mesh()), params, batch_size)
+    if not scores:
+        raise InputError(
+            f"{run.workdir}: no recordings with ground truth to weigh it by: train with --config.data.holdout=0.1, or "
+            "give --weights=uniform"
+        )
+    return scores["average"]
 
 
 def _tell_missing(known: Sequence[Collection[str]], names: Sequence[str], say: Say) -> None:

@@ -9,6 +9,7 @@ from clip_set import prepare_clip_set, tiny_weak_config
 from commands import run
 from sensor_set import STRIDE, prepare_set, tiny_config
 
+from configs import supervised
 from tal_jax.data.plan import Options
 from tal_jax.data.prepare import prepare
 from tal_jax.errors import InputError
@@ -28,16 +29,20 @@ from tal_jax.train.workdir import read_config
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A track, and its first stage with another seed, on frames shorter than the recordings."""
+    """A track of three stages, and its first stage with another seed, on frames shorter than the recordings."""
     folder = tmp_path_factory.mktemp("ensemble")
     prepare_set(folder, training=8, validation=4, length=40)
     for seed in (0, 1):
         config = tiny_config(folder / "data")
+        supervised.choose_classes(config, "classifier")
+        config.stages.classifier.update(batch_size=4, steps=2, eval_every_steps=0)
+        config.stages.classifier.model.hidden = 8
+        config.stages.classifier.data.update(snippets=24, scale=1.0)
         config.seed, config.data.holdout = seed, 0.25
         config.stages.bmn.data.update(snippets=24, scale=1.0)
         config.stages.tcanet.data.update(snippets=24, scale=1.0)
         config.stages.bmn.steps = config.stages.tcanet.steps = 2
-        config.track = config.track[: 2 - seed]
+        config.track = ("bmn",) if seed else ("bmn", "classifier", "tcanet")
         train_and_evaluate(config.to_dict(), folder / f"w{seed}")
     return folder
 
@@ -57,7 +62,7 @@ def together(*workdirs, weights=None, **options):
     return detect_together(open_runs(workdirs, "validation"), weights or [1.0] * len(workdirs), **options)
 
 
-@pytest.mark.parametrize("stage", ["bmn", "tcanet"])
+@pytest.mark.parametrize("stage", ["bmn", "classifier", "tcanet"])
 def test_a_run_with_itself_changes_nothing(folder, stage):
     w = folder / "w0"
     same(together(w, w, w, weights=[0.2, 0.3, 0.5], stage=stage, batch_size=3), detect(w, "validation", stage=stage))
@@ -125,7 +130,7 @@ def test_runs_that_do_not_fit_together(folder, tmp_path):
     # Detections of any two runs can be fused.
     found = of_runs([folder / "w0", tmp_path / "w"], "validation", weights="0.7,0.3", fusion="detections", say=str)
     assert set(found.recordings) == set(detect(folder / "w0", "validation").recordings)
-    with pytest.raises(InputError, match=r"--stage=refine: .* has no such stage: bmn, tcanet"):
+    with pytest.raises(InputError, match=r"--stage=refine: .* has no such stage: bmn, classifier, tcanet"):
         together(folder / "w0", stage="refine")
     with pytest.raises(InputError, match="2 sets for 1 runs"):
         open_runs([folder / "w0"], "validation", data=["a", "b"])
@@ -164,6 +169,14 @@ def test_the_report_s_rule_by_hand(folder):
             line.split(": ")[1]
             == f"weight {score / sum(scores):.3f}, scores {score:.3f} on its own evaluation recordings"
         )
+
+
+def test_what_is_detected_in_decides_no_weight(folder):
+    """With --data runs are still weighed by the recordings that their own trainings held out."""
+    said = [[], []]
+    for words, data in zip(said, ((), [str(folder / "data")] * 2), strict=True):
+        of_runs([folder / "w0", folder / "w1"], "validation", stage="bmn", data=data, say=words.append)
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("text", ["0.5", "a,b", "1,-1", "0,0", "nan,1", ""])
