@@ -10,12 +10,13 @@ from commands import run
 from sensor_set import STRIDE, prepare_set, tiny_config
 
 from configs import supervised
+from tal_jax.data import class_scores, proposals
 from tal_jax.data.plan import Options
 from tal_jax.data.prepare import prepare
 from tal_jax.errors import InputError
 from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.evaluation.submission import read
-from tal_jax.train.build import build_stage
+from tal_jax.train.build import CLASS_SCORES, PROPOSALS, build_stage
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
 from tal_jax.train.ensemble import detect_together, open_runs
@@ -66,6 +67,18 @@ def together(*workdirs, weights=None, **options):
 def test_a_run_with_itself_changes_nothing(folder, stage):
     w = folder / "w0"
     same(together(w, w, w, weights=[0.2, 0.3, 0.5], stage=stage, batch_size=3), detect(w, "validation", stage=stage))
+
+
+def test_inputs_come_from_all_runs_and_not_from_what_one_of_them_handed_on(folder, tmp_path):
+    """Proposals and class scores are made together: other ones in the runs' own files change nothing."""
+    shutil.copytree(folder / "w0", tmp_path / "w")
+    path, labels = tmp_path / "w" / "classifier" / CLASS_SCORES, ("action_0", "action_1")
+    scores = class_scores.read(path, labels)
+    class_scores.write(path, labels, ((id, line[::-1]) for id, line in scores.items()))
+    path = tmp_path / "w" / "bmn" / PROPOSALS
+    given = proposals.read(path)
+    proposals.write(path, ((id, segments / 2, score) for id, (segments, score) in given.items()))
+    same(together(tmp_path / "w", tmp_path / "w"), detect(folder / "w0", "validation"))
 
 
 def test_weights_decide(folder):
