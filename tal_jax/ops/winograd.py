@@ -11,6 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from tal_jax.types import Array
 
@@ -49,16 +50,21 @@ def _forward(x: Array, kernel: Array, dilation: int) -> tuple[Array, tuple[Array
 def _backward(dilation: int, saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     x, kernel = saved
     b, t, out = cotangent.shape
-    # Towards the input it is the same convolution with the taps reversed.
-    d_x = conv1d_winograd(cotangent, jnp.flip(kernel, 0).transpose(0, 2, 1), dilation)
+    c = x.shape[-1]
     # Computed again rather than kept: the six transforms are half as large again as the input.
     tiles, count = _transformed(x, dilation)
-    padded = jnp.pad(cotangent, ((0, 0), (0, count * OUTPUTS * dilation - t), (0, 0)))
-    padded = padded.reshape(b, count, OUTPUTS, dilation, out)
-    parts = [padded[:, :, j] for j in range(OUTPUTS)]
-    d_filters = [
-        jnp.matmul(tile.T, _combine(column, parts).reshape(-1, out)) for tile, column in zip(tiles, _A.T, strict=True)
-    ]
+    outputs = _padded(cotangent, count, dilation).reshape(b, count, OUTPUTS, dilation, out)
+    # The cotangents of the six products, which both gradients read.
+    spread = [_combine(column, [outputs[:, :, j] for j in range(OUTPUTS)]).reshape(-1, out) for column in _A.T]
+    d_filters = [jnp.matmul(_turned(tile), s) for tile, s in zip(tiles, spread, strict=True)]
+    filters = _transformed_kernel(kernel)
+    d_tiles = [jnp.matmul(s, f.T).reshape(b, count, dilation, c) for s, f in zip(spread, filters, strict=True)]
+    before, *inputs, after = (_combine(column, d_tiles) for column in _B.T)
+    # What a tile gives to the last input of the tile before and to the first input of the tile after.
+    edge = jnp.zeros((b, 1, dilation, c), x.dtype)
+    inputs[-1] += jnp.concatenate([before[:, 1:], edge], axis=1)
+    inputs[0] += jnp.concatenate([edge, after[:, :-1]], axis=1)
+    d_x = jnp.stack(inputs, axis=2).reshape(b, -1, c)[:, :t]
     return d_x, jnp.stack([_combine(column, d_filters) for column in _G.T])
 
 
@@ -72,15 +78,29 @@ def _transformed(x: Array, dilation: int) -> tuple[list[Array], int]:
     """
     b, t, c = x.shape
     count = -(-t // (OUTPUTS * dilation))
-    if t != count * OUTPUTS * dilation:
-        x = jnp.pad(x, ((0, 0), (0, count * OUTPUTS * dilation - t), (0, 0)))
-    own = x.reshape(b, count, OUTPUTS, dilation, c)
+    own = _padded(x, count, dilation).reshape(b, count, OUTPUTS, dilation, c)
     inputs = [own[:, :, j] for j in range(OUTPUTS)]
     # The first input of a tile is the last one of the tile before, the last input the first one of the tile after.
     edge = jnp.zeros((b, 1, dilation, c), x.dtype)
     before = jnp.concatenate([edge, inputs[-1][:, :-1]], axis=1)
     after = jnp.concatenate([inputs[0][:, 1:], edge], axis=1)
     return [_combine(row, [before, *inputs, after]).reshape(-1, c) for row in _B], count
+
+
+def _turned(x: Array) -> Array:
+    """x [M, N] -> [N, M], copied by itself.
+
+    XLA:CPU multiplies a transposed left side two fifths slower, and transposes ten times slower while it computes what
+    it transposes. A function that is not inlined prevents both; backends may ignore that wish.
+    """
+    with set_xla_metadata(inlineable="false"):
+        return jax.jit(jnp.transpose, inline=False)(x)
+
+
+def _padded(x: Array, count: int, dilation: int) -> Array:
+    """Zeros up to that many whole tiles."""
+    missing = count * OUTPUTS * dilation - x.shape[1]
+    return jnp.pad(x, ((0, 0), (0, missing), (0, 0))) if missing else x
 
 
 def _transformed_kernel(kernel: Array) -> list[Array]:
