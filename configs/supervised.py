@@ -156,6 +156,7 @@ def get_config() -> ConfigDict:
                 "train_split": "training",
                 "eval_split": "validation",
                 "holdout": 0.0,  # this share of the training recordings instead of eval_split
+                "holdout_ids": (),  # or those whose ids match one of these patterns, such as "person1_*"
                 "normalize": False,  # by the training set's mean and standard deviation
             },
             "stages": {"bmn": bmn, "tcanet": tcanet},

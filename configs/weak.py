@@ -90,6 +90,7 @@ def get_config() -> ConfigDict:
                 "train_split": "training",
                 "eval_split": "validation",
                 "holdout": 0.1,  # this share of recordings and clips is left to launch.tune
+                "holdout_ids": (),  # recordings whose ids match one of these patterns instead of the share
                 "normalize": False,
             },
             "stages": {"trimmed": copy.deepcopy(trimmed), "mgfn": copy.deepcopy(mgfn)},  # nothing shared

@@ -1,7 +1,8 @@
 """From a config and a prepared set to the objects of a stage. Below this file nobody sees a config."""
 
 import dataclasses
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,10 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
     streams = tuple(shared["streams"]) or tuple(metadata.streams)
     _check_streams(streams, shared.get("widths") or {}, metadata, shared["dir"])
     evaluation, train_index, eval_index = training, np.arange(len(training)), np.arange(0)
-    if shared["holdout"] > 0:
+    patterns = () if trimmed else shared.get("holdout_ids", ())  # clips are of other people as it is
+    if patterns:
+        train_index, eval_index = hold_out_ids(training, patterns)
+    elif shared["holdout"] > 0:
         train_index, eval_index = hold_out(len(training), shared["holdout"])
     elif shared["eval_split"] in metadata.splits and not trimmed:
         evaluation = open_split(shared["dir"], shared["eval_split"])
@@ -161,6 +165,32 @@ def hold_out(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Positions to train on, and those held out: every n-th, a function of the ids' order alone. share 0: none."""
     held = np.arange(count)[:: max(2, round(1 / share))] if share > 0 else np.arange(0)
     return np.delete(np.arange(count), held), held
+
+
+def hold_out_ids(split: Split, patterns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions to train on, and those held out: ids that match one of the patterns (`*`, `?`, `[..]`, as of a shell).
+
+    Raises:
+      InputError: a pattern that matches nothing, or nothing left to train on.
+    """
+    ids = [str(id) for id in split.ids]
+    held = np.zeros(len(ids), bool)
+    for pattern in patterns:
+        matched = np.array([fnmatch.fnmatchcase(id, pattern) for id in ids], bool)
+        if not matched.any():
+            raise InputError(
+                f"config: data.holdout_ids: {pattern!r} matches none of the {len(ids)} recordings of split "
+                f"{split.split} in {split.directory} (first: {ids[0]!r})"
+            )
+        held |= matched
+    if held.all():
+        raise InputError(f"config: data.holdout_ids: all {len(ids)} recordings are held out, none is left to train on")
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def elsewhere(config: dict[str, Any], directory: str, split: str) -> None:
+    """Makes a trained config read another prepared set, in place: one that need not have a training split."""
+    config["data"].update(dir=directory, train_split=split, eval_split=split, holdout=0.0, holdout_ids=())
 
 
 def _handed_on(given: str | None, config: Mapping[str, Any], kind: str, file: str, workdir: Path, key: str) -> Path:

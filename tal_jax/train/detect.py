@@ -12,7 +12,7 @@ from tal_jax.data.dataset import Split, open_split
 from tal_jax.errors import InputError
 from tal_jax.evaluation.pairs import SegmentTable
 from tal_jax.evaluation.submission import Submission
-from tal_jax.train.build import Stage, build_stage
+from tal_jax.train.build import Stage, build_stage, elsewhere
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.handover import as_input, per_recording
 from tal_jax.train.predict import Predictor
@@ -40,14 +40,12 @@ def detect(
     """
     config = read_config(workdir)
     if data_dir:
-        config["data"]["dir"] = data_dir
+        elsewhere(config, data_dir, split)
     name = stage or config["track"][-1]
     if name not in config["track"]:
         raise InputError(f"--stage={name}: no such stage: the track is {', '.join(config['track'])}")
     records = open_split(config["data"]["dir"], split)
     path = Path(workdir).absolute()
-    if data_dir:
-        config["data"].update(train_split=split, eval_split=split, holdout=0.0)  # it need not have a training split
     built = build_stage(config, name, path)
     table = _run(built, config, path, records, checkpoint, member)
     return Submission(tuple(str(i) for i in records.ids), built.trained_on.labels, table)

@@ -17,7 +17,7 @@ from tal_jax.evaluation.pairs import SegmentTable, table_of
 from tal_jax.evaluation.submission import Submission
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Params
-from tal_jax.train.build import Stage, build_stage
+from tal_jax.train.build import Stage, build_stage, elsewhere
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import trained_stage
 from tal_jax.train.ensemble_weights import normalized
@@ -78,7 +78,7 @@ def open_runs(
         directory = data[i] if data else config["data"]["dir"]
         records = open_split(directory, split)
         if data:
-            config["data"].update(dir=directory, train_split=split, eval_split=split, holdout=0.0)
+            elsewhere(config, directory, split)
         position = {str(id): n for n, id in enumerate(records.ids)}
         runs.append(Run(Path(workdir).absolute(), config, records, position, checkpoint))
     return runs

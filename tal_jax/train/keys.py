@@ -18,7 +18,7 @@ CONFIG_KEYS = {
     "checkpoint",
     "log_every_steps",
 }
-SHARED_DATA_KEYS = {"dir", "streams", "widths", "train_split", "eval_split", "holdout", "normalize"}
+SHARED_DATA_KEYS = {"dir", "streams", "widths", "train_split", "eval_split", "holdout", "holdout_ids", "normalize"}
 STAGE_KEYS = {
     "task", "model", "options", "data", "optimizer", "steps", "batch_size", "eval_every_steps", "ema_decay",
     "accumulate", "proposals", "class_scores", "trimmed", "fusion", "regressor", "splice",

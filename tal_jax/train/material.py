@@ -10,7 +10,7 @@ from tal_jax.evaluation.cas_figure import choose
 from tal_jax.evaluation.selection import Selection
 from tal_jax.report.material import Curve, Material
 from tal_jax.tasks.mgfn import MGFNTask
-from tal_jax.train.build import build_stage
+from tal_jax.train.build import build_stage, elsewhere
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import joined
 from tal_jax.train.history import read_history
@@ -38,11 +38,9 @@ def read_material(
     """
     config = read_config(workdir)
     if data_dir:
-        config["data"]["dir"] = data_dir
+        elsewhere(config, data_dir, split)
     path, stage_name = Path(workdir).absolute(), config["track"][-1]
     records = open_split(config["data"]["dir"], split)
-    if data_dir:
-        config["data"].update(train_split=split, eval_split=split, holdout=0.0)  # it need not have a training split
     stage = build_stage(config, stage_name, path)
     params = restore_params(path, stage_name)
     assembler = joined(stage, config, path, records)

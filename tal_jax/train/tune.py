@@ -200,9 +200,10 @@ def table(result: Tuning) -> str:
 def _build(config: dict[str, Any], name: str, workdir: Path) -> tuple[Stage, MGFNTask]:
     """The stage and its task, whose decoding is the config's."""
     built = build_stage(config, name, workdir)
-    if config["data"]["holdout"] <= 0 or len(built.eval_index) == 0:
+    data = config["data"]
+    if (data["holdout"] <= 0 and not data.get("holdout_ids")) or len(built.eval_index) == 0:
         raise InputError(
-            f"{workdir}: stage {name} held out no training recording (data.holdout {config['data']['holdout']}): train "
+            f"{workdir}: stage {name} held out no training recording (data.holdout {data['holdout']}): train "
             "with --config.data.holdout=0.1 in another --workdir"
         )
     if built.training.metadata.fingerprint != built.trained_on.fingerprint:

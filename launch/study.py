@@ -1,0 +1,45 @@
+"""Trains a table of settings with several seeds, and says what differs from the first row by more than chance.
+
+python -m launch.study --config=studies/supervised_watch.py --data=DATA --workdir=W [--rows=a,b] [--seeds=0,1,2]
+    [--resamples=1000]
+
+A study is a config file and rows of changes to it; with folds, parts of the training recordings are held out and
+measured, otherwise the evaluation split is. Interrupted, the same command goes on. Rows with the same settings of a
+first stage share it. Writes W/runs.{csv,parquet}, W/summary.{csv,md,png}; the trainings are under W/runs and W/shared.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from launch import app
+
+_CONFIG = flags.DEFINE_string("config", None, "File with a study.", required=True)
+_DATA = flags.DEFINE_string("data", None, "Prepared set.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for trainings and results.", required=True)
+_ROWS = flags.DEFINE_list("rows", [], "These rows, and the baseline, alone.")
+_SEEDS = flags.DEFINE_list("seeds", [], "Other seeds than the study's.")
+_RESAMPLES = flags.DEFINE_integer("resamples", 1000, "For the intervals.", lower_bound=1)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Trains what is not trained yet, and writes the tables."""
+    del argv
+    from tal_jax.train import study
+    from tal_jax.train.compilation import use_cache
+    from tal_jax.train.study_loop import carry_out
+
+    try:
+        seeds = [int(seed) for seed in _SEEDS.value]
+    except ValueError:
+        app.fail(f"--seeds={','.join(_SEEDS.value)}: give whole numbers, such as 0,1,2")
+    use_cache()
+    chosen = study.load(_CONFIG.value).narrowed(_ROWS.value, seeds)
+    print(carry_out(chosen, _DATA.value, Path(_WORKDIR.value), title=_CONFIG.value, resamples=_RESAMPLES.value))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main, abrupt=True)

@@ -1,0 +1,104 @@
+"""The summary of a study: differences are paired, verdicts follow the intervals, and files say what the lines say."""
+
+import numpy as np
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+import pytest
+
+from tal_jax.evaluation import study_files
+from tal_jax.evaluation.detection import evaluate_detections
+from tal_jax.evaluation.pairs import SegmentTable
+from tal_jax.evaluation.study_summary import HIGH, LOW, Difference, Outcome, summarize
+
+LABELS = ("a", "b")
+RECORDINGS = 40
+
+
+def outcome(row, seed, blur, fold="all", **values):
+    """Detections around the truth, off by `blur` seconds; recordings differ in how hard they are."""
+    rng = np.random.default_rng([seed, len(fold)])
+    recording = np.repeat(np.arange(RECORDINGS), 3)
+    start = np.tile([2.0, 22.0, 42.0], RECORDINGS)
+    truth = SegmentTable(
+        recording, rng.integers(0, 2, len(start)), np.stack([start, start + 10], -1), np.ones(len(start))
+    )
+    hard = np.repeat(rng.uniform(0.5, 2, RECORDINGS), 3)[:, None]
+    segments = truth.segments + blur * hard * rng.choice([-1, 1], (len(start), 2))
+    found = SegmentTable(recording, truth.label, segments, rng.uniform(0.1, 1, len(start)))
+    if not values:
+        values = {
+            "average_mAP": evaluate_detections(truth, found, LABELS, HIGH).average,
+            "low_mAP": evaluate_detections(truth, found, LABELS, LOW).average,
+        }
+    return Outcome(row, fold, seed, values, truth, found, np.arange(RECORDINGS), LABELS)
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    blurs = {"base": 1.0, "same": 1.0, "sharp": 0.6, "blurred": 1.5}
+    return [outcome(row, seed, blur, fold) for row, blur in blurs.items() for fold in ("x", "yy") for seed in (0, 1, 2)]
+
+
+def test_a_row_that_is_the_baseline_under_another_name_differs_by_nothing(outcomes):
+    lines = {line.row: line for line in summarize(outcomes, "base", resamples=50)}
+    assert lines["same"].differences["average_mAP"] == Difference(0.0, 0.0, 0.0)
+    assert lines["base"].differences == {}
+
+
+def test_verdicts_follow_the_intervals(outcomes):
+    lines = {line.row: line for line in summarize(outcomes, "base", resamples=300)}
+    for row, verdict in {"same": "unclear", "sharp": "better", "blurred": "worse"}.items():
+        for d in lines[row].differences.values():
+            assert d.low <= d.value <= d.high
+            assert d.verdict == verdict
+
+
+def test_means_are_over_folds_and_spreads_over_seeds(outcomes):
+    line = summarize(outcomes, "base", resamples=2)[0]
+    values = np.array(
+        [[o.values["average_mAP"] for o in outcomes if (o.row, o.seed) == ("base", seed)] for seed in (0, 1, 2)]
+    )
+    assert values.shape == (3, 2)
+    np.testing.assert_allclose(line.by_seed["average_mAP"], values.mean(1))
+    np.testing.assert_allclose(line.mean["average_mAP"], values.mean())
+    np.testing.assert_allclose(line.spread["average_mAP"], values.mean(1).std(ddof=1))
+    assert line.trainings == 6
+
+
+def test_intervals_are_narrower_than_those_of_unpaired_rows(outcomes):
+    """What recordings have in common cancels: that is what pairing is for."""
+    lines = {line.row: line for line in summarize(outcomes, "base", resamples=300)}
+    paired = lines["sharp"].differences["average_mAP"]
+    from tal_jax.evaluation.resampling import drawn_recordings, interval, resampled_precision
+
+    def alone(row, seed):
+        chosen = next(o for o in outcomes if o.row == row and o.seed == 0 and o.fold == "x")
+        weights = drawn_recordings(np.random.default_rng(seed), RECORDINGS, 300)
+        return resampled_precision(chosen.truth, chosen.found, 2, HIGH, chosen.recordings, weights)
+
+    low, high = interval(alone("sharp", 1) - alone("base", 2))
+    assert paired.high - paired.low < high - low
+
+
+def test_rows_without_detections_have_no_difference(outcomes):
+    proposals = [outcome("proposals", seed, 1.0, fold, AUC=0.5) for fold in ("x", "yy") for seed in (0, 1, 2)]
+    lines = {line.row: line for line in summarize([*outcomes, *proposals], "base", resamples=2)}
+    assert lines["proposals"].differences == {}
+    text = study_files.markdown(list(lines.values()))
+    assert text.count("\n") == 2 + 5
+    assert "| proposals | - | - | 50.0 |" in text
+
+
+def test_files_hold_every_training_and_the_summary(outcomes, tmp_path):
+    lines = summarize(outcomes, "base", resamples=50)
+    study_files.write(tmp_path, outcomes, lines, "title")
+    runs = pq.read_table(tmp_path / "runs.parquet").to_pylist()
+    assert len(runs) == len(outcomes) == csv.read_csv(tmp_path / "runs.csv").num_rows
+    assert {(r["row"], r["fold"], r["seed"]) for r in runs} == {(o.row, o.fold, o.seed) for o in outcomes}
+    np.testing.assert_allclose([r["average_mAP"] for r in runs], [o.values["average_mAP"] for o in outcomes])
+    summary = csv.read_csv(tmp_path / "summary.csv").to_pylist()
+    assert [r["row"] for r in summary] == [line.row for line in lines]
+    np.testing.assert_allclose(summary[2]["average_mAP_difference"], lines[2].differences["average_mAP"].value)
+    assert summary[2]["average_mAP_is"] == "better"
+    assert (tmp_path / "summary.png").read_bytes()[:4] == b"\x89PNG"
+    assert "| **+" in (tmp_path / "summary.md").read_text()

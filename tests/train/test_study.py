@@ -1,0 +1,192 @@
+"""Studies: which trainings there are, that first stages are shared, that held-out people stay out, and going on."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from commands import run
+
+from tal_jax.data.dataset import open_split
+from tal_jax.errors import InputError
+from tal_jax.evaluation.detection import evaluate_detections
+from tal_jax.evaluation.study_summary import HIGH
+from tal_jax.train.build import build_stage
+from tal_jax.train.detect import detect
+from tal_jax.train.predict import truth_table
+from tal_jax.train.study import Study, load, runs
+from tal_jax.train.study_loop import carry_out
+from tal_jax.train.study_run import outcomes
+
+CONFIG = """
+from sensor_set import tiny_config
+def get_config(variant="two"):
+    if variant not in ("one", "two"):
+        raise ValueError(f"no variant {variant}")
+    config = tiny_config("", refinements=1)
+    config.stages.bmn.steps = config.stages.tcanet.steps = 2
+    config.stages.tcanet.options.class_weight = 1.0 if variant == "one" else 2.0
+    return config
+"""
+HELD = ("r00", "r01")
+ROWS = {"base": {}, "wide": {"stages.tcanet.options.jitter": 0.3}, "bmn": {"track": ("bmn",)}}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.py"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def carried_out(config, data, tmp_path_factory):
+    """A study with a fold, and the table it printed."""
+    workdir = tmp_path_factory.mktemp("study")
+    study = Study(config, ROWS, seeds=(0,), folds={"first": ("r0[01]",)})
+    return study, workdir, carry_out(study, str(data), workdir, title="tiny", resamples=20)
+
+
+def test_every_row_with_every_seed_on_every_fold(config):
+    study = Study(config, ROWS | {"one": {"variant": "one"}}, seeds=(3, 5), folds={"a": ("r0*",), "b": ("r1*", "r2*")})
+    plan = list(runs(study, "DATA"))
+    assert [(r.row, r.fold, r.seeds) for r in plan[:4]] == [
+        ("base", "a", (3,)), ("base", "a", (5,)), ("base", "b", (3,)), ("base", "b", (5,))
+    ]  # fmt: skip
+    assert len(plan) == 4 * 2 * 2 == len({r.folder for r in plan}) == len({r.digest for r in plan})
+    for r in plan:
+        assert (r.config["seed"], r.config["data"]["dir"]) == (r.seeds[0], "DATA")
+        assert r.config["data"]["holdout_ids"] == study.folds[r.fold]
+        assert r.config["stages"]["tcanet"]["options"]["jitter"] == (0.3 if r.row == "wide" else 0.1)
+        assert r.config["stages"]["tcanet"]["options"]["class_weight"] == (1.0 if r.row == "one" else 2.0)
+    assert [r.digest for r in runs(study, "elsewhere")] == [r.digest for r in plan]
+
+
+def test_rows_share_their_first_stage_and_nothing_else(carried_out):
+    _, workdir, _ = carried_out
+    assert len(list((workdir / "shared").iterdir())) == 1
+    proposals = {
+        json.loads((workdir / "runs" / row / "first" / "seed0" / "config.json").read_text())["stages"]["tcanet"][
+            "proposals"
+        ]
+        for row in ("base", "wide")
+    }
+    assert len(proposals) == 1
+    assert not (workdir / "runs/base/first/seed0/bmn/checkpoints").exists()
+
+
+def test_held_out_recordings_are_measured_and_not_learned_from(carried_out, data):
+    _, workdir, _ = carried_out
+    split = open_split(data, "training")
+    shared = next((workdir / "shared").iterdir())
+    for name, folder in (("tcanet", workdir / "runs/base/first/seed0"), ("bmn", shared)):
+        stage = build_stage(json.loads((folder / "config.json").read_text()), name, folder)
+        learned = {str(split.ids[i]) for i in stage.train_index}
+        assert {str(split.ids[i]) for i in stage.eval_index} == set(HELD)
+        assert learned == {str(i) for i in split.ids} - set(HELD)
+
+
+def test_scores_are_those_of_the_trained_stage(carried_out, data):
+    study, workdir, text = carried_out
+    split = open_split(data, "training")
+    index = np.flatnonzero(np.isin(split.ids, HELD))
+    plan = {r.row: r for r in runs(study, str(data))}
+    for row in ("base", "wide"):
+        (found,) = outcomes(plan[row], workdir)
+        table = detect(workdir / "runs" / row / "first" / "seed0", "training").table
+        table = table.take(np.isin(table.recording, index))
+        expected = evaluate_detections(truth_table(split, index), table, split.metadata.labels, HIGH).average
+        np.testing.assert_allclose(found.values["average_mAP"], expected, atol=1e-6)
+        assert f"| {row} | {100 * expected:.1f} ± 0.0 |" in text
+        assert found.values["parameters"] > 100
+        assert found.values["seconds"] > 0
+    (proposals,) = outcomes(plan["bmn"], workdir)
+    assert "average_mAP" not in proposals.values
+    assert proposals.values["AR@100"] > 0
+
+
+def test_what_is_finished_is_not_repeated_and_an_interrupted_one_goes_on(carried_out, data):
+    study, workdir, text = carried_out
+    (workdir / "runs/wide/first/seed0/result.json").unlink()  # killed before it was measured
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("finished.json")}
+    assert carry_out(study, str(data), workdir, title="tiny", resamples=20) == text
+    assert {p: p.stat().st_mtime_ns for p in workdir.rglob("finished.json")} == before
+    assert len(before) == 4
+
+
+def test_other_settings_under_the_same_name_are_refused(carried_out, data):
+    study, workdir, _ = carried_out
+    other = dataclasses.replace(study, rows={"base": {"stages.tcanet.options.jitter": 0.2}})
+    with pytest.raises(InputError, match=r"runs/base/first/seed0: holds row base with other settings: choose another"):
+        carry_out(other, str(data), workdir, title="", resamples=1)
+
+
+def test_a_population_is_an_outcome_for_each_seed_on_the_evaluation_split(config, data, tmp_path):
+    study = Study(config, {"base": {"track": ("bmn",)}}, seeds=(1, 2, 3, 4), population=True)
+    text = carry_out(study, str(data), tmp_path, title="tiny", resamples=2)
+    assert "4 trainings" in text
+    (plan,) = runs(study, str(data))
+    found = outcomes(plan, tmp_path)
+    assert [o.seed for o in found] == [1, 2, 3, 4]
+    assert len({o.values["AUC"] for o in found}) > 1
+    assert len(found[0].recordings) == len(open_split(data, "validation"))
+    scores = json.loads((tmp_path / "runs/base/all/seed1/bmn/population.json").read_text())
+    member = next(m for m in scores["members"] if m["seed"] == 3)
+    np.testing.assert_allclose(found[2].values["AUC"], member["AUC"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": {}}, "rows: there are none"),
+        ({"seeds": ()}, "seeds: there are none"),
+        ({"rows": {"../up": {}}}, r"'../up': names are of letters"),
+        ({"baseline": "best"}, "baseline 'best': the rows are base, wide, bmn"),
+        ({"seeds": (0, 2), "population": True}, r"seeds \(0, 2\): those of a population follow each other"),
+        ({"rows": {"a": {"stages.tcanet.model.stagez": 1}}}, 'row a of .*"stagez" does not exist.*"stages"'),
+        ({"rows": {"a": {"variant": "three"}}}, "row a of .*no variant three"),
+        ({"config": "nowhere.py"}, "nowhere.py: no such file"),
+    ],
+)
+def test_bad_studies_are_refused(config, changes, message):
+    with pytest.raises(InputError, match=message):
+        list(runs(Study(**({"config": config, "rows": ROWS} | changes)), "DATA"))
+
+
+def test_narrowing_keeps_the_baseline(config):
+    study = Study(config, ROWS)
+    assert list(study.narrowed(["wide"], [7]).rows) == ["base", "wide"]
+    assert study.narrowed([], [7]).seeds == (7,)
+    assert study.narrowed([], []) == study
+    with pytest.raises(InputError, match="no row 'x': the rows are base, wide, bmn"):
+        study.narrowed(["x"], [])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        (("s99_*",), r"'s99_\*' matches none of the 8 recordings of split training in .*first: 'r00'"),
+        (("*",), "all 8 re"),
+    ],
+)
+def test_patterns_that_hold_out_nothing_or_everything_are_refused(config, data, tmp_path, patterns, message):
+    study = Study(config, ROWS, folds={"x": patterns})
+    with pytest.raises(InputError, match=message):
+        carry_out(study, str(data), tmp_path, title="", resamples=1)
+
+
+def test_the_studies_of_the_project_are_studies():
+    from pathlib import Path
+
+    paths = [p for p in (Path(__file__).parents[2] / "studies").glob("*.py") if p.name != "__init__.py"]
+    assert paths
+    for path in paths:
+        study = load(str(path))
+        assert len(list(runs(study, "DATA"))) >= len(study.rows)
+
+
+def test_the_command_says_what_is_wrong(tmp_path):
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    ended = run("study", f"--config={tmp_path}/empty.py", "--data=D", f"--workdir={tmp_path}/w")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "no study: let get_config() return a tal_jax.train.study.Study" in ended.stderr
