@@ -166,13 +166,14 @@ def get_config() -> ConfigDict:
     )
 
 
-def choose_classes(config: ConfigDict, variant: str) -> None:
-    """Applies a variant in place: where the classes come from, or the released code's numerics.
+def choose_classes(config: ConfigDict, variant: str, pool: int = 1) -> None:
+    """Applies a variant in place: where the classes come from, the released code's numerics, or joint training.
 
     head: the segment-level head on TCANet, trained jointly; for recordings with several classes.
     video: video-level scores, from --config.stages.tcanet.class_scores=FILE.
     classifier: video-level scores of a classifier stage, trained on the same features.
     released: `video` with the released variant of TCANet.
+    joint: one stage with both losses; BMN sees TCANet's encoded features, `pool` snippets at a time.
     """
     options = config.stages.tcanet.options
     if variant == "classifier":
@@ -185,8 +186,28 @@ def choose_classes(config: ConfigDict, variant: str) -> None:
         config.stages.bmn.model.masked_cells = False
     if variant in ("video", "classifier", "released"):
         options.update(classes="video", class_weight=0.0)
+    elif variant == "joint":
+        config.track, config.stages = ("joint",), ConfigDict({"joint": joint(config.stages, pool)})
     elif variant != "head":
-        raise ValueError(f"variant is head, video, classifier or released, not {variant!r}")
+        raise ValueError(f"variant is head, video, classifier, released or joint, not {variant!r}")
+
+
+def joint(stages: ConfigDict, pool: int) -> ConfigDict:
+    """Both stages in one: schedule and frames are those of TCANet, which gets as many proposals as in training."""
+    bmn, tcanet = stages.bmn.copy_and_resolve_references(), stages.tcanet.copy_and_resolve_references()
+    bmn.options.proposals = tcanet.data.train_proposals or tcanet.data.proposals
+    tcanet.data.update(proposals=0, train_proposals=0)
+    parts = {name: tcanet[name] for name in ("steps", "batch_size", "eval_every_steps", "ema_decay", "accumulate")}
+    return ConfigDict(
+        {
+            "task": "joint",
+            **parts,
+            "data": tcanet.data,
+            "optimizer": tcanet.optimizer,
+            "model": {"bmn": bmn.model, "tcanet": tcanet.model, "pool": pool},
+            "options": {"bmn": bmn.options, "tcanet": tcanet.options, "bmn_weight": 1.0},
+        }
+    )
 
 
 def classifier() -> ConfigDict:

@@ -2,6 +2,9 @@
 
 python -m launch.prepare --annotations=annotations.json --features=imu=features --stride=0.1 --out=DATA
 python -m launch.train --config=configs/supervised_geotec.py --workdir=W --config.data.dir=DATA
+
+`:classifier` takes classes from a classifier of whole recordings instead of TCANet's own head, `:video` from a file.
+`:joint` trains both networks in one stage.
 """
 
 from ml_collections import ConfigDict
@@ -9,7 +12,7 @@ from ml_collections import ConfigDict
 from configs import supervised
 
 
-def get_config() -> ConfigDict:
+def get_config(variant: str = "head") -> ConfigDict:
     """Small models: hundreds of recordings, one CPU."""
     config = supervised.get_config()
     config.data.normalize = True
@@ -46,4 +49,11 @@ def get_config() -> ConfigDict:
     tcanet.optimizer.update(learning_rate=1e-3, weight_decay=1e-3, warmup_steps=100, schedule="cosine", clip_norm=1.0)
     tcanet.ema_decay = 0.99
     config.checkpoint.every_steps = 200
+    supervised.choose_classes(config, variant, pool=2)
+    if variant == "classifier":
+        classifier = config.stages.classifier
+        classifier.steps, classifier.batch_size, classifier.eval_every_steps = 300, 16, 150
+        classifier.model.hidden = 96
+        classifier.data.update(max_snippets=256, stride_jitter=0.3, noise=0.4, gain=0.2)
+        classifier.optimizer.update(warmup_steps=30, schedule="cosine", clip_norm=1.0)
     return config

@@ -31,5 +31,5 @@ def get_config(variant: str = "head") -> ConfigDict:
     # Training sees 64 of a recording's 100 proposals, as released (there the first 64, here a random 64).
     tcanet.data.update(snippets=1000, scale=1.0, proposals=100, train_proposals=64, min_seconds=1.0)
     tcanet.steps = 9 * STEPS_PER_EPOCH
-    supervised.choose_classes(config, variant)
+    supervised.choose_classes(config, variant, pool=5)
     return config

@@ -26,5 +26,5 @@ def get_config(variant: str = "head") -> ConfigDict:
     tcanet.steps = 5_000
     tcanet.eval_every_steps = 1_000
     tcanet.optimizer.warmup_steps = 500
-    supervised.choose_classes(config, variant)
+    supervised.choose_classes(config, variant, pool=2)
     return config

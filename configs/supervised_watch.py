@@ -8,12 +8,12 @@ python -m launch.train --config=configs/supervised_watch.py --workdir=runs/demo/
 
 from ml_collections import ConfigDict
 
-from configs import supervised_geotec
+from configs import supervised, supervised_geotec
 
 
-def get_config() -> ConfigDict:
+def get_config(variant: str = "head") -> ConfigDict:
     """The small sensor models with a step count for a demonstration."""
-    config = supervised_geotec.get_config()
+    config = supervised_geotec.get_config("head" if variant == "joint" else variant)
     bmn, tcanet = config.stages.bmn, config.stages.tcanet
     bmn.steps, bmn.eval_every_steps = 200, 0
     bmn.data.longest_action = 16
@@ -21,4 +21,6 @@ def get_config() -> ConfigDict:
     tcanet.data.update(longest_action=40, proposals=32, train_proposals=16)
     for stage in (bmn, tcanet):  # a short training wants less augmentation
         stage.data.update(stride_jitter=0.15, noise=0.2, gain=0.0)
+    if variant == "joint":
+        supervised.choose_classes(config, variant, pool=2)
     return config

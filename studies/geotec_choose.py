@@ -1,4 +1,4 @@
-"""Phone recordings: what to try is chosen on five of the eighteen training people, held out; docs/accuracy.md.
+"""Phone recordings: what to try is chosen on five of the eighteen training people, held out; see docs/accuracy.md.
 
 python -m launch.study --config=studies/geotec_choose.py --data=DATA --workdir=runs/study/geotec_choose
 """
@@ -6,13 +6,26 @@ python -m launch.study --config=studies/geotec_choose.py --data=DATA --workdir=r
 from tal_jax.train.study import Study
 
 HELD_OUT = ("s01_*", "s02_*", "s03_*", "s05_*", "s06_*")
+TCANET = "stages.tcanet"
 
 
 def get_config() -> Study:
-    """Rows of settings that might help."""
+    """The present config, and what a careful engineer would try; BMN is the same in all rows."""
     return Study(
         config="configs/supervised_geotec.py",
-        rows={"base": {}},
+        rows={
+            "base": {},
+            "shift_0.3": {f"{TCANET}.data.shift": 0.3},
+            "dropout_0.3": {f"{TCANET}.model.dropout": 0.3},
+            "steps_1600": {f"{TCANET}.steps": 1600},
+            "decay_0.03": {f"{TCANET}.optimizer.weight_decay": 0.03},
+            "stretch_0.5": {f"{TCANET}.data.stride_jitter": 0.5},
+            "noise_0.8": {f"{TCANET}.data.noise": 0.8},
+            "hidden_256": {f"{TCANET}.model.{name}": 256 for name in ("hidden", "regressor_hidden")},
+            "jitter_0.3": {f"{TCANET}.options.jitter": 0.3},
+            "ema_0.995": {f"{TCANET}.ema_decay": 0.995},
+            "report_encoder": {f"{TCANET}.model.encoder_variant": "report"},
+        },
         seeds=(0, 1),
         folds={"five": HELD_OUT},
     )

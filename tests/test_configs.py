@@ -15,11 +15,13 @@ from tal_jax.train.registry import build_task
 from tal_jax.types import Batch
 from tal_jax.windows import Framing
 
-VARIANTS = ("head", "video", "classifier", "released")
+VARIANTS = ("head", "video", "classifier", "released", "joint")
 CASES = [
     *((f"supervised_{name}", v) for name in ("hacs", "activitynet", "thumos") for v in VARIANTS),
     ("supervised_geotec", ""),
+    ("supervised_geotec", "classifier"),
     ("supervised_watch", ""),
+    ("supervised_watch", "joint"),
     *((f"weak_{name}", row) for name in ("hacs", "activitynet", "thumos", "watch") for row in weak.ROWS),
 ]
 

@@ -1,5 +1,7 @@
 """TCANet: local-global temporal encoding and progressive boundary refinement of proposals (report, section 2)."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
@@ -55,14 +57,22 @@ class TCANet(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Array, mask: Array, duration: Array, proposals: Array, *, train: bool) -> TCANetOutput:
+    def __call__(
+        self,
+        features: Array,
+        mask: Array,
+        duration: Array,
+        proposals: Array | Callable[[Array], Array],
+        *,
+        train: bool,
+    ) -> TCANetOutput:
         """Refines proposals.
 
         Args:
           features: [B, T, C].
           mask: [B, T].
           duration: [B], in snippet units.
-          proposals: [B, P, 2].
+          proposals: [B, P, 2], or a function that finds them in the encoded features [B, T, H].
           train: dropout on; needs a `dropout` rng.
 
         Returns:
@@ -93,7 +103,7 @@ class TCANet(nn.Module):
             x = encoder(x, mask, train=train)
             x = x if released else masked(x, mask)
 
-        proposals = split_over_model(proposals, 1)
+        proposals = split_over_model(proposals(x) if callable(proposals) else proposals, 1)
         limit = jnp.full_like(duration, features.shape[1]) if released else duration
         tau = self.tau if self.frame_level and self.segment_level else float(self.frame_level)
         outputs = []

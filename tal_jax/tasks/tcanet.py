@@ -51,7 +51,7 @@ class TCANetTask:
     class_threshold: float = 0.5
     classes: str = "head"
     video_classes: int = 3
-    fuse: str = "last"  # "last": segments of the last stage; "all": of every stage
+    fuse: str = "last"  # "last": segments of the last stage; "all": of every stage; "none": the proposals themselves
     proposal_power: float = 1.0  # power of the proposals' own scores
     confidence_stages: tuple[int, ...] = (1,)  # stages whose predicted IoUs are multiplied into the score
     candidates: int = 400  # detections that enter soft-NMS
@@ -69,8 +69,8 @@ class TCANetTask:
             raise ValueError(f"classes is 'head', 'video' or 'both', not {self.classes!r}")
         if self.classes != "video" and not self.model.num_classes:
             raise ValueError(f"classes={self.classes!r} needs the class head: model.num_classes is 0")
-        if self.fuse not in ("last", "all"):
-            raise ValueError(f"fuse is 'last' or 'all', not {self.fuse!r}")
+        if self.fuse not in ("last", "all", "none"):
+            raise ValueError(f"fuse is 'last', 'all' or 'none', not {self.fuse!r}")
         if max(self.confidence_stages, default=0) >= self.model.stages:
             raise ValueError(f"confidence_stages {self.confidence_stages} names a stage beyond {self.model.stages - 1}")
 
@@ -89,9 +89,14 @@ class TCANetTask:
         output: Any = self.model.apply(
             params, batch.features, batch.mask, batch.duration, proposals, train=True, rngs={"dropout": dropout}
         )
+        return self.loss_of(output, batch, negatives)
+
+    def loss_of(self, output: TCANetOutput, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
+        """The loss of a model's output for the proposals of the first stage; rng: of negatives drawn at random."""
+        proposals = output.stages[0].proposals
         weights = {
-            "ends": self.ends_weight * self.model.frame_level,
-            "center": self.center_weight * self.model.segment_level,
+            "ends": self.ends_weight * float(self.model.frame_level),
+            "center": self.center_weight * float(self.model.segment_level),
             "confidence": self.confidence_weight,
             "classes": self.class_weight,
         }
@@ -112,7 +117,7 @@ class TCANetTask:
                 batch.segment_mask,
                 batch.proposal_mask,
                 threshold=threshold,
-                rng=jax.random.fold_in(negatives, i) if self.random_negatives else None,
+                rng=jax.random.fold_in(rng, i) if self.random_negatives else None,
                 regression_beta=self.regression_beta,
                 class_target=self.class_target,
                 class_threshold=self.class_threshold,
@@ -151,8 +156,10 @@ class TCANetTask:
     def decoded(self, output: TCANetOutput, batch: Batch) -> Detections:
         """Score = proposal score^a x predicted IoUs of `confidence_stages` x class score, then soft-NMS per class."""
         outputs = output.stages
-        chosen = outputs if self.fuse == "all" else outputs[-1:]
-        segments = jnp.concatenate([o.segments for o in chosen], axis=1)  # [B, P', 2]
+        chosen = [o.segments for o in outputs] if self.fuse == "all" else [outputs[-1].segments]
+        if self.fuse == "none":
+            chosen = [outputs[0].proposals]
+        segments = jnp.concatenate(chosen, axis=1)  # [B, P', 2]
         score = batch.proposal_scores**self.proposal_power
         for i in self.confidence_stages:
             score = score * jax.nn.sigmoid(outputs[i].iou_logit)

@@ -1,5 +1,6 @@
 """From a stage's section of a config to its model and task."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +12,12 @@ from tal_jax.data.framing import long_action_snippets
 from tal_jax.errors import InputError
 from tal_jax.models.bmn import BMN
 from tal_jax.models.classifier import VideoClassifier
+from tal_jax.models.joint import Joint
 from tal_jax.models.mgfn import MGFN
 from tal_jax.models.tcanet import TCANet
 from tal_jax.tasks.bmn import BMNTask
 from tal_jax.tasks.classifier import ClassifierTask
+from tal_jax.tasks.joint import JointTask
 from tal_jax.tasks.localization import Decoding
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Task
@@ -28,6 +31,7 @@ TASKS: dict[str, tuple[type, type]] = {
     "classifier": (ClassifierTask, VideoClassifier),
     "trimmed": (MGFNTask, MGFN),
     "mgfn": (MGFNTask, MGFN),
+    "joint": (JointTask, Joint),
 }
 WEAK = ("trimmed", "mgfn")  # tasks that never see a segment annotation
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -51,6 +55,8 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, w
     task_type, model_type = TASKS[kind]
     model = checked(stage.get("model", {}), model_type, f"{where}.model")
     options = checked(stage.get("options", {}), task_type, f"{where}.options")
+    if kind == "joint":
+        return _joint(model, options, metadata, framing, where)
     if "dtype" in model:
         if model["dtype"] not in DTYPES:
             raise InputError(f"config: {where}.model.dtype is 'float32' or 'bfloat16', not {model['dtype']!r}")
@@ -67,6 +73,24 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, w
         return task_type(model=model_type(**model), **options)
     except (ValueError, TypeError) as e:
         raise InputError(f"config: {where}: {e}") from e
+
+
+def _joint(
+    model: dict[str, Any], options: dict[str, Any], metadata: Metadata, framing: Framing, where: str
+) -> JointTask:
+    """Both networks and their tasks, each from its own part of the section; BMN's grid is coarser."""
+    pool = model.get("pool", 1)
+    if not isinstance(pool, int) or pool < 1:
+        raise InputError(f"config: {where}.model.pool is a whole number from 1 on, not {pool!r}")
+    coarse = dataclasses.replace(framing, scale=framing.scale * pool)
+    parts = {}
+    for kind, own in (("bmn", coarse), ("tcanet", framing)):
+        section = {"task": kind, "model": model.get(kind, {}), "options": options.get(kind, {})}
+        parts[kind] = build_task(section, metadata, own, f"{where} ({kind})")
+    if parts["tcanet"].classes != "head":  # type: ignore[attr-defined]
+        raise InputError(f"config: {where}.options.tcanet.classes: classes of a joint stage are those of its head")
+    networks = {kind: part.model for kind, part in parts.items()}  # type: ignore[attr-defined]
+    return JointTask(model=Joint(**networks, pool=pool), **{**options, **parts})
 
 
 def _weak_fields(

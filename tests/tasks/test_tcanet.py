@@ -77,7 +77,8 @@ def decoded_by_loop(
                     if k not in ranked[:video_classes] or batch.class_scores[b, k] == 0:
                         continue
                     score *= float(batch.class_scores[b, k])
-                rows.append((tuple(outputs[stage].segments[b, p].astype(float)), k, score, 0.0))
+                where = batch.proposals[b, p] if fuse == "none" else outputs[stage].segments[b, p]
+                rows.append((tuple(where.astype(float)), k, score, 0.0))
         rows = sorted(rows, key=lambda r: -r[2])[:candidates]
         recordings.append(references.soft_nms(rows, top_k=kept, power=2.5))
     return recordings
@@ -88,6 +89,7 @@ CASES = [
     {"classes": "video", "fuse": "last", "video_classes": 2, "confidence_stages": (0, 1), "candidates": 6},
     {"classes": "both", "fuse": "all", "video_classes": 1, "confidence_stages": ()},
     {"classes": "head", "fuse": "all", "confidence_stages": (0,), "detections": 5},
+    {"classes": "head", "fuse": "none", "proposal_power": 0.5},
 ]
 
 

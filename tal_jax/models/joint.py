@@ -1,0 +1,77 @@
+"""BMN and TCANet on one encoder: proposals are found in the features that refine them."""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.linen as nn
+import flax.struct
+import jax.numpy as jnp
+from jax import lax
+
+from tal_jax.models.bmn import BMN, BMNOutput
+from tal_jax.models.tcanet import TCANet, TCANetOutput
+from tal_jax.types import Array, Detections
+
+
+@flax.struct.dataclass
+class JointOutput:
+    """What both networks say; the proposals are those that the regressors got, in snippet units."""
+
+    bmn: BMNOutput  # on the coarse grid
+    proposals: Detections
+    tcanet: TCANetOutput
+
+
+class Joint(nn.Module):
+    """TCANet's base convolutions and encoders, BMN on them at `pool` snippets a step, and TCANet's regressors.
+
+    Losses of both reach the encoder. What proposals are picked is no function that has gradients; the regressors
+    learn from those that BMN finds at the time.
+    """
+
+    bmn: BMN
+    tcanet: TCANet
+    pool: int = 4
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Array,
+        mask: Array,
+        duration: Array,
+        pick: Callable[[BMNOutput, Array, Array], Detections],
+        *,
+        train: bool,
+    ) -> JointOutput:
+        """Finds and refines.
+
+        Args:
+          features: [B, T, C].
+          mask: [B, T].
+          duration: [B], in snippet units.
+          pick: from BMN's output, mask and duration to proposals, all on the coarse grid.
+          train: dropout on; needs a `dropout` rng.
+        """
+        found: list[tuple[BMNOutput, Detections]] = []
+
+        def propose(x: Array) -> Array:
+            pooled, coarse = pooled_mean(x, mask, self.pool)
+            output = self.bmn(pooled, coarse)
+            picked = lax.stop_gradient(pick(output, coarse, duration / self.pool))
+            segments = jnp.minimum(picked.segments * self.pool, duration[:, None, None])
+            found.append((output, dataclasses.replace(picked, segments=segments)))
+            return segments
+
+        refined = self.tcanet(features, mask, duration, propose, train=train)
+        ((output, proposals),) = found
+        return JointOutput(output, proposals, refined)
+
+
+def pooled_mean(x: Array, mask: Array, size: int) -> tuple[Array, Array]:
+    """Means over real snippets of groups of `size`: x [B, T, H], mask [B, T] -> [B, ceil(T / size), H] and its mask."""
+    missing = -x.shape[1] % size
+    x, mask = jnp.pad(x, ((0, 0), (0, missing), (0, 0))), jnp.pad(mask, ((0, 0), (0, missing)))
+    real = mask.reshape(mask.shape[0], -1, size)
+    groups = jnp.where(real[..., None], x.reshape(*real.shape, -1), jnp.zeros((), x.dtype))
+    count = jnp.sum(real, axis=2, dtype=x.dtype)
+    return jnp.sum(groups, axis=2) / jnp.maximum(count, 1)[..., None], jnp.any(real, axis=2)

@@ -1,0 +1,96 @@
+"""Both supervised stages in one: proposals and their refinement trained together, from one encoder."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tal_jax.losses.bmn import bmn_loss
+from tal_jax.models.bmn import BMNOutput
+from tal_jax.models.joint import Joint, JointOutput
+from tal_jax.tasks.bmn import BMNTask
+from tal_jax.tasks.task import Params
+from tal_jax.tasks.tcanet import TCANetTask, jitter
+from tal_jax.types import Array, Batch, Detections
+
+
+@dataclasses.dataclass(frozen=True)
+class JointTask:
+    """BMN's loss times `bmn_weight` + TCANet's, of the proposals that BMN picks in the same step.
+
+    `bmn` and `tcanet` are the tasks of their stages, for their losses and their decoding; the model is `model` alone.
+    """
+
+    model: Joint
+    bmn: BMNTask
+    tcanet: TCANetTask
+    bmn_weight: float = 1.0
+
+    def init(self, rng: Array, batch: Batch) -> Params:
+        """Parameters for batches of this shape."""
+        return self.model.init(rng, batch.features, batch.mask, batch.duration, self._pick(batch), train=False)
+
+    def loss(
+        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+    ) -> tuple[Array, dict[str, Array]]:
+        """The total, and the parts of both."""
+        noise, dropout, negatives = jax.random.split(rng, 3)
+        pick = self._pick(batch, noise if self.tcanet.jitter else None)
+        output: Any = self.model.apply(
+            params, batch.features, batch.mask, batch.duration, pick, train=True, rngs={"dropout": dropout}
+        )
+        refining, parts = self.tcanet.loss_of(output.tcanet, self._proposed(output, batch), negatives)
+        coarse = self._coarse(batch, output)
+        proposing, more = bmn_loss(
+            output.bmn,
+            coarse.segments,
+            coarse.segment_mask,
+            coarse.mask,
+            rng=negatives if self.bmn.random_negatives else None,
+            regression_weight=self.bmn.regression_weight,
+            region=self.bmn.region,
+            overlapping_negatives=self.bmn.overlapping_negatives,
+        )
+        return refining + self.bmn_weight * proposing, {**parts, **{f"bmn_{k}": v for k, v in more.items()}}
+
+    def outputs(self, params: Params, batch: Batch) -> JointOutput:
+        """What both networks say."""
+        output: Any = self.model.apply(
+            params, batch.features, batch.mask, batch.duration, self._pick(batch), train=False
+        )
+        return output
+
+    def predict(self, params: Params, batch: Batch) -> Detections:
+        """Scored and labelled segments after soft-NMS."""
+        output = self.outputs(params, batch)
+        return self.tcanet.decoded(output.tcanet, self._proposed(output, batch))
+
+    def merge(self, detections: Detections) -> Detections:
+        """Soft-NMS over the windows of a recording, TCANet's."""
+        return self.tcanet.merge(detections)
+
+    def _pick(self, batch: Batch, noise: Array | None = None) -> Any:
+        """BMN's decoding on the coarse grid; with noise, the picked proposals move as TCANet's jitter says."""
+
+        def pick(output: BMNOutput, mask: Array, duration: Array) -> Detections:
+            found = self.bmn.decoded(output, dataclasses.replace(batch, mask=mask, duration=duration))
+            if noise is None:
+                return found
+            return dataclasses.replace(found, segments=jitter(found.segments, duration, self.tcanet.jitter, noise))
+
+        return pick
+
+    def _coarse(self, batch: Batch, output: JointOutput) -> Batch:
+        """Segments and mask of the grid that BMN sees."""
+        coarse = output.bmn.valid[:, :, 0]  # a cell of the shortest duration lies where its snippet is real
+        return dataclasses.replace(batch, segments=batch.segments / self.model.pool, mask=coarse)
+
+    def _proposed(self, output: JointOutput, batch: Batch) -> Batch:
+        found = output.proposals
+        return dataclasses.replace(
+            batch,
+            proposals=found.segments,
+            proposal_scores=jnp.where(found.mask, found.scores, 0.0),
+            proposal_mask=found.mask,
+        )
