@@ -7,10 +7,11 @@ from tal_jax.train.study import Study
 
 HELD_OUT = ("s01_*", "s02_*", "s03_*", "s05_*", "s06_*")
 TCANET = "stages.tcanet"
+MORE = {f"{TCANET}.data.noise": 1.0, f"{TCANET}.data.shift": 0.3, f"{TCANET}.model.dropout": 0.3}
 
 
 def get_config() -> Study:
-    """The present config, and what a careful engineer would try; BMN is the same in all rows."""
+    """The present config, and what a careful engineer would try."""
     return Study(
         config="configs/supervised_geotec.py",
         rows={
@@ -21,10 +22,11 @@ def get_config() -> Study:
             "decay_0.03": {f"{TCANET}.optimizer.weight_decay": 0.03},
             "stretch_0.5": {f"{TCANET}.data.stride_jitter": 0.5},
             "noise_0.8": {f"{TCANET}.data.noise": 0.8},
-            "hidden_256": {f"{TCANET}.model.{name}": 256 for name in ("hidden", "regressor_hidden")},
-            "jitter_0.3": {f"{TCANET}.options.jitter": 0.3},
-            "ema_0.995": {f"{TCANET}.ema_decay": 0.995},
-            "report_encoder": {f"{TCANET}.model.encoder_variant": "report"},
+            "noise_1.2": {f"{TCANET}.data.noise": 1.2},
+            "noise_1_and_more": MORE,
+            "noise_1.6_and_more": MORE | {f"{TCANET}.data.noise": 1.6},
+            "noise_0.8_dropout": {f"{TCANET}.data.noise": 0.8, f"{TCANET}.model.dropout": 0.3},
+            "noise_1.2_bmn": {f"{TCANET}.data.noise": 1.2, "stages.bmn.data.noise": 0.8},
         },
         seeds=(0, 1),
         folds={"five": HELD_OUT},

@@ -15,9 +15,10 @@ from tal_jax.train.registry import build_task
 from tal_jax.types import Batch
 from tal_jax.windows import Framing
 
-VARIANTS = ("head", "video", "classifier", "released", "joint")
+VARIANTS = ("head", "video", "classifier", "released")
 CASES = [
     *((f"supervised_{name}", v) for name in ("hacs", "activitynet", "thumos") for v in VARIANTS),
+    ("supervised_hacs", "joint"),
     ("supervised_geotec", ""),
     ("supervised_geotec", "classifier"),
     ("supervised_watch", ""),

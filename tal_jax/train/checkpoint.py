@@ -144,6 +144,8 @@ class Checkpoints:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, (AttributeError, TypeError, LookupError)):  # Orbax stumbles over what is not there
+        return "a file of it is missing or cut off"
     return (str(error).splitlines() or [type(error).__name__])[0][:200] or type(error).__name__
 
 
