@@ -170,6 +170,11 @@ def _check(members: Sequence[Member]) -> None:
     """Raises InputError where the outputs of members cannot be averaged."""
     first = members[0]
     remedy = "fuse their detections instead (--fusion=detections)"
+    if not hasattr(first.stage.task, "fused"):
+        raise InputError(
+            f"{first.run.workdir}: stage {first.stage.name} of kind {first.stage.kind}: each model refines proposals "
+            f"of its own, whose outputs cannot be averaged: {remedy}"
+        )
     for other in members[1:]:
         pair = f"{first.run.workdir} and {other.run.workdir}"
         if (first.stage.kind, type(first.stage.task)) != (other.stage.kind, type(other.stage.task)):

@@ -12,11 +12,16 @@ from runs import Killed, at_step, losses
 from sensor_set import prepare_set
 from sensor_set import tiny_config as two_refinements
 
+from configs import supervised
 from tal_jax.data import class_scores, proposals
+from tal_jax.data.dataset import open_split
 from tal_jax.errors import InputError
+from tal_jax.interop.reader import load
 from tal_jax.train import program
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
+from tal_jax.train.ensemble import detect_together, open_runs
+from tal_jax.train.export import export
 from tal_jax.train.loop import train_and_evaluate
 from tal_jax.train.workdir import locked
 
@@ -269,3 +274,22 @@ def test_another_data_set_is_refused(data, tmp_path):
     config.data.dir = str(tmp_path / "data")
     with pytest.raises(InputError, match="begun with another data set"):
         train_and_evaluate(config.to_dict(), tmp_path / "w")
+
+
+def test_both_supervised_stages_as_one(data, tmp_path):
+    """It trains, detects as its exported model does, and says that its outputs cannot be averaged."""
+    config = tiny_config(data)
+    supervised.choose_classes(config, "joint", pool=2)
+    config.stages.joint.steps = 2
+    train_and_evaluate(config.to_dict(), tmp_path / "w")
+    assert losses(tmp_path / "w", "joint")
+    found = detect(tmp_path / "w", "validation")
+    model = load(export(tmp_path / "w", tmp_path / "e"))
+    split = open_split(data, "validation")
+    for i, record in enumerate(split.records(np.arange(len(split)))):
+        own = found.table.take(found.table.recording == i)
+        rows = model(record.features["imu"], stride=record.stride, duration=record.duration)
+        assert len(rows) == len(own) > 0
+        np.testing.assert_allclose(sorted(r["score"] for r in rows), np.sort(own.score), atol=1e-5)
+    with pytest.raises(InputError, match=r"stage joint of kind joint: .*--fusion=detections"):
+        detect_together(open_runs([tmp_path / "w"], "validation"), [1.0])
