@@ -8,8 +8,8 @@ python -m launch.train --config=configs/supervised_hacs.py --workdir=W --config.
 Sizes and schedules are the released ones (TCANet: 9 epochs of 16 videos; BMN: T = 200 resized). Expected: published
 average mAP 35.8 for BMN and 39.91 (test) for TCANet in the report; not measured with this code, the data set is not
 freely downloadable. Variants: `:video` (classes from a score file), `:head` (classes from
-TCANet's own head, the default), `:classifier` (a video-level classifier of its own) and `:released` (the released
-code's numerics).
+TCANet's own head, the default), `:classifier` (a video-level classifier of its own), `:released` (the released code's
+numerics) and `:joint` (BMN and TCANet as one stage).
 """
 
 from ml_collections import ConfigDict

@@ -1,11 +1,12 @@
-"""Trains a table of settings with several seeds, and says what differs from the first row by more than chance.
+"""Trains a table of settings with several seeds, and says what differs from a baseline by more than chance.
 
 python -m launch.study --config=studies/supervised_watch.py --data=DATA --workdir=W [--rows=a,b] [--seeds=0,1,2]
     [--resamples=1000]
 
 A study is a config file and rows of changes to it; with folds, parts of the training recordings are held out and
 measured, otherwise the evaluation split is. Interrupted, the same command goes on. Rows with the same settings of a
-first stage share it. Writes W/runs.{csv,parquet}, W/summary.{csv,md,png}; the trainings are under W/runs and W/shared.
+first stage share it. Writes W/runs.{csv,parquet}, W/summary.{csv,md,png} (of --rows or --seeds: W/partial_..); the
+trainings are under W/runs and W/shared.
 """
 
 import os
@@ -36,8 +37,18 @@ def main(argv: Sequence[str]) -> None:
     except ValueError:
         app.fail(f"--seeds={','.join(_SEEDS.value)}: give whole numbers, such as 0,1,2")
     use_cache()
-    chosen = study.load(_CONFIG.value).narrowed(_ROWS.value, seeds)
-    print(carry_out(chosen, _DATA.value, Path(_WORKDIR.value), title=_CONFIG.value, resamples=_RESAMPLES.value))
+    whole = study.load(_CONFIG.value)
+    chosen = whole.narrowed(_ROWS.value, seeds)
+    print(
+        carry_out(
+            chosen,
+            _DATA.value,
+            Path(_WORKDIR.value),
+            title=_CONFIG.value,
+            resamples=_RESAMPLES.value,
+            prefix="" if chosen == whole else "partial_",
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ MODEL, OPTIONS, DATA = "stages.tcanet.model", "stages.tcanet.options", "stages.t
 
 
 def get_config() -> Study:
-    """The demo's config first, then what differs from it; BMN is the same in all rows."""
+    """The demo's config first, then what differs from it."""
     return Study(
         config="configs/supervised_watch.py",
         rows={

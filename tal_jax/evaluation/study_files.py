@@ -1,6 +1,7 @@
 """A study's results as files: every training (CSV, Parquet), the summary (CSV, Markdown), and a picture of it."""
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from pyarrow import csv
 
 from tal_jax.data import atomic
 from tal_jax.data.parquet import write_table
+from tal_jax.errors import InputError
 from tal_jax.evaluation.figure import COLOURS, require_matplotlib, save
 from tal_jax.evaluation.study_summary import Line, Outcome
 
@@ -20,18 +22,29 @@ TITLES = {"average_mAP": "mAP 0.5:0.95", "low_mAP": "mAP 0.1:0.7"}
 SHOWN = ("average_mAP", "low_mAP", "mAP@0.50", "mAP@0.75", "mAP@0.95", "AR@1", "AR@5", "AR@10", "AR@100", "AUC")
 
 
-def write(folder: Path, outcomes: Sequence[Outcome], lines: Sequence[Line], title: str) -> None:
-    """Writes runs.csv, runs.parquet, summary.csv, summary.md and, where matplotlib is there, summary.png."""
+def write(
+    folder: Path, outcomes: Sequence[Outcome], lines: Sequence[Line], *, title: str, baseline: str, prefix: str = ""
+) -> list[str]:
+    """Writes runs.csv, runs.parquet, summary.csv, summary.md and, where matplotlib is there, summary.png.
+
+    Returns:
+      The names of the files; `prefix` comes before each.
+    """
     trainings = pa.Table.from_pylist(_aligned([_training(o) for o in outcomes]))
-    write_table(folder / "runs.parquet", trainings)
-    _write_csv(folder / "runs.csv", trainings)
-    _write_csv(folder / "summary.csv", pa.Table.from_pylist(_aligned([_flat(line) for line in lines])))
-    atomic.write(folder / "summary.md", markdown(lines).encode())
+    write_table(folder / f"{prefix}runs.parquet", trainings)
+    _write_csv(folder / f"{prefix}runs.csv", trainings)
+    _write_csv(folder / f"{prefix}summary.csv", pa.Table.from_pylist(_aligned([_flat(line) for line in lines])))
+    atomic.write(folder / f"{prefix}summary.md", markdown(lines).encode())
+    names = ["summary.md", "summary.csv", "runs.csv", "runs.parquet"]
+    picture = folder / f"{prefix}summary.png"
+    picture.unlink(missing_ok=True)
     try:
-        require_matplotlib()
-    except Exception:  # the tables are there; the picture is for who wants one
-        return
-    save(draw(lines, title), folder / "summary.png")
+        if any("average_mAP" in line.mean for line in lines):
+            save(draw(lines, title, baseline), picture)
+            names.append("summary.png")
+    except InputError as e:  # no matplotlib: the tables are there
+        names.append(f"no picture ({e})")
+    return [name if name.startswith("no ") else f"{prefix}{name}" for name in names]
 
 
 def markdown(lines: Sequence[Line]) -> str:
@@ -46,7 +59,8 @@ def markdown(lines: Sequence[Line]) -> str:
             text = "-"
             if name in line.mean:
                 text = f"{100 * line.mean[name]:.1f}"
-                text += f" ± {100 * line.spread[name]:.1f}" if name in TITLES else ""
+                known = name in TITLES and math.isfinite(line.spread[name])
+                text += f" ± {100 * line.spread[name]:.1f}" if known else ""
             cells.append(text)
         for name in compared:
             d = line.differences.get(name)
@@ -56,8 +70,9 @@ def markdown(lines: Sequence[Line]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in table)
 
 
-def draw(lines: Sequence[Line], title: str) -> "Figure":
+def draw(lines: Sequence[Line], title: str, baseline: str) -> "Figure":
     """Every seed's average mAP beside the mean, and the difference to the baseline with its interval."""
+    require_matplotlib()
     from matplotlib.figure import Figure
 
     shown = [line for line in lines if "average_mAP" in line.mean]
@@ -76,7 +91,7 @@ def draw(lines: Sequence[Line], title: str) -> "Figure":
     scores.invert_yaxis()
     scores.set_xlabel("average mAP (%), 0.5:0.05:0.95: seeds, and their mean", fontsize=9)
     differences.axvline(0, color="#808080", linewidth=0.8)
-    differences.set_xlabel("difference to the first row, 95 % of resamples", fontsize=9)
+    differences.set_xlabel(f"difference to {baseline}, with its 95 % interval", fontsize=9)
     for axes in (scores, differences):
         axes.grid(axis="x", color="#E0E0E0", linewidth=0.6)
         axes.set_axisbelow(True)

@@ -1,16 +1,17 @@
 """What a study found: mean and spread of every row, and its difference to the baseline with a bootstrap interval."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tal_jax.errors import InputError
+from tal_jax.evaluation.detection import HIGH_TIOU, LOW_TIOU
 from tal_jax.evaluation.pairs import SegmentTable
-from tal_jax.evaluation.resampling import drawn_recordings, drawn_seeds, interval, resampled_precision
+from tal_jax.evaluation.resampling import drawn_recordings, interval, resampled_precision
 
-HIGH = np.round(np.arange(0.5, 0.96, 0.05), 2)  # tIoU thresholds of HACS and ActivityNet
-LOW = np.round(np.arange(0.1, 0.75, 0.1), 2)  # those of THUMOS14 in the weakly-supervised literature
-THRESHOLDS = {"average_mAP": HIGH, "low_mAP": LOW}  # scores that are resampled
+THRESHOLDS = {"average_mAP": HIGH_TIOU, "low_mAP": LOW_TIOU}  # scores that are resampled
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Difference:
-    """A row's mean score minus the baseline's, and where 95 % of resamples are."""
+    """A row's mean score minus the baseline's, and its 95 % interval."""
 
     value: float
     low: float
@@ -48,7 +49,7 @@ class Line:
     row: str
     trainings: int
     mean: Mapping[str, float]  # over seeds, of the mean over folds
-    spread: Mapping[str, float]  # standard deviation over seeds, of the mean over folds
+    spread: Mapping[str, float]  # standard deviation over seeds, of the mean over folds; NaN for one seed
     by_seed: Mapping[str, tuple[float, ...]]
     differences: Mapping[str, Difference]  # of the scores in THRESHOLDS that both rows have; {} for the baseline
 
@@ -56,60 +57,69 @@ class Line:
 def summarize(outcomes: Sequence[Outcome], baseline: str, *, resamples: int = 1000, seed: int = 0) -> list[Line]:
     """The table, in the rows' order.
 
-    A resample draws, with replacement, as many recordings of each fold as it has and as many seeds as there are, the
-    same ones for all rows: what recordings and seeds have in common cancels out of the differences (paired bootstrap,
-    Efron and Tibshirani 1993).
+    A resample draws, with replacement, as many recordings of each fold as it has, the same ones for all rows: what
+    recordings have in common cancels out of the differences (paired bootstrap, Efron and Tibshirani 1993). So does what
+    a seed has in common, as differences are taken seed by seed.
 
     Args:
       outcomes: of every row with every seed on every fold.
       baseline: the row to compare with.
       resamples: N.
       seed: of the draws.
+
+    Raises:
+      InputError: rows were measured on different recordings, or on other segments of them.
     """
     rows = list(dict.fromkeys(o.row for o in outcomes))
+    seeds = list(dict.fromkeys(o.seed for o in outcomes))
+    _check_alike(outcomes)
     rng = np.random.default_rng(seed)
     sizes = {o.fold: len(o.recordings) for o in outcomes}
     weights = {fold: drawn_recordings(rng, size, resamples) for fold, size in sizes.items()}
-    seeds = list(dict.fromkeys(o.seed for o in outcomes))
-    drawn = drawn_seeds(rng, len(seeds), resamples)
-    resampled = {row: _resampled([o for o in outcomes if o.row == row], weights, seeds, drawn) for row in rows}
     lines = {row: _line(row, [o for o in outcomes if o.row == row], seeds) for row in rows}
+    resampled = {row: _resampled([o for o in outcomes if o.row == row], weights) for row in rows}
 
-    def difference(row: str, score: str) -> Difference:
-        value = lines[row].mean[score] - lines[baseline].mean[score]
-        return Difference(value, *interval(resampled[row][score] - resampled[baseline][score]))
+    def differences(row: str) -> dict[str, Difference]:
+        if row == baseline:
+            return {}
+        mine, other, found = lines[row], lines[baseline], {}
+        for score in [s for s in resampled[row] if s in resampled[baseline]]:
+            value = mine.mean[score] - other.mean[score]
+            by_seed = np.subtract(mine.by_seed[score], other.by_seed[score])
+            found[score] = Difference(
+                value, *interval(value, resampled[row][score] - resampled[baseline][score], by_seed)
+            )
+        return found
 
-    return [
-        Line(
-            **{
-                **vars(line),
-                "differences": {s: difference(row, s) for s in resampled[row] if s in resampled[baseline]}
-                if row != baseline
-                else {},
-            }
+    return [dataclasses.replace(line, differences=differences(row)) for row, line in lines.items()]
+
+
+def _check_alike(outcomes: Sequence[Outcome]) -> None:
+    first: dict[str, Outcome] = {}
+    for o in outcomes:
+        other = first.setdefault(o.fold, o)
+        same = np.array_equal(o.recordings, other.recordings) and all(
+            np.array_equal(a, b) for a, b in zip(vars(o.truth).values(), vars(other.truth).values(), strict=True)
         )
-        for row, line in lines.items()
-    ]
+        if not same:
+            raise InputError(
+                f"study: fold {o.fold}: rows {other.row} and {o.row} were measured on different recordings"
+            )
 
 
-def _resampled(
-    outcomes: Sequence[Outcome], weights: Mapping[str, np.ndarray], seeds: Sequence[int], drawn: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Scores of a row in every resample: mean over drawn seeds and folds, [N] each."""
-    result = {}
-    for score, tiou in THRESHOLDS.items():
-        if any(score not in o.values for o in outcomes):
-            continue
-        by_seed = np.zeros((len(seeds), len(drawn)))
-        for i, seed in enumerate(seeds):
-            parts = [
+def _resampled(outcomes: Sequence[Outcome], weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Scores of a row in every resample: mean over seeds and folds, [N] each."""
+    return {
+        score: np.mean(
+            [
                 resampled_precision(o.truth, o.found, len(o.labels), tiou, o.recordings, weights[o.fold])
                 for o in outcomes
-                if o.seed == seed
-            ]
-            by_seed[i] = np.mean(parts, axis=0)
-        result[score] = np.take_along_axis(by_seed, drawn.T, axis=0).mean(axis=0)
-    return result
+            ],
+            axis=0,
+        )
+        for score, tiou in THRESHOLDS.items()
+        if all(score in o.values for o in outcomes)
+    }
 
 
 def _line(row: str, outcomes: Sequence[Outcome], seeds: Sequence[int]) -> Line:
@@ -119,5 +129,7 @@ def _line(row: str, outcomes: Sequence[Outcome], seeds: Sequence[int]) -> Line:
         for name in names
     }
     mean = {name: float(np.mean(values)) for name, values in by_seed.items()}
-    spread = {name: float(np.std(values, ddof=1)) if len(seeds) > 1 else 0.0 for name, values in by_seed.items()}
+    spread = {
+        name: float(np.std(values, ddof=1)) if len(seeds) > 1 else float("nan") for name, values in by_seed.items()
+    }
     return Line(row, len(outcomes), mean, spread, by_seed, {})

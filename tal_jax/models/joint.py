@@ -31,7 +31,7 @@ class Joint(nn.Module):
 
     bmn: BMN
     tcanet: TCANet
-    pool: int = 4
+    pool: int = 1
 
     @nn.compact
     def __call__(

@@ -35,7 +35,7 @@ class JointTask:
         self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
         """The total, and the parts of both."""
-        noise, dropout, negatives = jax.random.split(rng, 3)
+        noise, dropout, negatives, cells = jax.random.split(rng, 4)
         pick = self._pick(batch, noise if self.tcanet.jitter else None)
         output: Any = self.model.apply(
             params, batch.features, batch.mask, batch.duration, pick, train=True, rngs={"dropout": dropout}
@@ -47,7 +47,7 @@ class JointTask:
             coarse.segments,
             coarse.segment_mask,
             coarse.mask,
-            rng=negatives if self.bmn.random_negatives else None,
+            rng=cells if self.bmn.random_negatives else None,
             regression_weight=self.bmn.regression_weight,
             region=self.bmn.region,
             overlapping_negatives=self.bmn.overlapping_negatives,

@@ -74,8 +74,8 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
     streams = tuple(shared["streams"]) or tuple(metadata.streams)
     _check_streams(streams, shared.get("widths") or {}, metadata, shared["dir"])
     evaluation, train_index, eval_index = training, np.arange(len(training)), np.arange(0)
-    patterns = () if trimmed else shared.get("holdout_ids", ())  # clips are of other people as it is
-    if patterns:
+    patterns = tuple(shared.get("holdout_ids", ()))
+    if patterns and not trimmed:
         train_index, eval_index = hold_out_ids(training, patterns)
     elif shared["holdout"] > 0:
         train_index, eval_index = hold_out(len(training), shared["holdout"])
@@ -83,6 +83,8 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         evaluation = open_split(shared["dir"], shared["eval_split"])
         eval_index = np.arange(len(evaluation))
 
+    if trimmed:
+        train_index = _without(training, train_index, patterns)
     longest = int(max(training.num_snippets.max(), evaluation.num_snippets.max()))
     trained_on, longest = remember_data(workdir, name, metadata, longest)
     if any(metadata.streams[s] != trained_on.streams.get(s) for s in streams):
@@ -174,18 +176,23 @@ def hold_out_ids(split: Split, patterns: Sequence[str]) -> tuple[np.ndarray, np.
       InputError: a pattern that matches nothing, or nothing left to train on.
     """
     ids = [str(id) for id in split.ids]
-    held = np.zeros(len(ids), bool)
     for pattern in patterns:
-        matched = np.array([fnmatch.fnmatchcase(id, pattern) for id in ids], bool)
-        if not matched.any():
+        if not any(fnmatch.fnmatchcase(id, pattern) for id in ids):
             raise InputError(
                 f"config: data.holdout_ids: {pattern!r} matches none of the {len(ids)} recordings of split "
                 f"{split.split} in {split.directory} (first: {ids[0]!r})"
             )
-        held |= matched
-    if held.all():
+    everything = np.arange(len(ids))
+    kept = _without(split, everything, patterns)
+    if len(kept) == 0:
         raise InputError(f"config: data.holdout_ids: all {len(ids)} recordings are held out, none is left to train on")
-    return np.flatnonzero(~held), np.flatnonzero(held)
+    return kept, np.setdiff1d(everything, kept)
+
+
+def _without(split: Split, index: np.ndarray, patterns: Sequence[str]) -> np.ndarray:
+    """The positions whose ids match none of the patterns."""
+    ids = [str(id) for id in split.ids[index]]
+    return index[np.array([not any(fnmatch.fnmatchcase(id, p) for p in patterns) for id in ids], bool)]
 
 
 def elsewhere(config: dict[str, Any], directory: str, split: str) -> None:
@@ -223,6 +230,7 @@ def with_clips(stage: Stage, config: Mapping[str, Any], workdir: Path) -> Stage:
         return stage
     split = _open_clips(config["data"]["dir"])
     index, _ = hold_out(len(split), config["data"]["holdout"])
+    index = _without(split, index, config["data"].get("holdout_ids", ()))
     assembler = stage.assembler
     if share:
         splicer = Splicer(split, index, assembler.streams, assembler.framing, share)

@@ -145,7 +145,7 @@ class Checkpoints:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, (AttributeError, TypeError, LookupError)):  # Orbax stumbles over what is not there
-        return "a file of it is missing or cut off"
+        return f"a file of it is missing, cut off or of another kind of checkpoint ({type(error).__name__})"
     return (str(error).splitlines() or [type(error).__name__])[0][:200] or type(error).__name__
 
 

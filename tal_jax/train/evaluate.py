@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from tal_jax.data.pipeline import detection_batches
-from tal_jax.evaluation.detection import evaluate_detections
+from tal_jax.evaluation.detection import HIGH_TIOU, evaluate_detections
 from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.evaluation.recognition import label_average_precision
 from tal_jax.tasks.mgfn import MGFNTask
@@ -12,8 +12,6 @@ from tal_jax.tasks.task import Params
 from tal_jax.train.build import Stage
 from tal_jax.train.predict import Predictor, truth_table
 from tal_jax.train.processes import gather, share
-
-TIOU = np.round(np.linspace(0.5, 0.95, 10), 2)
 
 
 def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_size: int) -> dict[str, float]:
@@ -46,7 +44,7 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
         right = np.mean([(i, label) in present for i, (_, label) in best.items()])
         return {"average": float(right), "top1": float(right)}
     labels = stage.evaluation.metadata.labels
-    detection = evaluate_detections(truth, found, labels, TIOU)
+    detection = evaluate_detections(truth, found, labels, HIGH_TIOU)
     at = {
         f"mAP@{t:.2f}": float(m) for t, m in zip(detection.tiou, detection.mAP, strict=True) if t in (0.5, 0.75, 0.95)
     }

@@ -11,7 +11,7 @@ import numpy as np
 from tal_jax.data.annotations import Recording
 from tal_jax.data.dataset import Split, open_split
 from tal_jax.data.pipeline import detection_batches
-from tal_jax.evaluation.detection import evaluate_detections
+from tal_jax.evaluation.detection import HIGH_TIOU, LOW_TIOU, evaluate_detections
 from tal_jax.evaluation.selection import select
 from tal_jax.evaluation.submission import Submission
 from tal_jax.models.mgfn import activate, scaled
@@ -26,9 +26,6 @@ from tal_jax.train.sharding import local_mesh
 from tal_jax.train.tune import tune
 from tal_jax.train.tuned import read_tuned
 from tal_jax.types import Batch, Detections
-
-LOW = np.round(np.arange(0.1, 0.75, 0.1), 2)  # thresholds of THUMOS14 in the weakly-supervised literature
-HIGH = np.round(np.arange(0.5, 0.96, 0.05), 2)  # those of HACS and ActivityNet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +102,8 @@ def measure_rung(
 def score(submission: Submission, recordings: Mapping[str, Recording], subset: str) -> Score:
     """Both averages of detections on a subset."""
     chosen = select(recordings, submission, subset)
-    results = (evaluate_detections(chosen.truth, chosen.detections, chosen.labels, tiou) for tiou in (LOW, HIGH))
+    both = (LOW_TIOU, HIGH_TIOU)
+    results = (evaluate_detections(chosen.truth, chosen.detections, chosen.labels, tiou) for tiou in both)
     return Score(*(result.average for result in results))
 
 

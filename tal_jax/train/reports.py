@@ -42,7 +42,7 @@ def report_population(
     """Prints each member's scores, mean and spread for each learning rate, and writes STAGE/population.json."""
     names = list(results[0])
     if not names:
-        say(f"stage {stage.name}: a population without an evaluation: give data.eval_split or data.holdout")
+        say(f"stage {stage.name}: a population without an evaluation: give data.eval_split or data.holdout(_ids)")
         return
 
     def line(*cells: Any) -> str:

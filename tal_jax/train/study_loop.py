@@ -1,16 +1,25 @@
 """All trainings of a study one after the other, with an estimate of what is left, and its tables at the end."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from tal_jax.data.dataset import open_split, read_metadata
+from tal_jax.data.framing import choose_framing
+from tal_jax.errors import InputError
 from tal_jax.evaluation import study_files
 from tal_jax.evaluation.study_summary import Outcome, summarize
-from tal_jax.train.processes import first, say
-from tal_jax.train.study import Study, runs
-from tal_jax.train.study_run import outcomes
+from tal_jax.train.build import CLIPS
+from tal_jax.train.keys import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
+from tal_jax.train.optimizer import build_optimizer
+from tal_jax.train.processes import say
+from tal_jax.train.registry import WEAK, build_task
+from tal_jax.train.study import Run, Study, runs
+from tal_jax.train.study_run import finished, measured, outcomes
 
 
-def carry_out(study: Study, data: str, workdir: Path, *, title: str, resamples: int) -> str:
+def carry_out(study: Study, data: str, workdir: Path, *, title: str, resamples: int, prefix: str = "") -> str:
     """Trains, measures and writes; what is finished is not repeated.
 
     Args:
@@ -19,29 +28,63 @@ def carry_out(study: Study, data: str, workdir: Path, *, title: str, resamples: 
       workdir: for everything.
       title: of the picture.
       resamples: for the intervals.
+      prefix: of the tables' names.
 
     Returns:
       The summary as a Markdown table.
 
     Raises:
-      InputError: anything wrong with the study or the data.
+      InputError: anything wrong with the study or the data, before the first training where that can be known.
       Interrupted: see `train_and_evaluate`.
     """
     workdir = workdir.absolute()
-    plan = list(runs(study, data))
+    plan = list(runs(study, data, read_metadata(data).fingerprint))
+    left = 0
+    for run in plan:
+        check(run)
+        left += not finished(run, workdir)
     found: list[Outcome] = []
     begun, done = time.monotonic(), 0
     for i, run in enumerate(plan):
-        started = time.monotonic()
         seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {', '.join(map(str, run.seeds))}"
         say(f"\n[{i + 1}/{len(plan)}] row {run.row}, fold {run.fold}, {seeds}")
+        trained = not finished(run, workdir)
         found += outcomes(run, workdir)
+        done += trained
         mean = " ".join(f"{k} {100 * v:.1f}" for k, v in found[-1].values.items() if k in ("average_mAP", "AUC"))
-        done += time.monotonic() - started > 1  # a finished one is only read
         each = (time.monotonic() - begun) / max(done, 1)
-        say(f"{mean}; about {each * (len(plan) - i - 1) / 60:.0f} min left" if done else mean)
+        say(f"{mean}; about {each * (left - done) / 60:.0f} min left" if done else mean)
     lines = summarize(found, study.reference, resamples=resamples)
-    if first():
-        workdir.mkdir(parents=True, exist_ok=True)
-        study_files.write(workdir, found, lines, title)
-    return f"{study_files.markdown(lines)}\n{workdir}: {len(found)} trainings, summary.md, summary.png, runs.parquet"
+    workdir.mkdir(parents=True, exist_ok=True)
+    written = study_files.write(workdir, found, lines, title=title, baseline=study.reference, prefix=prefix)
+    return f"{study_files.markdown(lines)}\n{workdir}: {len(found)} trainings, {', '.join(written)}"
+
+
+def check(run: Run) -> None:
+    """Builds what a run's stages are made of, and opens what it is measured on.
+
+    Raises:
+      InputError: a key or a value that does not fit, or nothing to measure.
+    """
+    config, where = run.config, f"study: row {run.row}"
+    try:
+        checked(config, CONFIG_KEYS, "config")
+        checked(config["data"], SHARED_DATA_KEYS, "data")
+        measured(run)
+        for name in config["track"]:
+            _check_stage(config, name)
+    except InputError as e:
+        raise InputError(f"{where}: {e}") from e
+    except (KeyError, TypeError, ValueError) as e:
+        raise InputError(f"{where}: {type(e).__name__}: {e}") from e
+
+
+def _check_stage(config: Mapping[str, Any], name: str) -> None:
+    stage, data = config["stages"][name], config["data"]
+    checked(stage, STAGE_KEYS, f"stages.{name}")
+    frame = checked(stage["data"], DATA_KEYS, f"stages.{name}.data")
+    split = open_split(data["dir"], CLIPS if stage["task"] == "trimmed" else data["train_split"])
+    metadata = split.metadata.without_segments() if stage["task"] in WEAK else split.metadata
+    framing = choose_framing(metadata, int(split.num_snippets.max()), **{k: frame[k] for k in FRAMING_KEYS})
+    build_task(stage, metadata, framing, f"stages.{name}")
+    build_optimizer(steps=int(stage["steps"]), **stage["optimizer"])

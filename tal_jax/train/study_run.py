@@ -3,9 +3,8 @@
 import copy
 import io
 import json
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,20 @@ import jax
 import numpy as np
 
 from tal_jax.data import atomic
-from tal_jax.data.dataset import open_split
+from tal_jax.data.dataset import Split, open_split
 from tal_jax.errors import InputError
-from tal_jax.evaluation.detection import evaluate_detections
+from tal_jax.evaluation.detection import HIGH_TIOU, LOW_TIOU, evaluate_detections
 from tal_jax.evaluation.pairs import SegmentTable
 from tal_jax.evaluation.proposals import evaluate_proposals
-from tal_jax.evaluation.study_summary import HIGH, LOW, Outcome
-from tal_jax.train.build import CLASS_SCORES, KNOWLEDGE, PROPOSALS, build_stage
+from tal_jax.evaluation.study_summary import Outcome
+from tal_jax.train.build import CLASS_SCORES, KNOWLEDGE, PROPOSALS, build_stage, hold_out_ids
 from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.history import read_history
 from tal_jax.train.loop import needed, train_and_evaluate
 from tal_jax.train.predict import Predictor, truth_table
 from tal_jax.train.sharding import local_mesh
 from tal_jax.train.study import Run, digest
+from tal_jax.train.workdir import read_config
 
 # What a kind of stage hands on: the later stage's key for a file of it, and the file's name.
 HANDED_ON = {
@@ -32,7 +33,42 @@ HANDED_ON = {
     "classifier": ("class_scores", CLASS_SCORES),
     "trimmed": ("trimmed", KNOWLEDGE),
 }
-RESULT, FOUND, SECONDS = "result.json", "found_seed{}.npz", "seconds.json"
+RESULT, FOUND = "result.json", "found_seed{}.npz"
+
+
+def measured(run: Run) -> tuple[Split, np.ndarray]:
+    """The recordings that a run is measured on: a split, and positions in it.
+
+    Raises:
+      InputError: there is no such split, or nothing is annotated.
+    """
+    data = run.config["data"]
+    if data["holdout_ids"]:
+        split = open_split(data["dir"], data["train_split"])
+        index = hold_out_ids(split, data["holdout_ids"])[1]
+    else:
+        split = open_split(data["dir"], data["eval_split"])
+        index = np.arange(len(split))
+    if len(index) == 0 or len(truth_table(split, index)) == 0:
+        raise InputError(f"{data['dir']}: row {run.row}, fold {run.fold}: none of what it is measured on is annotated")
+    return split, index
+
+
+def finished(run: Run, workdir: Path) -> bool:
+    """Whether it is trained and scored.
+
+    Raises:
+      InputError: its folder holds other settings, or another data set.
+    """
+    path = workdir / "runs" / run.folder / RESULT
+    if not path.exists():
+        return False
+    if _result(path)["digest"] != run.digest:
+        raise InputError(
+            f"{path.parent}: holds row {run.row} with other settings or of another data set: choose another --workdir, "
+            "or remove that folder"
+        )
+    return True
 
 
 def outcomes(run: Run, workdir: Path) -> list[Outcome]:
@@ -47,65 +83,48 @@ def outcomes(run: Run, workdir: Path) -> list[Outcome]:
       Interrupted: see `train_and_evaluate`.
     """
     folder = workdir / "runs" / run.folder
-    path = folder / RESULT
-    if not path.exists():
-        _train(run, workdir, folder)
-        _measure(run, folder)
-    result = json.loads(path.read_text())
-    if result["digest"] != run.digest:
-        raise InputError(
-            f"{folder}: holds row {run.row} with other settings: choose another --workdir, or remove that folder"
-        )
-    return [_read(run, folder, seed, values) for seed, values in zip(run.seeds, result["values"], strict=True)]
+    if not finished(run, workdir):
+        shared = _train(run, workdir, folder)
+        _measure(run, folder, shared)
+    values = _result(folder / RESULT)["values"]
+    return [_read(run, folder, seed, own) for seed, own in zip(run.seeds, values, strict=True)]
 
 
-def _train(run: Run, workdir: Path, folder: Path) -> None:
-    config = copy.deepcopy(run.config)
+def _train(run: Run, workdir: Path, folder: Path) -> list[tuple[Path, str]]:
+    """Trains all stages; where the first ones are: (workdir, name)."""
+    config, shared = copy.deepcopy(run.config), []
     last = config["track"][-1]
     for name in config["track"][:-1]:
         if not needed(config, name):
             continue
         section = config["stages"][name]
+        if section["task"] not in HANDED_ON:
+            raise InputError(f"study: row {run.row}: stage {name} of kind {section['task']} is followed by another one")
         own = {**config, "track": (name,), "stages": {name: section}}
-        shared = workdir / "shared" / f"{name}-{digest(own)}"
-        with _timed(shared):
-            train_and_evaluate(own, shared)
+        home = workdir / "shared" / f"{name}-{digest(own, run.fingerprint)}"
+        train_and_evaluate(own, home)
         key, file = HANDED_ON[section["task"]]
-        config["stages"][last][key] = str((shared / name / file).absolute())
-    with _timed(folder):
-        train_and_evaluate(config, folder)
+        config["stages"][last][key] = str((home / name / file).absolute())
+        shared.append((home, name))
+    train_and_evaluate(config, folder)
+    return shared
 
 
-@contextmanager
-def _timed(folder: Path) -> Iterator[None]:
-    """Adds what a training takes to what it has taken before it was interrupted."""
-    begun, path = time.monotonic(), folder / SECONDS
-    try:
-        yield
-    finally:
-        if folder.is_dir():
-            before = json.loads(path.read_text()) if path.exists() else 0.0
-            atomic.write(path, json.dumps(before + time.monotonic() - begun).encode())
-
-
-def _measure(run: Run, folder: Path) -> None:
+def _measure(run: Run, folder: Path, shared: list[tuple[Path, str]]) -> None:
     """Detects in what was held out (or in the evaluation split) and writes the scores, last of all."""
-    name, data = run.config["track"][-1], run.config["data"]
-    stage = build_stage(json.loads((folder / "config.json").read_text()), name, folder)
-    if data["holdout_ids"]:
-        split, index = stage.training, stage.eval_index
-    else:
-        split = open_split(data["dir"], data["eval_split"])
-        index = np.arange(len(split))
+    name = run.config["track"][-1]
+    stage = build_stage(read_config(folder), name, folder)
+    split, index = measured(run)
     truth, predictor = truth_table(split, index), Predictor(stage.task, local_mesh())
+    seconds = sum(_seconds(*where) for where in (*shared, (folder, name)))
     values = []
     for member, seed in enumerate(run.seeds):
-        params = restore_params(folder, name, member=member if len(run.seeds) > 1 else 0)
+        params = restore_params(folder, name, member=member)
         batch_size = run.config["stages"][name]["batch_size"]
         found = predictor(params, split, stage.assembler, index=index, batch_size=batch_size)
         scores = _scores(truth, found, split.metadata.labels, stage.kind)
         size = float(sum(np.size(leaf) for leaf in jax.tree.leaves(params)))
-        values.append({**scores, "parameters": size, "seconds": json.loads((folder / SECONDS).read_text())})
+        values.append({**scores, "parameters": size, "seconds": seconds / len(run.seeds)})
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
@@ -118,23 +137,48 @@ def _measure(run: Run, folder: Path) -> None:
     atomic.write(folder / RESULT, json.dumps({"digest": run.digest, "values": values}, indent=1).encode())
 
 
+def _seconds(workdir: Path, stage: str) -> float:
+    """What a stage's steps took, evaluations and starts left out, over all of its lives."""
+    lines = [(p.step, p.value) for p in read_history(workdir, [stage]) if p.metric == "step_seconds"]
+    steps = np.diff([0, *(step for step, _ in lines)])
+    return float(sum(n * (value or 0.0) for n, (_, value) in zip(steps, lines, strict=True)))
+
+
 def _scores(truth: SegmentTable, found: SegmentTable, labels: tuple[str, ...], kind: str) -> dict[str, float]:
     """Fractions: mAP where the stage knows classes, AR@AN and AUC of the segments alone."""
     result = evaluate_proposals(truth, found)
     recall = {f"AR@{n}": float(result.average_recall[n - 1]) for n in (1, 5, 10, 100)}
     if kind == "bmn":
         return {"AUC": result.auc, **recall}
-    high, low = (evaluate_detections(truth, found, labels, tiou) for tiou in (HIGH, LOW))
+    high, low = (evaluate_detections(truth, found, labels, tiou) for tiou in (HIGH_TIOU, LOW_TIOU))
     at = {f"mAP@{t:.2f}": float(m) for t, m in zip(high.tiou, high.mAP, strict=True) if t in (0.5, 0.75, 0.95)}
     return {"average_mAP": high.average, "low_mAP": low.average, **at, "AUC": result.auc, **recall}
 
 
+def _result(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text())
+        result["digest"], result["values"][0]["AUC"]
+    except (ValueError, KeyError, IndexError, TypeError) as e:
+        raise _damaged(path, path.parent / RESULT) from e
+    return result
+
+
 def _read(run: Run, folder: Path, seed: int, values: Mapping[str, float]) -> Outcome:
-    with np.load(folder / FOUND.format(seed), allow_pickle=False) as file:
-        arrays: dict[str, Any] = dict(file)
-    truth, found = (
-        SegmentTable(**{k.removeprefix(f"{name}_"): v for k, v in arrays.items() if k.startswith(f"{name}_")})
-        for name in ("truth", "found")
-    )
-    labels = tuple(str(label) for label in arrays["labels"])
-    return Outcome(run.row, run.fold, seed, values, truth, found, arrays["recordings"], labels)
+    path = folder / FOUND.format(seed)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: dict[str, Any] = dict(file)
+        truth, found = (
+            SegmentTable(**{k.removeprefix(f"{name}_"): v for k, v in arrays.items() if k.startswith(f"{name}_")})
+            for name in ("truth", "found")
+        )
+        labels = tuple(str(label) for label in arrays["labels"])
+        recordings = arrays["recordings"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as e:
+        raise _damaged(path, folder / RESULT) from e
+    return Outcome(run.row, run.fold, seed, values, truth, found, recordings, labels)
+
+
+def _damaged(path: Path, result: Path) -> InputError:
+    return InputError(f"{path}: missing or damaged: remove {result} and start again: that training is measured anew")

@@ -31,6 +31,11 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
+def is_free(key: str) -> bool:
+    """Whether a dotted key changes nothing of what a run computes."""
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+
+
 def begun(workdir: Path, stage: str) -> bool:
     """Whether a stage has saved anything. Until then a corrected config, or other data, simply replaces the first."""
     folder = workdir / stage / "checkpoints"
@@ -87,7 +92,7 @@ def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]
             different = [
                 f"{k} {stored.get(k)!r} -> {wanted.get(k)!r}"
                 for k in sorted(stored.keys() | wanted.keys())
-                if not _same(stored, wanted, k) and not any(k == f or k.startswith(f"{f}.") for f in FREE)
+                if not _same(stored, wanted, k) and not is_free(k)
             ]
             if different:
                 raise InputError(

@@ -5,10 +5,12 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 
+from tal_jax.errors import InputError
 from tal_jax.evaluation import study_files
-from tal_jax.evaluation.detection import evaluate_detections
+from tal_jax.evaluation.detection import HIGH_TIOU, LOW_TIOU, evaluate_detections
 from tal_jax.evaluation.pairs import SegmentTable
-from tal_jax.evaluation.study_summary import HIGH, LOW, Difference, Outcome, summarize
+from tal_jax.evaluation.resampling import drawn_recordings, resampled_precision
+from tal_jax.evaluation.study_summary import Difference, Outcome, summarize
 
 LABELS = ("a", "b")
 RECORDINGS = 40
@@ -16,19 +18,20 @@ RECORDINGS = 40
 
 def outcome(row, seed, blur, fold="all", **values):
     """Detections around the truth, off by `blur` seconds; recordings differ in how hard they are."""
-    rng = np.random.default_rng([seed, len(fold)])
+    rng = np.random.default_rng(len(fold) if seed < 5 else seed)  # seed 5: another set
     recording = np.repeat(np.arange(RECORDINGS), 3)
     start = np.tile([2.0, 22.0, 42.0], RECORDINGS)
     truth = SegmentTable(
         recording, rng.integers(0, 2, len(start)), np.stack([start, start + 10], -1), np.ones(len(start))
     )
+    rng = np.random.default_rng([seed, len(fold)])
     hard = np.repeat(rng.uniform(0.5, 2, RECORDINGS), 3)[:, None]
     segments = truth.segments + blur * hard * rng.choice([-1, 1], (len(start), 2))
     found = SegmentTable(recording, truth.label, segments, rng.uniform(0.1, 1, len(start)))
     if not values:
         values = {
-            "average_mAP": evaluate_detections(truth, found, LABELS, HIGH).average,
-            "low_mAP": evaluate_detections(truth, found, LABELS, LOW).average,
+            "average_mAP": evaluate_detections(truth, found, LABELS, HIGH_TIOU).average,
+            "low_mAP": evaluate_detections(truth, found, LABELS, LOW_TIOU).average,
         }
     return Outcome(row, fold, seed, values, truth, found, np.arange(RECORDINGS), LABELS)
 
@@ -65,19 +68,29 @@ def test_means_are_over_folds_and_spreads_over_seeds(outcomes):
     assert line.trainings == 6
 
 
-def test_intervals_are_narrower_than_those_of_unpaired_rows(outcomes):
-    """What recordings have in common cancels: that is what pairing is for."""
+def test_what_recordings_have_in_common_cancels(outcomes):
+    """The same averages, but each row with draws of its own: unpaired intervals are wider."""
     lines = {line.row: line for line in summarize(outcomes, "base", resamples=300)}
-    paired = lines["sharp"].differences["average_mAP"]
-    from tal_jax.evaluation.resampling import drawn_recordings, interval, resampled_precision
+    d = lines["sharp"].differences["average_mAP"]
 
     def alone(row, seed):
-        chosen = next(o for o in outcomes if o.row == row and o.seed == 0 and o.fold == "x")
-        weights = drawn_recordings(np.random.default_rng(seed), RECORDINGS, 300)
-        return resampled_precision(chosen.truth, chosen.found, 2, HIGH, chosen.recordings, weights)
+        rng = np.random.default_rng(seed)
+        weights = {fold: drawn_recordings(rng, RECORDINGS, 300) for fold in ("x", "yy")}
+        parts = [
+            resampled_precision(o.truth, o.found, 2, HIGH_TIOU, o.recordings, weights[o.fold])
+            for o in outcomes
+            if o.row == row
+        ]
+        return np.mean(parts, axis=0)
 
-    low, high = interval(alone("sharp", 1) - alone("base", 2))
-    assert paired.high - paired.low < high - low
+    unpaired = np.percentile(alone("sharp", 1) - alone("base", 2), [2.5, 97.5])
+    assert d.high - d.low < 0.8 * np.diff(unpaired)
+
+
+def test_rows_that_were_measured_on_other_recordings_are_refused(outcomes):
+    strange = outcome("strange", 5, 1.0, "x")
+    with pytest.raises(InputError, match="fold x: rows base and strange were measured on different recordings"):
+        summarize([*outcomes, strange], "base", resamples=2)
 
 
 def test_rows_without_detections_have_no_difference(outcomes):
@@ -91,7 +104,8 @@ def test_rows_without_detections_have_no_difference(outcomes):
 
 def test_files_hold_every_training_and_the_summary(outcomes, tmp_path):
     lines = summarize(outcomes, "base", resamples=50)
-    study_files.write(tmp_path, outcomes, lines, "title")
+    names = study_files.write(tmp_path, outcomes, lines, title="title", baseline="base")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names)
     runs = pq.read_table(tmp_path / "runs.parquet").to_pylist()
     assert len(runs) == len(outcomes) == csv.read_csv(tmp_path / "runs.csv").num_rows
     assert {(r["row"], r["fold"], r["seed"]) for r in runs} == {(o.row, o.fold, o.seed) for o in outcomes}
