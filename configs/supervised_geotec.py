@@ -31,7 +31,7 @@ def get_config(variant: str = "head") -> ConfigDict:
         proposals=48,
         train_proposals=24,
         stride_jitter=0.3,
-        noise=0.4,
+        noise=1.2,
         gain=0.2,
     )
     tcanet.model.update(

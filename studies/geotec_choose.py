@@ -7,7 +7,9 @@ from tal_jax.train.study import Study
 
 HELD_OUT = ("s01_*", "s02_*", "s03_*", "s05_*", "s06_*")
 TCANET = "stages.tcanet"
-MORE = {f"{TCANET}.data.noise": 1.0, f"{TCANET}.data.shift": 0.3, f"{TCANET}.model.dropout": 0.3}
+NOISE = f"{TCANET}.data.noise"
+BEFORE = {NOISE: 0.4}  # the config had this when these rows were tried
+MORE = {NOISE: 1.0, f"{TCANET}.data.shift": 0.3, f"{TCANET}.model.dropout": 0.3}
 
 
 def get_config() -> Study:
@@ -15,18 +17,16 @@ def get_config() -> Study:
     return Study(
         config="configs/supervised_geotec.py",
         rows={
-            "base": {},
-            "shift_0.3": {f"{TCANET}.data.shift": 0.3},
-            "dropout_0.3": {f"{TCANET}.model.dropout": 0.3},
-            "steps_1600": {f"{TCANET}.steps": 1600},
-            "decay_0.03": {f"{TCANET}.optimizer.weight_decay": 0.03},
-            "stretch_0.5": {f"{TCANET}.data.stride_jitter": 0.5},
-            "noise_0.8": {f"{TCANET}.data.noise": 0.8},
-            "noise_1.2": {f"{TCANET}.data.noise": 1.2},
+            "base": BEFORE,
+            "shift_0.3": BEFORE | {f"{TCANET}.data.shift": 0.3},
+            "dropout_0.3": BEFORE | {f"{TCANET}.model.dropout": 0.3},
+            "steps_1600": BEFORE | {f"{TCANET}.steps": 1600},
+            "decay_0.03": BEFORE | {f"{TCANET}.optimizer.weight_decay": 0.03},
+            "stretch_0.5": BEFORE | {f"{TCANET}.data.stride_jitter": 0.5},
+            "noise_0.8": {NOISE: 0.8},
+            "noise_1.2": {NOISE: 1.2},
             "noise_1_and_more": MORE,
-            "noise_1.6_and_more": MORE | {f"{TCANET}.data.noise": 1.6},
-            "noise_0.8_dropout": {f"{TCANET}.data.noise": 0.8, f"{TCANET}.model.dropout": 0.3},
-            "noise_1.2_bmn": {f"{TCANET}.data.noise": 1.2, "stages.bmn.data.noise": 0.8},
+            "noise_1.6_and_more": MORE | {NOISE: 1.6},
         },
         seeds=(0, 1),
         folds={"five": HELD_OUT},

@@ -67,6 +67,7 @@ def test_the_regressors_refine_what_the_map_finds(params, output):
 
 def test_proposals_are_the_decoding_of_the_coarse_map_in_fine_snippets(output):
     coarse_mask = np.asarray(pooled_mean(jnp.asarray(BATCH.features), jnp.asarray(BATCH.mask), POOL)[1])
+    np.testing.assert_array_equal(output.bmn.valid[:, :, 0], coarse_mask)  # what the loss takes for the mask
     coarse = BATCH.replace(mask=coarse_mask, duration=BATCH.duration / POOL)
     found = TASK.bmn.decoded(output.bmn, coarse)
     assert found.mask.any()
