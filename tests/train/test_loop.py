@@ -228,7 +228,7 @@ def test_video_level_classes_from_a_classifier_stage(data, tmp_path):
         ({"stages.bmn.model.hiden": 3}, "stages.bmn.model.hiden: no such key: did you mean 'hidden'"),
         ({"stages.bmn.options.sigma": 3}, "stages.bmn.options.sigma: no such key: did you mean"),
         ({"stages.bmn.data.mode": "pad"}, "data.mode is 'window' or 'resize'"),
-        ({"stages.bmn.task": "bnm"}, "stages.bmn.task is one of bmn, classifier, mgfn, tcanet, trimmed"),
+        ({"stages.bmn.task": "bnm"}, "stages.bmn.task is one of bmn, classifier, joint, mgfn, tcanet, trimmed"),
         ({"stages.bmn.batch_size": 3}, "batch_size 3 does not divide over 4 devices"),
         ({"stages.bmn.optimizer.schedule": "linear"}, "optimizer.schedule"),
         ({"stages.bmn.model.dtype": "float16"}, "model.dtype"),
