@@ -5,7 +5,6 @@ from typing import Any
 
 import flax.linen as nn
 import flax.struct
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -200,24 +199,12 @@ def activate(sequence: Array, kind: str) -> Array:
 def scaled(sequence: Array, mask: Array) -> Array:
     """Min-max scaling over real snippets, class by class: [B, T, K] -> [0, 1]; a constant sequence becomes 0."""
     real = mask[..., None]
-    low = -_highest(jnp.where(real, -sequence, -jnp.inf))
-    high = _highest(jnp.where(real, sequence, -jnp.inf))
+    # By index, as in `losses.oic`: the gradients of jnp.min and jnp.max depend on how the compiler rounds.
+    lowest = jnp.argmin(jnp.where(real, sequence, jnp.inf), axis=1, keepdims=True)
+    highest = jnp.argmax(jnp.where(real, sequence, -jnp.inf), axis=1, keepdims=True)
+    low, high = (jnp.take_along_axis(sequence, at, axis=1) for at in (lowest, highest))
     span = jnp.where(high > low, high - low, 1.0)
     return jnp.where(real & (high > low), (sequence - jnp.where(high > low, low, 0.0)) / span, 0.0)
-
-
-@jax.custom_jvp
-def _highest(x: Array) -> Array:
-    """The highest value over time: [B, T, K] -> [B, 1, K]."""
-    return jnp.max(x, axis=1, keepdims=True)
-
-
-@_highest.defjvp
-def _highest_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # By index, as in `losses.oic`: which elements jnp.max finds equal to its result, and gives gradients to, depends on
-    # how the compiler rounds. Not in the value above: argmax is ten times slower, and mostly nobody differentiates.
-    (x,), (dx,) = primals, tangents
-    return _highest(x), jnp.take_along_axis(dx, jnp.argmax(x, axis=1, keepdims=True), axis=1)
 
 
 def discovered(cas: Array, mask: Array, labels: Array, threshold: float) -> Array:
