@@ -281,6 +281,7 @@ def test_both_supervised_stages_as_one(data, tmp_path):
     config = tiny_config(data)
     supervised.choose_classes(config, "joint", pool=2)
     config.stages.joint.steps = 2
+    config.stages.joint.model.tcanet.update(encoders=0, snippet_head=False)  # less to compile
     train_and_evaluate(config.to_dict(), tmp_path / "w")
     assert losses(tmp_path / "w", "joint")
     found = detect(tmp_path / "w", "validation")
