@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import references
 from derivatives import gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tal_jax.ops import banded_attention
 from tal_jax.ops.attention import global_attention, local_attention
@@ -76,6 +78,23 @@ def test_local_values_in_other_shapes(t, window, implementation):
     attend = functools.partial(local_attention, window=window, scale=SCALE, implementation=implementation)
     y = jax.jit(attend)(*(x.astype(np.float32) for x in (q, k, v)), mask)
     np.testing.assert_allclose(y, reference(q, k, v, mask, window // 2), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=8)  # each is two compilations
+@given(
+    st.integers(1, 40), st.integers(0, 10), st.integers(1, 3), st.sampled_from(["gather", "banded"]), st.integers(0, 99)
+)
+def test_any_shape_is_like_the_dense_form(t, radius, heads, implementation, seed):
+    """Values and gradients, with snippets hidden at random."""
+    q, k, v, cotangent = (x.astype(np.float32) for x in inputs(t, n=heads, h=3, seed=seed))
+    mask = np.random.default_rng(seed).uniform(size=(2, t)) < 0.8
+
+    def result(form):
+        attend = functools.partial(local_attention, window=2 * radius + 1, scale=SCALE, implementation=form)
+        return jax.tree.leaves(forward_and_back(attend, q, k, v, mask, cotangent))
+
+    for found, expected in zip(result(implementation), result("dense"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("implementation", ["gather", "banded"])
