@@ -1,0 +1,34 @@
+"""Saving again and again: what a long training does thousands of times."""
+
+import gc
+import logging
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+from tal_jax.train.checkpoint import Checkpoints
+from tal_jax.train.step import TrainState
+
+
+def test_checkpoints_leave_nothing_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # Orbax 0.11.39 to 0.12.8 leave three objects per array behind in TensorStore's to_json: a training with a
+    # checkpoint every two seconds grew by 2 MB a minute.
+    params = {f"layer{i}": jnp.ones((4, 8)) for i in range(20)}
+    state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=params, ema=params)
+    checkpoints = Checkpoints(tmp_path, "bmn")
+
+    def blocks_after(steps: range) -> int:
+        for step in steps:
+            checkpoints.save(step, state)
+        checkpoints.wait()
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    caplog.set_level(logging.CRITICAL, logger="absl")  # pytest keeps what is logged
+    before = blocks_after(range(1, 11))
+    after = blocks_after(range(11, 31))
+    checkpoints.close()
+    arrays = 1 + 3 * len(params)
+    assert (after - before) / 20 < arrays  # 26 without a leak, 500 with it
