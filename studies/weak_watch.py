@@ -41,6 +41,10 @@ def get_config() -> Study:
             "regressed": {f"{OPTIONS}.segments": "regressed"},
             "thresholded": {f"{OPTIONS}.segments": "thresholded"},
             "gap_pooling": {f"{MODEL}.pooling": "gap"},
+            "default_decoding": {  # of configs/weak.py, for no set in particular
+                f"{OPTIONS}.decoding.{key}": value
+                for key, value in (("smoothing", 0.0), ("nms_sigma", 0.3), ("sharpness", 1.0), ("regressed_weight", 1.0))
+            },
             "not_smoothed": {f"{OPTIONS}.decoding.smoothing": 0.0},
         },
     )

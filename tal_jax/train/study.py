@@ -1,6 +1,7 @@
 """What a study is: changes of one config, seeds, and parts of the training recordings to hold out; its trainings."""
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import operator
@@ -153,6 +154,11 @@ def _changed(path: str, row: str, changes: Mapping[str, Any]) -> ConfigDict:
     where = f"study: row {row} of {path}"
     config = _called(where, path, *([changes[VARIANT]] if VARIANT in changes else []))
     values = {key: value for key, value in changes.items() if key != VARIANT}
+    known = flat(config.to_dict())
+    for key in values:
+        if not any(name == key or name.startswith(f"{key}.") for name in known):
+            close = difflib.get_close_matches(key, known, 1)
+            raise InputError(f"{where}: {key}: no such key" + (f": did you mean {close[0]!r}?" if close else ""))
     try:
         config.lock().update_from_flattened_dict(values)
         json.dumps(flat(config.to_dict()))
