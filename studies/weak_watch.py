@@ -8,6 +8,12 @@ Measured on the validation people; nothing is chosen here.
 from tal_jax.train.study import Study
 
 MODEL, OPTIONS = "stages.mgfn.model", "stages.mgfn.options"
+WEAK = {
+    "smoothing": 0.0,
+    "nms_sigma": 0.3,
+    "sharpness": 1.0,
+    "regressed_weight": 1.0,
+}  # the decoding of configs/weak.py
 
 
 def both(**changes: object) -> dict[str, object]:
@@ -41,10 +47,7 @@ def get_config() -> Study:
             "regressed": {f"{OPTIONS}.segments": "regressed"},
             "thresholded": {f"{OPTIONS}.segments": "thresholded"},
             "gap_pooling": {f"{MODEL}.pooling": "gap"},
-            "default_decoding": {  # of configs/weak.py, for no set in particular
-                f"{OPTIONS}.decoding.{key}": value
-                for key, value in (("smoothing", 0.0), ("nms_sigma", 0.3), ("sharpness", 1.0), ("regressed_weight", 1.0))
-            },
+            "default_decoding": {f"{OPTIONS}.decoding.{key}": value for key, value in WEAK.items()},
             "not_smoothed": {f"{OPTIONS}.decoding.smoothing": 0.0},
         },
     )
