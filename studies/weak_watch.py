@@ -5,15 +5,10 @@ python -m launch.study --config=studies/weak_watch.py --data=DATA --workdir=runs
 Measured on the validation people; nothing is chosen here.
 """
 
+from configs import weak
 from tal_jax.train.study import Study
 
 MODEL, OPTIONS = "stages.mgfn.model", "stages.mgfn.options"
-WEAK = {
-    "smoothing": 0.0,
-    "nms_sigma": 0.3,
-    "sharpness": 1.0,
-    "regressed_weight": 1.0,
-}  # the decoding of configs/weak.py
 
 
 def both(**changes: object) -> dict[str, object]:
@@ -23,6 +18,7 @@ def both(**changes: object) -> dict[str, object]:
 
 def get_config() -> Study:
     """The full row first, then what differs from it."""
+    shared = weak.get_config().stages.mgfn.options.decoding
     return Study(
         config="configs/weak_watch.py",
         rows={
@@ -47,7 +43,7 @@ def get_config() -> Study:
             "regressed": {f"{OPTIONS}.segments": "regressed"},
             "thresholded": {f"{OPTIONS}.segments": "thresholded"},
             "gap_pooling": {f"{MODEL}.pooling": "gap"},
-            "default_decoding": {f"{OPTIONS}.decoding.{key}": value for key, value in WEAK.items()},
+            "default_decoding": {f"{OPTIONS}.decoding.{key}": value for key, value in shared.items()},
             "not_smoothed": {f"{OPTIONS}.decoding.smoothing": 0.0},
         },
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tal_jax.errors import InputError
@@ -39,10 +39,15 @@ def checked(section: Mapping[str, Any], allowed: Any, where: str) -> dict[str, A
     names = sorted(allowed if isinstance(allowed, (set, frozenset)) else _fields(allowed))
     for key in section:
         if key not in names:
-            close = difflib.get_close_matches(key, names, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(names)}"
+            hint = nearest(key, names) or f"known keys: {', '.join(names)}"
             raise InputError(f"config: {where}.{key}: no such key: {hint}")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
+
+
+def nearest(key: str, names: Iterable[str]) -> str:
+    """Asks whether a known name much like `key` was meant; "" if there is none."""
+    close = difflib.get_close_matches(key, list(names), 1)
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _fields(target: type) -> set[str]:

@@ -1,7 +1,6 @@
 """What a study is: changes of one config, seeds, and parts of the training recordings to hold out; its trainings."""
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import operator
@@ -14,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tal_jax.errors import InputError
+from tal_jax.train.keys import nearest
 from tal_jax.train.workdir import flat, is_free
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
@@ -157,8 +157,7 @@ def _changed(path: str, row: str, changes: Mapping[str, Any]) -> ConfigDict:
     known = flat(config.to_dict())
     for key in values:
         if not any(name == key or name.startswith(f"{key}.") for name in known):
-            close = difflib.get_close_matches(key, known, 1)
-            raise InputError(f"{where}: {key}: no such key" + (f": did you mean {close[0]!r}?" if close else ""))
+            raise InputError(f"{where}: {key}: no such key: {nearest(key, known)}".rstrip(": "))
     try:
         config.lock().update_from_flattened_dict(values)
         json.dumps(flat(config.to_dict()))
