@@ -36,9 +36,11 @@ def framing(proposals: int = 0) -> ConfigDict:
             "train_proposals": 0,  # drawn from them in training; 0: all
             "min_seconds": 0.0,  # training leaves out segments up to this length
             "stride_jitter": 0.0,
+            "rotation": 0.0,  # of three-axis sensors in training, radians: see data.triaxial
+            "half_turns": False,
             "gain": 0.0,
-            "noise": 0.0,
             "shift": 0.0,
+            "noise": 0.0,
             "around_actions": 0.75,
         }
     )
@@ -158,6 +160,7 @@ def get_config() -> ConfigDict:
                 "holdout": 0.0,  # this share of the training recordings instead of eval_split
                 "holdout_ids": (),  # or those whose ids match one of these patterns, such as "person1_*"
                 "normalize": False,  # by the training set's mean and standard deviation
+                "triaxial": ("auto",),  # streams of raw x, y, z, x, y, z ..; auto: told by gravity, in m/s2
             },
             "stages": {"bmn": bmn, "tcanet": tcanet},
             "checkpoint": {"every_steps": 1000},

@@ -60,6 +60,10 @@ class Normalization:
         """x [T, C] -> [T, C] float32."""
         return (x - self.mean) / self.std
 
+    def undone(self, x: np.ndarray) -> np.ndarray:
+        """Normalised x [T, C] in its own units again -> [T, C]."""
+        return x * self.std + self.mean
+
 
 def resample(features: np.ndarray, offset: float, scale: float, count: int) -> np.ndarray:
     """Frame snippets from stored ones.

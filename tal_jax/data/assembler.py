@@ -1,4 +1,4 @@
-"""From a record to one row of a batch: framing, units, joins by id, augmentation."""
+"""From a record to one row of a batch: framing, units, joins by id; training rows are augmented."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import flax.struct
 import numpy as np
 
+from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.dataset import Record, Split
 from tal_jax.errors import InputError
 from tal_jax.types import Array, Batch
@@ -37,9 +38,7 @@ class Assembler:
     min_seconds: float = 0.0  # segments up to this length are left out in training
     stride_jitter: float = 0.0  # training stretches time by up to this fraction
     around_actions: float = 0.75  # share of training windows drawn around an action, where recordings are windowed
-    gain: float = 0.0  # training scales all features of a row by exp(gain * a standard normal)
-    noise: float = 0.0  # standard deviation of Gaussian noise on training features, in units of the features
-    shift: float = 0.0  # standard deviation of an offset per channel that a training row has throughout
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)  # of training features
     weak: bool = False  # no segment annotation is used for anything: every window carries the recording's labels
     clips: "Clips | None" = None  # training rows carry a random clip
     knowledge: Mapping[str, np.ndarray] | None = None  # id -> [D], joined into the row's `knowledge`
@@ -116,13 +115,8 @@ class Assembler:
     ) -> tuple[Batch, Origin]:
         t, training = self.framing.snippets, rng is not None
         x = view([record.features[s] for s in self.streams], offset, scale, t, self.normalization)
-        if rng is not None and self.gain:
-            x = x * np.float32(np.exp(rng.normal(0, self.gain)))
-        if rng is not None and self.shift:
-            # Another person, another mount of the sensor: what is constant in a recording is not what to learn.
-            x = x + rng.normal(0, self.shift, (1, x.shape[1])).astype(np.float32)
-        if rng is not None and self.noise:
-            x = x + rng.normal(0, self.noise, x.shape).astype(np.float32)
+        if rng is not None:
+            x = self.augmentation(x, rng, self.normalization)
         window = Window.at(offset, scale, len(x), snippets=t, stride=record.stride, recording=record.duration)
         features, mask = window.padded(x)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tal_jax.data.assembler import Assembler, Clips
+from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.class_scores import read as read_class_scores
 from tal_jax.data.dataset import Metadata, Split, open_split, read_metadata
 from tal_jax.data.framing import choose_framing
@@ -16,11 +17,20 @@ from tal_jax.data.knowledge import read as read_knowledge
 from tal_jax.data.proposals import read as read_proposals
 from tal_jax.data.splicing import Splicer
 from tal_jax.data.statistics import load_or_measure
+from tal_jax.data.triaxial import AUTO, triaxial_channels
 from tal_jax.errors import InputError
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Task
 from tal_jax.tasks.tcanet import TCANetTask
-from tal_jax.train.keys import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
+from tal_jax.train.keys import (
+    AUGMENTATION_KEYS,
+    CONFIG_KEYS,
+    DATA_KEYS,
+    FRAMING_KEYS,
+    SHARED_DATA_KEYS,
+    STAGE_KEYS,
+    checked,
+)
 from tal_jax.train.registry import WEAK, build_task
 from tal_jax.train.workdir import begun, remember_data
 
@@ -118,6 +128,10 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         if not begun(workdir, name):
             path.unlink(missing_ok=True)  # of an attempt that never saved, perhaps on other data
         normalization = load_or_measure(path, training, streams)
+    augmentation = Augmentation(**{key: frame[key] for key in AUGMENTATION_KEYS if key in frame})
+    if augmentation.turns:
+        channels = triaxial_channels(shared.get("triaxial", (AUTO,)), training, streams)
+        augmentation = dataclasses.replace(augmentation, triaxial=channels)
     assembler = Assembler(
         framing=framing,
         streams=streams,
@@ -131,9 +145,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         class_scores=class_scores,
         min_seconds=frame.get("min_seconds", 0.0),
         stride_jitter=frame.get("stride_jitter", 0.0),
-        gain=frame.get("gain", 0.0),
-        noise=frame.get("noise", 0.0),
-        shift=frame.get("shift", 0.0),
+        augmentation=augmentation,
         around_actions=frame.get("around_actions", 0.75),
         weak=weak,
     )

@@ -18,15 +18,17 @@ CONFIG_KEYS = {
     "checkpoint",
     "log_every_steps",
 }
-SHARED_DATA_KEYS = {"dir", "streams", "widths", "train_split", "eval_split", "holdout", "holdout_ids", "normalize"}
+SHARED_DATA_KEYS = {
+    "dir", "streams", "widths", "train_split", "eval_split", "holdout", "holdout_ids", "normalize", "triaxial",
+}  # fmt: skip
 STAGE_KEYS = {
     "task", "model", "options", "data", "optimizer", "steps", "batch_size", "eval_every_steps", "ema_decay",
     "accumulate", "proposals", "class_scores", "trimmed", "fusion", "regressor", "splice",
 }  # fmt: skip
 FRAMING_KEYS = ("mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets")
+AUGMENTATION_KEYS = ("rotation", "half_turns", "gain", "shift", "noise")
 DATA_KEYS = {
-    *FRAMING_KEYS, "proposals", "train_proposals", "min_seconds", "stride_jitter", "gain", "noise", "shift",
-    "around_actions",
+    *FRAMING_KEYS, *AUGMENTATION_KEYS, "proposals", "train_proposals", "min_seconds", "stride_jitter", "around_actions",
 }  # fmt: skip
 
 

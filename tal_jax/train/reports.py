@@ -90,7 +90,17 @@ def describe(stage: Stage, state: TrainState, recordings: int, steps: int, batch
             f"stage {stage.name}: {recordings} recordings, {steps} steps of {batch_size}"
             + (f", going on from step {start}" if start else ""),
             f"  frame: {framing.mode}, {framing.snippets} snippets of {framing.scale:g} stored ones",
+            *_turning(stage),
             *rows,
             f"  {'parameters':<{width}} {sum(counts.values()):>12,}",
         ]
     )
+
+
+def _turning(stage: Stage) -> list[str]:
+    augmentation = stage.assembler.augmentation
+    if not augmentation.turns:
+        return []
+    count = sum(last - first for first, last in augmentation.triaxial)
+    told = f"{count} channels, samples of three-axis sensors" if count else "nothing, no samples of three-axis sensors"
+    return [f"  rotated in training: {told} (data.triaxial)"]

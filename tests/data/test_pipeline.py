@@ -12,6 +12,7 @@ from sensor_set import STRIDE, prepare_set
 
 from tal_jax.data import pipeline
 from tal_jax.data.assembler import Assembler
+from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.dataset import open_split
 from tal_jax.data.pipeline import detection_batches, training_batches
 from tal_jax.data.statistics import load_or_measure, measure
@@ -143,7 +144,7 @@ def test_stride_jitter_moves_segments_with_the_signal(prepared):
 def test_shift_is_one_offset_per_channel_in_training_only(prepared):
     _, _, split = prepared
     plain, _ = assembler().detection_row(split[0], 0, 0.0)
-    rows = assembler(shift=0.5)
+    rows = assembler(augmentation=Augmentation(shift=0.5))
     offsets = []
     for seed in range(200):
         row, _ = rows.training_row(split[0], 0, np.random.default_rng(seed))
@@ -162,7 +163,14 @@ def test_order_is_global_and_shared_out_over_processes(prepared):
     index = np.arange(len(split))
 
     def rows(process, size, batches):
-        data = training_batches(split, assembler(noise=0.1), index=index, batch_size=size, seed=3, process=process)
+        data = training_batches(
+            split,
+            assembler(augmentation=Augmentation(noise=0.1)),
+            index=index,
+            batch_size=size,
+            seed=3,
+            process=process,
+        )
         return [
             (int(i), x) for b, o in itertools.islice(iter(data), batches)
             for i, x in zip(o.index, b.features, strict=True)
@@ -197,9 +205,13 @@ def test_the_disk_is_asked_for_the_records_that_come_next(prepared, monkeypatch)
 def test_a_run_may_begin_with_any_batch(prepared, size):
     _, _, split = prepared
     options = {"index": np.arange(len(split)), "batch_size": size, "seed": 3}
-    whole = list(itertools.islice(training_batches(split, assembler(noise=0.1), **options), 9))
+    whole = list(
+        itertools.islice(training_batches(split, assembler(augmentation=Augmentation(noise=0.1)), **options), 9)
+    )
     for start in (1, 4):
-        rest = itertools.islice(training_batches(split, assembler(noise=0.1), **options, start=start), 3)
+        rest = itertools.islice(
+            training_batches(split, assembler(augmentation=Augmentation(noise=0.1)), **options, start=start), 3
+        )
         for a, b in zip(whole[start:], rest, strict=False):
             same(a, b)
 

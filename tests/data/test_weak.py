@@ -13,11 +13,13 @@ from sensor_set import STRIDE, write_files
 
 from tal_jax.data import prepare
 from tal_jax.data.assembler import Assembler, Clips
+from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.dataset import open_split
 from tal_jax.data.pipeline import detection_batches, training_batches
 from tal_jax.errors import InputError
 from tal_jax.windows import Framing
 
+NOISY = Augmentation(noise=0.1)
 PADDED, WINDOWED, RESIZED = Framing("window", 32), Framing("window", 10), Framing("resize", 12)
 
 
@@ -52,7 +54,7 @@ def assembler(framing=PADDED, **fields):
 
 
 def drawing(split, index=(0, 1, 2, 3, 4), **fields):
-    return Clips(split, np.array(index), assembler(Framing("window", 8), noise=0.1, **fields))
+    return Clips(split, np.array(index), assembler(Framing("window", 8), augmentation=NOISY, **fields))
 
 
 def take(split, rows, count, *, size=2, seed=0, process=(0, 1)):
@@ -94,7 +96,7 @@ def noise(draw):
 
 def all_rows(split, clips, framing, slots):
     fields = {"max_segments": slots, "min_seconds": 1.5, "around_actions": 1.0}
-    augmented = {"stride_jitter": 0.2, "gain": 0.3, "noise": 0.1}
+    augmented = {"stride_jitter": 0.2, "augmentation": Augmentation(gain=0.3, noise=0.1)}
     drawn = Clips(clips, np.arange(len(clips)), assembler(Framing("window", 8), **fields, **augmented))
     training = take(split, assembler(framing, **fields, **augmented, clips=drawn), 7)
     return training, list(detection_batches(split, assembler(framing, **fields), index=np.arange(7), batch_size=4)[1])
@@ -173,7 +175,11 @@ def test_clips_are_drawn_evenly_from_the_given_ones(prepared):
 def test_clips_change_nothing_else_and_are_a_function_of_the_seed(prepared):
     _, split, clips = prepared
     for framing in (PADDED, WINDOWED):
-        for fields in ({}, {"noise": 0.2, "gain": 0.1, "stride_jitter": 0.1}, {"weak": False, "max_segments": 4}):
+        for fields in (
+            {},
+            {"augmentation": Augmentation(noise=0.2, gain=0.1), "stride_jitter": 0.1},
+            {"weak": False, "max_segments": 4},
+        ):
             rows = assembler(framing, **fields)
             plain = take(split, rows, 5)
             with_clips = take(split, dataclasses.replace(rows, clips=drawing(clips)), 5)
@@ -195,7 +201,7 @@ def test_proposals_are_drawn_before_the_clip(prepared):
 
 def test_resuming_goes_on_with_the_next_clips(prepared):
     _, split, clips = prepared
-    rows = assembler(WINDOWED, noise=0.1, clips=drawing(clips))
+    rows = assembler(WINDOWED, augmentation=NOISY, clips=drawing(clips))
 
     def start():
         return iter(training_batches(split, rows, index=np.arange(7), batch_size=3, seed=1))
@@ -213,7 +219,7 @@ def test_resuming_goes_on_with_the_next_clips(prepared):
 
 def test_processes_share_the_same_rows_and_clips(prepared):
     _, split, clips = prepared
-    rows = assembler(WINDOWED, noise=0.1, clips=drawing(clips))
+    rows = assembler(WINDOWED, augmentation=NOISY, clips=drawing(clips))
 
     def single(batches):
         return [jax.tree.map(lambda x, i=i: x[i], batch) for batch in batches for i in range(len(batch[0].mask))]

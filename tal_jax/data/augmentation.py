@@ -1,0 +1,80 @@
+"""Augmentation: random changes of the features of a training row, by which a model meets more people and sensors."""
+
+import dataclasses
+
+import numpy as np
+
+from tal_jax.windows import Normalization
+
+HALF_TURNS = tuple(np.diag(signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What a training row's features go through, in this order; 0 leaves a part out and draws nothing."""
+
+    rotation: float = 0.0  # of three-axis sensors, in radians: see `random_rotation`
+    half_turns: bool = False  # and as likely as not by half a turn about an axis before
+    triaxial: tuple[tuple[int, int], ...] = ()  # channels [first, last) of the streams that turn: x, y, z, x, y, z, ..
+    gain: float = 0.0  # scales all features of a row by exp(gain * a standard normal)
+    shift: float = 0.0  # standard deviation of an offset per channel that a row has throughout
+    noise: float = 0.0  # standard deviation of Gaussian noise, in units of the (normalised) features
+
+    @property
+    def turns(self) -> bool:
+        """Whether rows are rotated, as far as they hold what can be."""
+        return bool(self.rotation or self.half_turns)
+
+    def __call__(
+        self, x: np.ndarray, rng: np.random.Generator, normalization: Normalization | None = None
+    ) -> np.ndarray:
+        """Changes one row.
+
+        Args:
+          x: [n, C] float32, normalised if the row is.
+          rng: of this row.
+          normalization: of `x`: sensors turn in their own units.
+
+        Returns:
+          [n, C] float32.
+        """
+        if self.triaxial and self.turns:
+            matrix = random_rotation(self.rotation, self.half_turns, rng)
+            raw = x.copy() if normalization is None else normalization.undone(x)
+            for first, last in self.triaxial:
+                turned = raw[:, first:last].reshape(len(x), -1, 3) @ matrix.T
+                raw[:, first:last] = turned.reshape(len(x), -1)
+            x = raw if normalization is None else normalization(raw)
+        if self.gain:
+            x = x * np.float32(np.exp(rng.normal(0, self.gain)))
+        if self.shift:
+            # Another person, another mount of the sensor: what is constant in a recording is not what to learn.
+            x = x + rng.normal(0, self.shift, (1, x.shape[1])).astype(np.float32)
+        if self.noise:
+            x = x + rng.normal(0, self.noise, x.shape).astype(np.float32)
+        return x
+
+
+def random_rotation(deviation: float, half_turns: bool, rng: np.random.Generator) -> np.ndarray:
+    """A random rotation: its vector (axis times angle) has three normal components.
+
+    Everybody wears a sensor differently, and all that a device measures turns with it (Um et al., 2017, "Data
+    augmentation of wearable sensor data").
+
+    Args:
+      deviation: standard deviation of the components, in radians.
+      half_turns: before that, none or half a turn about x, y or z, each as likely: a phone upside down in a pocket, or
+        with its screen to the other side.
+      rng: of the draw.
+
+    Returns:
+      [3, 3] float32, by Rodrigues' formula: I + sin(a) K + (1 - cos(a)) K^2.
+    """
+    vector = rng.normal(0, deviation, 3)
+    angle = max(float(np.linalg.norm(vector)), 1e-12)
+    x, y, z = vector / angle
+    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    matrix = np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
+    if half_turns:
+        matrix = matrix @ HALF_TURNS[rng.integers(len(HALF_TURNS))]
+    return matrix.astype(np.float32)

@@ -1,0 +1,133 @@
+"""Pseudo labels: detections of recordings whose classes are known, as segments for a supervised training."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tal_jax.data.annotations import Instance, Recording
+from tal_jax.errors import InputError
+from tal_jax.evaluation.pairs import temporal_iou
+from tal_jax.evaluation.selection import subset_name
+from tal_jax.evaluation.submission import Submission
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Recordings whose segments are detections now, and what became of the others."""
+
+    recordings: Mapping[str, Recording]  # all of the annotation file, in its order; the subset's are labelled anew
+    subset: str
+    segments: int
+    missing: tuple[str, ...]  # recordings of the subset that the detections do not mention: as before, left out
+    without: Mapping[str, int]  # class -> recordings that have it and got no segment of it
+
+    def account(self) -> list[str]:
+        """What a user should know before training on it, a line each."""
+        count = sum(r.subset == self.subset for r in self.recordings.values())
+        lines = [f"{self.subset}: {self.segments} segments in {count} recordings"]
+        if self.missing:
+            lines.append(
+                f"left out: {len(self.missing)} recordings that the detections do not mention, {self.missing[0]} first"
+            )
+        if self.without:
+            told = ", ".join(f"{label} {count}" for label, count in self.without.items())
+            lines.append(f"recordings with a class and no segment of it: {told}")
+        return lines
+
+
+def pseudo_labels(
+    recordings: Mapping[str, Recording],
+    submission: Submission,
+    subset: str,
+    *,
+    threshold: float,
+    overlap: float,
+    exclusive: bool,
+) -> PseudoLabels:
+    """Takes the best detections of every recording for its segments.
+
+    Only classes that the recording is annotated with count. Scores are relative to the best of their class in the
+    recording, so that no class goes without. Segments are picked by falling score, and what overlaps an earlier pick
+    too much is left out. Of the subset's own segments nothing is used.
+
+    Args:
+      recordings: as `annotations.read` returns them.
+      submission: detections of the subset, as `submission.read` returns them.
+      subset: whose recordings are labelled; other recordings stay as they are.
+      threshold: in [0, 1], of the relative score.
+      overlap: temporal IoU in [0, 1] that two segments may have.
+      exclusive: of any two classes; else of the same class.
+
+    Raises:
+      InputError: an empty or unknown subset, or no detection of it.
+    """
+    name = subset_name(recordings, subset)
+    table = submission.table
+    order = np.argsort(table.recording, kind="stable")
+    bounds = np.searchsorted(table.recording[order], np.arange(len(submission.recordings) + 1))
+    place = {key: i for i, key in enumerate(submission.recordings)}
+    labelled: dict[str, Recording] = {}
+    missing, without = [], Counter[str]()
+    segments = 0
+    for key, recording in recordings.items():
+        if recording.subset != name:
+            labelled[key] = recording
+            continue
+        if key not in place:
+            missing.append(key)
+            continue
+        rows = order[bounds[place[key]] : bounds[place[key] + 1]]
+        label = np.array([submission.labels[i] if i >= 0 else "" for i in table.label[rows]], object)
+        known = np.isin(label, recording.labels) & (table.segments[rows, 1] > table.segments[rows, 0])
+        rows, label = rows[known], label[known]
+        chosen = _pick(table.segments[rows], label, table.score[rows], threshold, overlap, exclusive)
+        picked = [_instance(table.segments[rows[i]], label[i]) for i in chosen]
+        instances = tuple(sorted(picked, key=lambda instance: (instance.start, instance.end)))
+        segments += len(instances)
+        labelled[key] = replace(recording, instances=instances)
+        without.update(labelled[key].labels_without_segment())
+    if not segments:
+        raise InputError(
+            f"no detection of a {name} recording has one of its classes: detect with --split={name}, and check the ids"
+        )
+    return PseudoLabels(labelled, name, segments, tuple(missing), dict(sorted(without.items())))
+
+
+def _instance(segment: np.ndarray, label: object) -> Instance:
+    start, end = segment.tolist()
+    return Instance(start, end, str(label))
+
+
+def _pick(
+    segments: np.ndarray, label: np.ndarray, score: np.ndarray, threshold: float, overlap: float, exclusive: bool
+) -> list[int]:
+    """Indices of the segments [n, 2] that are kept, best first."""
+    relative = np.zeros(len(score))
+    for name in set(label):
+        own = label == name
+        best = score[own].max()
+        relative[own] = score[own] / best if best > 0 else 1.0
+    chosen: list[int] = []
+    for i in np.lexsort((-score, -relative)).tolist():
+        if relative[i] < threshold:
+            break
+        rivals = [j for j in chosen if exclusive or label[j] == label[i]]
+        if not rivals or temporal_iou(segments[rivals], segments[i]).max() <= overlap:
+            chosen.append(i)
+    return chosen
+
+
+def layout(recordings: Iterable[Recording], version: str) -> dict[str, object]:
+    """Recordings in the ActivityNet layout, as plain JSON values; classes without a segment keep their label alone."""
+    database = {}
+    for recording in recordings:
+        entry: dict[str, object] = {"subset": recording.subset}
+        if recording.duration is not None:
+            entry["duration"] = recording.duration
+        entry["annotations"] = [{"segment": [i.start, i.end], "label": i.label} for i in recording.instances] + [
+            {"label": label} for label in recording.labels_without_segment()
+        ]
+        database[recording.id] = entry
+    return {"version": version, "taxonomy": [], "database": database}
