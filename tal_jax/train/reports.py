@@ -10,6 +10,7 @@ import jax
 
 from tal_jax.data import atomic
 from tal_jax.data.assembler import Origin
+from tal_jax.data.augmentation import Augmentation
 from tal_jax.errors import InputError
 from tal_jax.train.build import Stage
 from tal_jax.train.processes import first, say
@@ -90,15 +91,15 @@ def describe(stage: Stage, state: TrainState, recordings: int, steps: int, batch
             f"stage {stage.name}: {recordings} recordings, {steps} steps of {batch_size}"
             + (f", going on from step {start}" if start else ""),
             f"  frame: {framing.mode}, {framing.snippets} snippets of {framing.scale:g} stored ones",
-            *_turning(stage),
+            *turning(stage.assembler.augmentation),
             *rows,
             f"  {'parameters':<{width}} {sum(counts.values()):>12,}",
         ]
     )
 
 
-def _turning(stage: Stage) -> list[str]:
-    augmentation = stage.assembler.augmentation
+def turning(augmentation: Augmentation) -> list[str]:
+    """The line that tells what is rotated in training; none where nothing is meant to be."""
     if not augmentation.turns:
         return []
     count = sum(last - first for first, last in augmentation.triaxial)
