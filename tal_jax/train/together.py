@@ -10,10 +10,11 @@ from tal_jax.evaluation.submission import Submission
 from tal_jax.train.build import build_stage
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
-from tal_jax.train.ensemble import Run, detect_together, open_runs
+from tal_jax.train.ensemble import detect_together
 from tal_jax.train.ensemble_weights import given, normalized
 from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.fused_detections import fuse
+from tal_jax.train.members import Run, open_runs
 from tal_jax.train.predict import Predictor
 from tal_jax.train.sharding import local_mesh
 from tal_jax.train.tuned import tuned
@@ -33,6 +34,7 @@ def of_runs(
     fusion: str = "outputs",
     method: str = "nms",
     detections: int = 200,
+    turned: bool = False,
     batch_size: int = 8,
     say: Say = print,
 ) -> Submission:
@@ -44,6 +46,7 @@ def of_runs(
       weights: "performance", "uniform", or numbers as in "0.5,0.3".
       fusion: "outputs" (see `ensemble.detect_together`) or "detections" (see `fused_detections.fuse`).
       method, detections: of the latter.
+      turned: of the former.
       batch_size: windows at a time.
       say: told what each run weighs, and who lacks which recordings.
 
@@ -55,7 +58,9 @@ def of_runs(
     shares = _weights(weights, runs, stage, say)
     _tell_missing([run.position for run in runs], names, say)
     if fusion == "outputs":
-        return detect_together(runs, shares, stage=stage, batch_size=batch_size)
+        return detect_together(runs, shares, stage=stage, turned=turned, batch_size=batch_size)
+    if turned:
+        raise InputError("--turned: for --fusion=outputs: detections are fused as they are")
     found = [
         detect(run.workdir, split, stage=stage, data_dir=data[i] if data else "", checkpoint=checkpoint)
         for i, run in enumerate(runs)

@@ -20,9 +20,10 @@ from tal_jax.interop.reader import load
 from tal_jax.train import program
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.detect import detect
-from tal_jax.train.ensemble import detect_together, open_runs
+from tal_jax.train.ensemble import detect_together
 from tal_jax.train.export import export
 from tal_jax.train.loop import train_and_evaluate
+from tal_jax.train.members import open_runs
 from tal_jax.train.workdir import locked
 
 tiny_config = functools.partial(two_refinements, refinements=1)
