@@ -21,7 +21,7 @@ def get_config(variant: str = "head") -> ConfigDict:
     bmn, tcanet = config.stages.bmn, config.stages.tcanet
 
     bmn.steps, bmn.batch_size, bmn.eval_every_steps = 500, 16, 250
-    bmn.data.update(longest_action=32, max_snippets=256, stride_jitter=0.3, noise=0.4, gain=0.2, **TURNS)
+    bmn.data.update(longest_action=32, max_snippets=256, noise=0.4, gain=0.2, **TURNS)
     bmn.model.update(hidden=96, proposal_hidden=16, map_hidden=64, map_conv_hidden=32, bins=16)
     bmn.optimizer.update(learning_rate=1e-3, weight_decay=1e-3, warmup_steps=50, schedule="cosine", clip_norm=1.0)
     bmn.ema_decay = 0.99
@@ -32,7 +32,6 @@ def get_config(variant: str = "head") -> ConfigDict:
         max_snippets=512,
         proposals=48,
         train_proposals=24,
-        stride_jitter=0.3,
         noise=0.3,
         gain=0.2,
         **TURNS,
@@ -57,6 +56,6 @@ def get_config(variant: str = "head") -> ConfigDict:
         classifier = config.stages.classifier
         classifier.steps, classifier.batch_size, classifier.eval_every_steps = 300, 16, 150
         classifier.model.hidden = 96
-        classifier.data.update(max_snippets=256, stride_jitter=0.3, noise=0.4, gain=0.2, **TURNS)
+        classifier.data.update(max_snippets=256, noise=0.4, gain=0.2, **TURNS)
         classifier.optimizer.update(warmup_steps=30, schedule="cosine", clip_norm=1.0)
     return config

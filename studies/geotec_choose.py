@@ -19,8 +19,10 @@ def turned(rotation: float, half_turns: bool) -> dict[str, object]:
 
 
 UPRIGHT = turned(0.0, False)
-BEFORE = UPRIGHT | {NOISE: 0.4}  # the config had this when these rows were tried
-MORE = UPRIGHT | {NOISE: 1.0, f"{TCANET}.data.shift": 0.3, f"{TCANET}.model.dropout": 0.3}
+STRETCHED = {f"stages.{stage}.data.stride_jitter": 0.3 for stage in ("bmn", "tcanet")}
+EARLIER = UPRIGHT | STRETCHED | {f"{TCANET}.steps": 800}  # the config had this when these rows were tried
+BEFORE = EARLIER | {NOISE: 0.4}
+MORE = EARLIER | {NOISE: 1.0, f"{TCANET}.data.shift": 0.3, f"{TCANET}.model.dropout": 0.3}
 
 
 def get_config() -> Study:
@@ -34,8 +36,8 @@ def get_config() -> Study:
             "steps_1600": BEFORE | {f"{TCANET}.steps": 1600},
             "decay_0.03": BEFORE | {f"{TCANET}.optimizer.weight_decay": 0.03},
             "stretch_0.5": BEFORE | {f"{TCANET}.data.stride_jitter": 0.5},
-            "noise_0.8": UPRIGHT | {NOISE: 0.8},
-            "noise_1.2": UPRIGHT | {NOISE: 1.2},
+            "noise_0.8": EARLIER | {NOISE: 0.8},
+            "noise_1.2": EARLIER | {NOISE: 1.2},
             "noise_1_and_more": MORE,
             "noise_1.6_and_more": MORE | {NOISE: 1.6},
         },
