@@ -160,7 +160,7 @@ def get_config() -> ConfigDict:
                 "holdout": 0.0,  # this share of the training recordings instead of eval_split
                 "holdout_ids": (),  # or those whose ids match one of these patterns, such as "person1_*"
                 "normalize": False,  # by the training set's mean and standard deviation
-                "triaxial": ("auto",),  # streams of raw x, y, z, x, y, z ..; auto: told by gravity, in m/s2
+                "triaxial": (),  # streams of samples x, y, z, .. of one device, to rotate; none: told by gravity
             },
             "stages": {"bmn": bmn, "tcanet": tcanet},
             "checkpoint": {"every_steps": 1000},

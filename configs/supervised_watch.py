@@ -20,7 +20,11 @@ def get_config(variant: str = "head") -> ConfigDict:
     tcanet.steps, tcanet.eval_every_steps = 300, 0
     tcanet.data.update(longest_action=40, proposals=32, train_proposals=16)
     for stage in (bmn, tcanet):  # a short training wants less augmentation
-        stage.data.update(stride_jitter=0.15, noise=0.2, gain=0.0, rotation=0.0, half_turns=False)
+        stage.data.update(stride_jitter=0.15, noise=0.2, gain=0.0)
+    if variant == "classifier":
+        config.stages.classifier.data.stride_jitter = 0.3
+    for stage in config.stages.values():  # snippets hold statistics
+        stage.data.update(rotation=0.0, half_turns=False)
     if variant == "joint":
         supervised.choose_classes(config, variant, pool=2)
     return config

@@ -92,7 +92,7 @@ def get_config() -> ConfigDict:
                 "holdout": 0.1,  # this share of recordings and clips is left to launch.tune
                 "holdout_ids": (),  # recordings whose ids match one of these patterns instead of the share
                 "normalize": False,
-                "triaxial": ("auto",),
+                "triaxial": (),
             },
             "stages": {"trimmed": copy.deepcopy(trimmed), "mgfn": copy.deepcopy(mgfn)},  # nothing shared
             "checkpoint": {"every_steps": 1000},

@@ -40,6 +40,8 @@ def main(argv: Sequence[str]) -> None:
         app.fail("give --runs=W1,W2 (trainings) or --detections=D1.json,D2.json (files), one of them")
     if _FILES.value and _WEIGHTS.value == "performance":
         app.fail("--weights=performance: of files it is not known: give numbers, or uniform")
+    if _FILES.value and _TURNED.value:
+        app.fail("--turned: for --runs: a file of detections cannot be asked again")
     from tal_jax.evaluation.submission import read, write
     from tal_jax.train.compilation import use_cache
     from tal_jax.train.together import of_files, of_runs

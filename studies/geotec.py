@@ -1,16 +1,15 @@
-"""Phone recordings: the config, and what it was before more noise was chosen on the training people.
+"""Phone recordings: the config, and what it was before; measured on the validation people, nothing is chosen here.
 
 python -m launch.study --config=studies/geotec.py --data=DATA --workdir=runs/study/geotec
-
-Measured on the validation people; nothing is chosen here.
 """
 
+from studies.geotec_choose import BEFORE, EARLIER, NOISE
 from tal_jax.train.study import Study
 
 
 def get_config() -> Study:
-    """Noise of 1.2 standard deviations on TCANet's features in training against 0.4."""
+    """The config, then its two earlier states: rows not rotated, time stretched, more noise and less."""
     return Study(
         config="configs/supervised_geotec.py",
-        rows={"noise_0.4": {"stages.tcanet.data.noise": 0.4}, "config": {}},
+        rows={"config": {}, "noise_1.2": EARLIER | {NOISE: 1.2}, "noise_0.4": BEFORE},
     )

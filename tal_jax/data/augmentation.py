@@ -11,7 +11,7 @@ HALF_TURNS = tuple(np.diag(signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What a training row's features go through, in this order; 0 leaves a part out and draws nothing."""
+    """What a training row's features go through, in this order; a part that is 0 is left out and draws nothing."""
 
     rotation: float = 0.0  # of three-axis sensors, in radians: see `random_rotation`
     half_turns: bool = False  # and as likely as not by half a turn about an axis before

@@ -1,25 +1,41 @@
 """Streams of raw samples of three-axis sensors (x, y, z, x, y, z, ..), which turn with the device: told by gravity."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from tal_jax.data import atomic
 from tal_jax.data.dataset import Split
 from tal_jax.errors import InputError
 
-AUTO = "auto"
 GRAVITY = 9.81  # m/s2: what an accelerometer measures, whatever its orientation, but for movement
 NEAR = 0.1  # the median length of (x, y, z) may be that far from it, as a fraction
 ALIKE = 0.15  # and that far from those of the same sensor's other samples
+ALWAYS = 0.99  # of the snippets
 MOST_SENSORS = 3  # accelerometer, gyroscope, magnetometer
+LEAST_SAMPLES = 2  # of one sample a snippet it cannot be told from a mean beside a deviation
 RECORDINGS = 50  # to look at
 
 
+def load_or_tell(path: Path, named: Sequence[str], split: Split, streams: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Reads what `triaxial_channels` found before, stored at `path` (.json), or calls it and stores that."""
+    if path.exists():
+        try:
+            return tuple((int(first), int(last)) for first, last in json.loads(path.read_bytes()))
+        except (ValueError, TypeError) as e:
+            raise InputError(f"{path}: not a list of channel ranges ({e!r:.60}): remove it") from e
+    found = triaxial_channels(named, split, streams)
+    atomic.write(path, json.dumps(found).encode())
+    return found
+
+
 def triaxial_channels(named: Sequence[str], split: Split, streams: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """The channels that hold samples of three-axis sensors.
+    """The channels that hold samples of three-axis sensors of one device.
 
     Args:
-      named: ("auto",) tells by looking, see `looks_triaxial`; or the names of streams.
+      named: the streams of such samples; none: they are told by looking, see `looks_triaxial`.
       split: to look at.
       streams: those in use, side by side.
 
@@ -29,9 +45,9 @@ def triaxial_channels(named: Sequence[str], split: Split, streams: Sequence[str]
     Raises:
       InputError: a named stream is not in use, or its channels are no triples.
     """
-    for stream in () if tuple(named) == (AUTO,) else named:
+    for stream in named:
         if stream not in streams:
-            raise InputError(f"config: data.triaxial: no stream {stream!r}: expected {AUTO!r}, or some of {[*streams]}")
+            raise InputError(f"config: data.triaxial: no stream {stream!r} in use: expected some of {[*streams]}")
         width = split.metadata.streams[stream]
         if width % 3:
             raise InputError(
@@ -40,18 +56,19 @@ def triaxial_channels(named: Sequence[str], split: Split, streams: Sequence[str]
     ranges, first = [], 0
     for stream in streams:
         last = first + split.metadata.streams[stream]
-        if stream in named or (tuple(named) == (AUTO,) and looks_triaxial(_sample(split, stream))):
+        if stream in named if named else looks_triaxial(_sample(split, stream)):
             ranges.append((first, last))
         first = last
     return tuple(ranges)
 
 
 def looks_triaxial(x: np.ndarray) -> bool:
-    """Whether snippets are samples of up to three three-axis sensors side by side, one an accelerometer in m/s2.
+    """Whether a snippet is two or more samples of up to three three-axis sensors, one an accelerometer in m/s2.
 
-    The samples of a snippet are S times (x, y, z) of each sensor in turn. The median length of these vectors is then
-    the same for all S samples of a sensor, and near 9.81 for an accelerometer's. Means, deviations and spectra beside
-    each other are not alike, and unit vectors, noise or an encoder's features are not near 9.81.
+    Such a snippet is S times (x, y, z) of each sensor in turn. The median length of these vectors is then the same for
+    all S samples of a sensor, and near 9.81 for an accelerometer's. A mean and a deviation beside each other are not
+    alike, a minimum is always below what stands beside it, and unit vectors, noise or an encoder's features are not
+    near 9.81.
 
     Args:
       x: [T, C] snippets, not normalised.
@@ -60,13 +77,20 @@ def looks_triaxial(x: np.ndarray) -> bool:
         return False
     lengths = np.median(np.linalg.norm(x.reshape(len(x), -1, 3).astype(np.float64), axis=2), axis=0)
     for sensors in range(1, MOST_SENSORS + 1):
-        if len(lengths) % sensors == 0:
+        if len(lengths) % sensors == 0 and len(lengths) >= LEAST_SAMPLES * sensors:
             by_sensor = lengths.reshape(-1, sensors)
             middle = np.median(by_sensor, axis=0)
             alike = np.abs(by_sensor - middle) <= ALIKE * middle
-            if alike.all() and (np.abs(middle - GRAVITY) <= NEAR * GRAVITY).any():
+            heavy = np.abs(middle - GRAVITY) <= NEAR * GRAVITY
+            if alike.all() and heavy.any() and not _has_extreme(x.reshape(len(x), -1, 3 * sensors)):
                 return True
     return False
+
+
+def _has_extreme(x: np.ndarray) -> bool:
+    """Whether one of the samples of snippets [T, S, C] is above, or below, all others throughout: no sample, then."""
+    highest, lowest = (x >= x.max(1, keepdims=True)).mean(0), (x <= x.min(1, keepdims=True)).mean(0)
+    return bool(((highest > ALWAYS).all(1) | (lowest > ALWAYS).all(1)).any())
 
 
 def _sample(split: Split, stream: str) -> np.ndarray:

@@ -20,17 +20,15 @@ class PseudoLabels:
     recordings: Mapping[str, Recording]  # all of the annotation file, in its order; the subset's are labelled anew
     subset: str
     segments: int
-    missing: tuple[str, ...]  # recordings of the subset that the detections do not mention: as before, left out
-    without: Mapping[str, int]  # class -> recordings that have it and got no segment of it
+    left_out: tuple[str, ...]  # recordings of the subset with classes and no segment: all would be background
+    without: Mapping[str, int]  # class -> other recordings that have it and got no segment of it
 
     def account(self) -> list[str]:
         """What a user should know before training on it, a line each."""
         count = sum(r.subset == self.subset for r in self.recordings.values())
         lines = [f"{self.subset}: {self.segments} segments in {count} recordings"]
-        if self.missing:
-            lines.append(
-                f"left out: {len(self.missing)} recordings that the detections do not mention, {self.missing[0]} first"
-            )
+        if self.left_out:
+            lines.append(f"left out: {len(self.left_out)} recordings that got no segment, {self.left_out[0]} first")
         if self.without:
             told = ", ".join(f"{label} {count}" for label, count in self.without.items())
             lines.append(f"recordings with a class and no segment of it: {told}")
@@ -49,8 +47,8 @@ def pseudo_labels(
     """Takes the best detections of every recording for its segments.
 
     Only classes that the recording is annotated with count. Scores are relative to the best of their class in the
-    recording, so that no class goes without. Segments are picked by falling score, and what overlaps an earlier pick
-    too much is left out. Of the subset's own segments nothing is used.
+    recording, so that every class has a chance. Segments are picked by falling score, and what overlaps an earlier pick
+    too much is dropped. Of the subset's own segments nothing is used.
 
     Args:
       recordings: as `annotations.read` returns them.
@@ -69,22 +67,23 @@ def pseudo_labels(
     bounds = np.searchsorted(table.recording[order], np.arange(len(submission.recordings) + 1))
     place = {key: i for i, key in enumerate(submission.recordings)}
     labelled: dict[str, Recording] = {}
-    missing, without = [], Counter[str]()
+    left_out, without = [], Counter[str]()
     segments = 0
     for key, recording in recordings.items():
         if recording.subset != name:
             labelled[key] = recording
             continue
-        if key not in place:
-            missing.append(key)
-            continue
-        rows = order[bounds[place[key]] : bounds[place[key] + 1]]
+        at = place.get(key)
+        rows = order[:0] if at is None else order[bounds[at] : bounds[at + 1]]
         label = np.array([submission.labels[i] if i >= 0 else "" for i in table.label[rows]], object)
         known = np.isin(label, recording.labels) & (table.segments[rows, 1] > table.segments[rows, 0])
         rows, label = rows[known], label[known]
         chosen = _pick(table.segments[rows], label, table.score[rows], threshold, overlap, exclusive)
         picked = [_instance(table.segments[rows[i]], label[i]) for i in chosen]
-        instances = tuple(sorted(picked, key=lambda instance: (instance.start, instance.end)))
+        instances = tuple(sorted(picked, key=lambda i: (i.start, i.end, i.label)))
+        if recording.labels and not instances:
+            left_out.append(key)
+            continue
         segments += len(instances)
         labelled[key] = replace(recording, instances=instances)
         without.update(labelled[key].labels_without_segment())
@@ -92,7 +91,7 @@ def pseudo_labels(
         raise InputError(
             f"no detection of a {name} recording has one of its classes: detect with --split={name}, and check the ids"
         )
-    return PseudoLabels(labelled, name, segments, tuple(missing), dict(sorted(without.items())))
+    return PseudoLabels(labelled, name, segments, tuple(left_out), dict(sorted(without.items())))
 
 
 def _instance(segment: np.ndarray, label: object) -> Instance:
@@ -108,7 +107,7 @@ def _pick(
     for name in set(label):
         own = label == name
         best = score[own].max()
-        relative[own] = score[own] / best if best > 0 else 1.0
+        relative[own] = score[own] / best if best > 0 else score[own] == best  # not of scores below 0
     chosen: list[int] = []
     for i in np.lexsort((-score, -relative)).tolist():
         if relative[i] < threshold:

@@ -17,7 +17,7 @@ from tal_jax.data.knowledge import read as read_knowledge
 from tal_jax.data.proposals import read as read_proposals
 from tal_jax.data.splicing import Splicer
 from tal_jax.data.statistics import load_or_measure
-from tal_jax.data.triaxial import AUTO, triaxial_channels
+from tal_jax.data.triaxial import load_or_tell
 from tal_jax.errors import InputError
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Task
@@ -38,6 +38,7 @@ PROPOSALS = "proposals.parquet"  # what a bmn stage hands on
 CLASS_SCORES = "class_scores.parquet"  # what a classifier stage hands on
 KNOWLEDGE = "knowledge.parquet"  # what a trimmed stage hands on
 CLIPS = "clips"  # the split of trimmed clips
+MEASURED = {"normalization": "npz", "triaxial": "json"}  # what a stage remembers of the features it was begun with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +123,14 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         )
         class_scores = read_class_scores(path, trained_on.labels)
 
-    normalization = None
-    if shared["normalize"]:
-        path = workdir / name / "normalization.npz"
-        if not begun(workdir, name):
+    measured = {kind: workdir / name / f"{kind}.{suffix}" for kind, suffix in MEASURED.items()}
+    if not begun(workdir, name):
+        for path in measured.values():
             path.unlink(missing_ok=True)  # of an attempt that never saved, perhaps on other data
-        normalization = load_or_measure(path, training, streams)
-    augmentation = Augmentation(**{key: frame[key] for key in AUGMENTATION_KEYS if key in frame})
+    normalization = load_or_measure(measured["normalization"], training, streams) if shared["normalize"] else None
+    augmentation = _augmentation(frame, f"{where}.data")
     if augmentation.turns:
-        channels = triaxial_channels(shared.get("triaxial", (AUTO,)), training, streams)
+        channels = load_or_tell(measured["triaxial"], shared.get("triaxial", ()), training, streams)
         augmentation = dataclasses.replace(augmentation, triaxial=channels)
     assembler = Assembler(
         framing=framing,
@@ -150,6 +150,15 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         weak=weak,
     )
     return Stage(name, kind, task, trained_on, training, evaluation, assembler, train_index, eval_index)
+
+
+def _augmentation(frame: Mapping[str, Any], where: str) -> Augmentation:
+    """Raises InputError for what is no amount."""
+    amounts = {key: frame[key] for key in AUGMENTATION_KEYS if key in frame}
+    for key, amount in amounts.items():
+        if not amount >= 0:
+            raise InputError(f"config: {where}.{key} is {amount}: expected 0 or more")
+    return Augmentation(**amounts)
 
 
 def _check_streams(streams: tuple[str, ...], widths: Mapping[str, int], metadata: Metadata, directory: str) -> None:

@@ -41,7 +41,7 @@ def of_runs(
     """Detections of several trainings together.
 
     Args:
-      workdirs, split, data, checkpoint: see `ensemble.open_runs`.
+      workdirs, split, data, checkpoint: see `members.open_runs`.
       stage: name; "" is the last of every run's track.
       weights: "performance", "uniform", or numbers as in "0.5,0.3".
       fusion: "outputs" (see `ensemble.detect_together`) or "detections" (see `fused_detections.fuse`).
@@ -53,14 +53,14 @@ def of_runs(
     Raises:
       InputError: anything wrong with runs, data or weights, or they do not fit together.
     """
+    if turned and fusion != "outputs":
+        raise InputError("--turned: for --fusion=outputs: detections are fused as they are")
     runs = open_runs(workdirs, split, data=data, checkpoint=checkpoint)
     names = [str(run.workdir) for run in runs]
     shares = _weights(weights, runs, stage, say)
     _tell_missing([run.position for run in runs], names, say)
     if fusion == "outputs":
         return detect_together(runs, shares, stage=stage, turned=turned, batch_size=batch_size)
-    if turned:
-        raise InputError("--turned: for --fusion=outputs: detections are fused as they are")
     found = [
         detect(run.workdir, split, stage=stage, data_dir=data[i] if data else "", checkpoint=checkpoint)
         for i, run in enumerate(runs)
@@ -91,7 +91,7 @@ def _fused(submissions: Sequence[Submission], weights: Sequence[float], method: 
 
 
 def _weights(rule: str, runs: Sequence[Run], stage: str, say: Say) -> list[float]:
-    if rule == "uniform":
+    if rule == "uniform" or (rule == "performance" and len(runs) == 1):
         shares, notes = normalized([1.0] * len(runs)), [""] * len(runs)
     elif rule == "performance":
         scores = [_performance(run, stage or run.config["track"][-1]) for run in runs]

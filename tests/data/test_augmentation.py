@@ -88,7 +88,7 @@ def samples(snippets=200, per_snippet=4, sensors=2, gravity=9.81, seed=0):
     return out.reshape(snippets, -1).astype(np.float32)
 
 
-@pytest.mark.parametrize(("per_snippet", "sensors"), [(1, 1), (1, 2), (1, 3), (5, 1), (10, 2), (4, 3)])
+@pytest.mark.parametrize(("per_snippet", "sensors"), [(2, 1), (5, 1), (2, 2), (10, 2), (2, 3), (4, 3)])
 def test_raw_samples_are_told_by_gravity(per_snippet, sensors):
     assert looks_triaxial(samples(per_snippet=per_snippet, sensors=sensors))
 
@@ -96,12 +96,17 @@ def test_raw_samples_are_told_by_gravity(per_snippet, sensors):
 def test_other_features_are_not():
     raw = samples(per_snippet=10, sensors=2).reshape(200, 10, 6)
     statistics = np.concatenate([raw.mean(1), raw.std(1), raw.min(1), raw.max(1)], axis=1)
+    acceleration, rate = raw[..., :3], raw[..., 3:]
     cases = {
-        "means and deviations": statistics,
+        "means, deviations, extremes": statistics,
+        "means and deviations": np.concatenate([acceleration.mean(1), acceleration.std(1)], axis=1),
+        "means and extremes": np.concatenate([acceleration.mean(1), acceleration.min(1), acceleration.max(1)], axis=1),
+        "of two sensors": np.concatenate([acceleration.mean(1), rate.std(1), acceleration.std(1)], axis=1),
+        "one sample, as likely a mean": samples(per_snippet=1, sensors=2),
         "normalised": (samples() - samples().mean(0)) / samples().std(0),
         "in units of g": samples(gravity=1.0),
         "noise": rng().normal(size=(200, 60)),
-        "wide": rng().normal(size=(200, 2048)),
+        "wide": rng().normal(size=(200, 2304)),
         "not triples": samples()[:, :-1],
         "four channels": np.pad(samples(per_snippet=1, sensors=1), ((0, 0), (0, 1))),
         "empty": np.zeros((0, 6)),
@@ -132,15 +137,14 @@ def split(tmp_path_factory):
 
 
 def test_streams_are_found_or_named(split):
-    assert triaxial_channels(("auto",), split, ("rgb", "imu")) == ((4, 28),)
-    assert triaxial_channels(("auto",), split, ("imu", "rgb")) == ((0, 24),)
+    assert triaxial_channels((), split, ("rgb", "imu")) == ((4, 28),)
+    assert triaxial_channels((), split, ("imu", "rgb")) == ((0, 24),)
     assert triaxial_channels(("imu",), split, ("rgb", "imu")) == ((4, 28),)
-    assert triaxial_channels(("auto",), split, ("rgb",)) == ()
-    assert triaxial_channels((), split, ("rgb", "imu")) == ()
+    assert triaxial_channels((), split, ("rgb",)) == ()
 
 
 def test_a_name_that_cannot_be_is_refused(split):
-    with pytest.raises(InputError, match=r"data.triaxial: no stream 'flow': expected 'auto', or some of \['imu'\]"):
+    with pytest.raises(InputError, match=r"data\.triaxial: no stream 'flow' in use: expected some of \['imu'\]"):
         triaxial_channels(("flow",), split, ("imu",))
     with pytest.raises(InputError, match="'rgb' has 4 channels, no triples of x, y and z: leave it out"):
         triaxial_channels(("rgb",), split, ("rgb", "imu"))

@@ -87,16 +87,20 @@ def test_only_the_subset_is_labelled_anew_and_its_own_segments_change_nothing():
     recordings = {
         "t": recording("t", ["a", "b"]),
         "u": recording("u", ["a"]),
+        "w": recording("w", ["a"]),
+        "n": recording("n", []),
         "v": recording("v", ["a"], subset="validation"),
     }
-    found = submitted({"t": [("a", 0.9, 5, 9), ("a", 0.3, 20, 30), ("c", 1.0, 40, 50)], "v": [("a", 0.9, 5, 9)]})
+    detections = {"t": [("a", 0.9, 5, 9), ("a", 0.3, 20, 30), ("c", 1.0, 40, 50)], "v": [("a", 0.9, 5, 9)]}
+    found = submitted({**detections, "w": [("c", 0.5, 1, 2)]})
     got = pseudo_labels(recordings, found, "train", **DEFAULTS)
     assert got.recordings["t"].instances == (Instance(5.0, 9.0, "a"),)
     assert got.recordings["v"] is recordings["v"]
-    assert "u" not in got.recordings  # not detected: it would be background throughout
+    # Classes and no segment: they would be background throughout. Without a class, that is what they are.
+    assert sorted(got.recordings) == ["n", "t", "v"]
     assert got.account() == [
-        "training: 1 segments in 1 recordings",
-        "left out: 1 recordings that the detections do not mention, u first",
+        "training: 1 segments in 2 recordings",
+        "left out: 2 recordings that got no segment, u first",
         "recordings with a class and no segment of it: b 1",
     ]
     moved = {**recordings, "t": Recording("t", "training", 60.0, (Instance(30.0, 31.0, "b"),), ("a", "b"))}
