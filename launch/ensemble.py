@@ -2,12 +2,10 @@
 
 python -m launch.ensemble --runs=W1,W2 --out=D.json [--split=validation] [--weights=performance|uniform|0.6,0.4]
     [--fusion=outputs|detections] [--method=nms|voting] [--stage=NAME] [--data=DATA1,DATA2] [--checkpoint=best]
-    [--turned]
 python -m launch.ensemble --detections=D1.json,D2.json --out=D.json [--weights=0.6,0.4] [--method=nms|voting]
 
 The first averages the outputs of the runs before decoding (confidence maps, refined segments, activation sequences),
-or fuses their detections; --turned asks each run, trained with half turns of three-axis sensors, in four orientations
-(one run will do). The second fuses files of detections, of any system.
+or fuses their detections. The second fuses files of detections, of any system.
 """
 
 import os
@@ -29,7 +27,6 @@ _WEIGHTS = flags.DEFINE_string("weights", "", "performance (of runs, the default
 _FUSION = flags.DEFINE_enum("fusion", "outputs", ["outputs", "detections"], "What is fused.")
 _METHOD = flags.DEFINE_enum("method", "nms", ["nms", "voting"], "How detections are fused.")
 _KEPT = flags.DEFINE_integer("per_recording", 200, "Fused detections kept for each recording.", lower_bound=1)
-_TURNED = flags.DEFINE_bool("turned", False, "Runs also see recordings by half a turn about x, y and z.")
 _BATCH = flags.DEFINE_integer("batch_size", 8, "Windows at a time.", lower_bound=1)
 
 
@@ -40,8 +37,6 @@ def main(argv: Sequence[str]) -> None:
         app.fail("give --runs=W1,W2 (trainings) or --detections=D1.json,D2.json (files), one of them")
     if _FILES.value and _WEIGHTS.value == "performance":
         app.fail("--weights=performance: of files it is not known: give numbers, or uniform")
-    if _FILES.value and _TURNED.value:
-        app.fail("--turned: for --runs: a file of detections cannot be asked again")
     from tal_jax.evaluation.submission import read, write
     from tal_jax.train.compilation import use_cache
     from tal_jax.train.together import of_files, of_runs
@@ -63,7 +58,6 @@ def main(argv: Sequence[str]) -> None:
             fusion=_FUSION.value,
             method=_METHOD.value,
             detections=_KEPT.value,
-            turned=_TURNED.value,
             batch_size=_BATCH.value,
         )
     write(_OUT.value, fused)

@@ -54,7 +54,7 @@ class Normalization:
     """Per-channel statistics: features become (x - mean) / std."""
 
     mean: np.ndarray  # [C] float32
-    std: np.ndarray  # [C] float32, not 0; negative for a channel that is also mirrored
+    std: np.ndarray  # [C] float32, positive
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """x [T, C] -> [T, C] float32."""

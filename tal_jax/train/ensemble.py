@@ -17,14 +17,14 @@ from tal_jax.tasks.task import Params
 from tal_jax.train.detect import trained_stage
 from tal_jax.train.ensemble_weights import normalized
 from tal_jax.train.handover import as_input, per_recording
-from tal_jax.train.members import Member, Run, check_alike, members_of
+from tal_jax.train.members import Member, Run, check_alike, open_member
 from tal_jax.train.predict import merged, out
 from tal_jax.types import Batch, Detections
 from tal_jax.windows import Found
 
 
 def detect_together(
-    runs: Sequence[Run], weights: Sequence[float], *, stage: str = "", turned: bool = False, batch_size: int = 8
+    runs: Sequence[Run], weights: Sequence[float], *, stage: str = "", batch_size: int = 8
 ) -> Submission:
     """Detections of all recordings that any run has, by the average of the outputs of those that have it.
 
@@ -35,34 +35,29 @@ def detect_together(
       runs: of one track, for the same classes.
       weights: [N], of the runs; made to sum to 1 over those that have a recording.
       stage: name; "" is the last of the track.
-      turned: every run sees every recording in four orientations as well.
       batch_size: windows at a time.
 
     Raises:
-      InputError: a run that was not trained with half turns cannot be `turned`; the runs do not fit together: other
-        kinds of stages, classes, frames or anchors.
+      InputError: the runs do not fit together: other kinds of stages, classes, frames or anchors.
     """
     names = [stage or run.config["track"][-1] for run in runs]
     for name, run in zip(names, runs, strict=True):
         if name not in run.config["track"]:
             raise InputError(f"--stage={name}: {run.workdir} has no such stage: {', '.join(run.config['track'])}")
     ids = sorted({id for run in runs for id in run.position})
-    views = 4 if turned else 1
-    members = [member for run, name in zip(runs, names, strict=True) for member in members_of(run, name, views)]
-    table = _together(members, np.repeat(weights, views).tolist(), ids, batch_size, views)
+    members = [open_member(run, name) for run, name in zip(runs, names, strict=True)]
+    table = _together(members, weights, ids, batch_size)
     return Submission(tuple(ids), members[0].stage.trained_on.labels, table)
 
 
-def _together(
-    members: list[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int, views: int
-) -> SegmentTable:
+def _together(members: list[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int) -> SegmentTable:
     check_alike(members)
-    members = _with_shared_inputs(members, weights, ids, batch_size, views)
+    members = _with_shared_inputs(members, weights, ids, batch_size)
     groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for id in ids:
         groups[tuple(i for i, member in enumerate(members) if id in member.run.position)].append(id)
     found: dict[str, Found] = {}
-    with tqdm(total=len(ids), desc=f"{members[0].stage.name} of {len(members) // views} runs", unit="recording") as bar:
+    with tqdm(total=len(ids), desc=f"{members[0].stage.name} of {len(members)} runs", unit="recording") as bar:
         for present, own in groups.items():
             part = normalized([weights[i] for i in present])
             for id, detections in _group([members[i] for i in present], part, own, batch_size):
@@ -72,7 +67,7 @@ def _together(
 
 
 def _with_shared_inputs(
-    members: list[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int, views: int
+    members: list[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int
 ) -> list[Member]:
     """Gives all members the same proposals and class scores, by the stages before where all have one."""
     first = members[0].stage.assembler
@@ -85,9 +80,8 @@ def _with_shared_inputs(
             continue
         before = [trained_stage(m.run.config, m.run.workdir, kind) for m in members]
         if all(before):
-            runs = [(m.run, str(name)) for m, name in zip(members[::views], before[::views], strict=True)]
-            inner = [member for run, name in runs for member in members_of(run, name, views)]
-            rows = per_recording(np.asarray(ids), _together(inner, weights, ids, batch_size, views))
+            inner = [open_member(m.run, str(name)) for m, name in zip(members, before, strict=True)]
+            rows = per_recording(np.asarray(ids), _together(inner, weights, ids, batch_size))
             shared[field] = {id: as_input(kind, table, members[0].stage.assembler.num_classes) for id, table in rows}
         else:
             shared[field] = given

@@ -1,4 +1,4 @@
-"""Members of an ensemble: trained runs with what each of them detects in, asked once or in several views."""
+"""Members of an ensemble: trained runs with what each of them detects in."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tal_jax.data.dataset import Split, open_split
-from tal_jax.data.views import half_turned
 from tal_jax.errors import InputError
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Params
@@ -73,22 +72,11 @@ def open_runs(
     return runs
 
 
-def members_of(run: Run, name: str, views: int) -> list[Member]:
-    """A run's stage, once or as often as it sees a recording.
-
-    Raises:
-      InputError: more than one view of a stage that was not trained with half turns.
-    """
+def open_member(run: Run, name: str) -> Member:
+    """A run's stage with its trained parameters, and its decoding as it was tuned."""
     built = build_stage(run.config, name, run.workdir)
     params = restore_params(run.workdir, name, which=run.checkpoint)
-    task = tuned(built.task, run.workdir, name)
-    assemblers = half_turned(built.assembler) if views > 1 else (built.assembler,)
-    if len(assemblers) < views:
-        raise InputError(
-            f"{run.workdir}: stage {name} was not trained with half turns of three-axis sensors: leave out --turned, "
-            f"or train with --config.stages.{name}.data.half_turns=True (and see data.triaxial)"
-        )
-    return [Member(run, dataclasses.replace(built, task=task, assembler=a), params) for a in assemblers]
+    return Member(run, dataclasses.replace(built, task=tuned(built.task, run.workdir, name)), params)
 
 
 def check_alike(members: Sequence[Member]) -> None:

@@ -34,7 +34,6 @@ def of_runs(
     fusion: str = "outputs",
     method: str = "nms",
     detections: int = 200,
-    turned: bool = False,
     batch_size: int = 8,
     say: Say = print,
 ) -> Submission:
@@ -46,21 +45,18 @@ def of_runs(
       weights: "performance", "uniform", or numbers as in "0.5,0.3".
       fusion: "outputs" (see `ensemble.detect_together`) or "detections" (see `fused_detections.fuse`).
       method, detections: of the latter.
-      turned: of the former.
       batch_size: windows at a time.
       say: told what each run weighs, and who lacks which recordings.
 
     Raises:
       InputError: anything wrong with runs, data or weights, or they do not fit together.
     """
-    if turned and fusion != "outputs":
-        raise InputError("--turned: for --fusion=outputs: detections are fused as they are")
     runs = open_runs(workdirs, split, data=data, checkpoint=checkpoint)
     names = [str(run.workdir) for run in runs]
     shares = _weights(weights, runs, stage, say)
     _tell_missing([run.position for run in runs], names, say)
     if fusion == "outputs":
-        return detect_together(runs, shares, stage=stage, turned=turned, batch_size=batch_size)
+        return detect_together(runs, shares, stage=stage, batch_size=batch_size)
     found = [
         detect(run.workdir, split, stage=stage, data_dir=data[i] if data else "", checkpoint=checkpoint)
         for i, run in enumerate(runs)

@@ -221,36 +221,3 @@ def test_the_command(folder, tmp_path):
         assert done.returncode == 2
         assert word in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_turned_runs_do_not_see_how_a_sensor_was_held(folder, tmp_path):
-    """In four orientations, recordings of a device that is upside down are the same recordings."""
-    config = tiny_config(folder / "data")
-    config.data.triaxial, config.data.normalize, config.track = ("imu",), True, ("bmn", "tcanet")
-    for stage in (config.stages.bmn, config.stages.tcanet):
-        stage.data.update(snippets=24, scale=1.0, half_turns=True)
-        stage.steps = 2
-    train_and_evaluate(config.to_dict(), tmp_path / "w")
-    (tmp_path / "features").mkdir()
-    for path in (folder / "features").glob("*.npy"):
-        np.save(tmp_path / "features" / path.name, np.load(path) * np.array([-1, 1, -1], np.float32))
-    prepare(
-        Options(
-            annotations=str(folder / "annotations.json"), features={"imu": str(tmp_path / "features")}, workers=1,
-            dtype="float32", stride=str(STRIDE), out=str(tmp_path / "data"),
-        )
-    )  # fmt: skip
-    upright, upside_down = (
-        detect_together(open_runs([tmp_path / "w"], "validation", data=[str(data)]), [1.0], turned=True)
-        for data in (folder / "data", tmp_path / "data")
-    )
-    same(upside_down, upright, 1e-4)
-    plain = together(tmp_path / "w")
-    assert len(plain.table) != len(upright.table) or np.abs(plain.table.score - upright.table.score).max() > 1e-4
-
-
-def test_turned_is_for_runs_that_were_trained_so_and_for_outputs(folder):
-    with pytest.raises(InputError, match="was not trained with half turns of three-axis sensors: leave out --turned"):
-        together(folder / "w0", turned=True)
-    with pytest.raises(InputError, match="--turned: for --fusion=outputs"):
-        of_runs([folder / "w0"], "validation", weights="uniform", fusion="detections", turned=True)
