@@ -14,7 +14,7 @@ class Augmentation:
     """What a training row's features go through, in this order; a part that is 0 is left out and draws nothing."""
 
     rotation: float = 0.0  # of three-axis sensors, in radians: see `random_rotation`
-    half_turns: bool = False  # and as likely as not by half a turn about an axis before
+    half_turns: bool = False  # and before by none or half a turn about x, y or z, each as likely
     triaxial: tuple[tuple[int, int], ...] = ()  # channels [first, last) of the streams that turn: x, y, z, x, y, z, ..
     gain: float = 0.0  # scales all features of a row by exp(gain * a standard normal)
     shift: float = 0.0  # standard deviation of an offset per channel that a row has throughout
