@@ -59,6 +59,13 @@ def test_what_was_told_at_the_beginning_stays(data, tmp_path):
         build_stage(config_of(data, ()), "bmn", tmp_path)
 
 
+def test_an_attempt_that_saved_nothing_decides_nothing(data, tmp_path):
+    (tmp_path / "bmn").mkdir()
+    (tmp_path / "bmn" / "triaxial.json").write_text("[[0, 3]]")
+    assert build_stage(config_of(data, ()), "bmn", tmp_path).assembler.augmentation.triaxial == ()
+    assert (tmp_path / "bmn" / "triaxial.json").read_text() == "[]"
+
+
 def test_an_amount_below_nothing_is_refused(data, tmp_path):
     with pytest.raises(InputError, match=r"stages\.bmn\.data\.rotation is -0.1: expected 0 or more"):
         build_stage(config_of(data, (), rotation=-0.1), "bmn", tmp_path)
