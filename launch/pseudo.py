@@ -15,7 +15,7 @@ from absl import flags
 from launch import app
 from tal_jax.data import annotations
 from tal_jax.evaluation import submission
-from tal_jax.evaluation.pseudo_labels import layout, pseudo_labels
+from tal_jax.evaluation.pseudo_labels import pseudo_labels
 
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Annotations in the ActivityNet layout.", required=True)
 _DETECTIONS = flags.DEFINE_string("detections", None, "Detections in the ActivityNet submission layout.", required=True)
@@ -39,7 +39,9 @@ def main(argv: Sequence[str]) -> None:
         overlap=_OVERLAP.value,
         exclusive=_EXCLUSIVE.value,
     )
-    submission.write_json(_OUT.value, layout(found.recordings.values(), f"pseudo labels from {_DETECTIONS.value}"))
+    submission.write_json(
+        _OUT.value, annotations.layout(found.recordings.values(), f"pseudo labels from {_DETECTIONS.value}")
+    )
     print(*found.account(), sep="\n")
 
 

@@ -8,6 +8,7 @@ An annotation without a segment, `{"label": ..}`, says that the class is present
 import json
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,6 +87,20 @@ def read(path: str | os.PathLike) -> dict[str, Recording]:
     if not isinstance(database, dict):
         raise InputError(f'{path}: no object "database": expected the ActivityNet layout, {{"database": {{id: ..}}}}')
     return {key: _recording(path, key, entry) for key, entry in database.items()}
+
+
+def layout(recordings: Iterable[Recording], version: str) -> dict[str, object]:
+    """What `read` reads, as plain JSON values: the inverse of it, but for fields that it ignores."""
+    database = {}
+    for recording in recordings:
+        entry: dict[str, object] = {"subset": recording.subset}
+        if recording.duration is not None:
+            entry["duration"] = recording.duration
+        entry["annotations"] = [{"segment": [i.start, i.end], "label": i.label} for i in recording.instances] + [
+            {"label": label} for label in recording.labels_without_segment()
+        ]
+        database[recording.id] = entry
+    return {"version": version, "taxonomy": [], "database": database}
 
 
 def clean(recording: Recording, duration: float, min_seconds: float = 0.0) -> tuple[tuple[Instance, ...], list[Note]]:

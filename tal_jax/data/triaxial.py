@@ -1,5 +1,6 @@
 """Streams of raw samples of three-axis sensors (x, y, z, x, y, z, ..), which turn with the device: told by gravity."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +22,10 @@ RECORDINGS = 50  # to look at
 
 def load_or_tell(path: Path, named: Sequence[str], split: Split, streams: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """Reads what `triaxial_channels` found before, stored at `path` (.json), or calls it and stores that."""
-    if path.exists():
+    with contextlib.suppress(FileNotFoundError):
+        stored = path.read_bytes()  # at once: another process of the training may just be starting anew
         try:
-            return tuple((int(first), int(last)) for first, last in json.loads(path.read_bytes()))
+            return tuple((int(first), int(last)) for first, last in json.loads(stored))
         except (ValueError, TypeError) as e:
             raise InputError(f"{path}: not a list of channel ranges ({e!r:.60}): remove it") from e
     found = triaxial_channels(named, split, streams)

@@ -1,7 +1,7 @@
 """Pseudo labels: detections of recordings whose classes are known, as segments for a supervised training."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,17 +116,3 @@ def _pick(
         if not rivals or temporal_iou(segments[rivals], segments[i]).max() <= overlap:
             chosen.append(i)
     return chosen
-
-
-def layout(recordings: Iterable[Recording], version: str) -> dict[str, object]:
-    """Recordings in the ActivityNet layout, as plain JSON values; classes without a segment keep their label alone."""
-    database = {}
-    for recording in recordings:
-        entry: dict[str, object] = {"subset": recording.subset}
-        if recording.duration is not None:
-            entry["duration"] = recording.duration
-        entry["annotations"] = [{"segment": [i.start, i.end], "label": i.label} for i in recording.instances] + [
-            {"label": label} for label in recording.labels_without_segment()
-        ]
-        database[recording.id] = entry
-    return {"version": version, "taxonomy": [], "database": database}

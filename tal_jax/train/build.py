@@ -38,7 +38,6 @@ PROPOSALS = "proposals.parquet"  # what a bmn stage hands on
 CLASS_SCORES = "class_scores.parquet"  # what a classifier stage hands on
 KNOWLEDGE = "knowledge.parquet"  # what a trimmed stage hands on
 CLIPS = "clips"  # the split of trimmed clips
-MEASURED = {"normalization": "npz", "triaxial": "json"}  # what a stage remembers of the features it was begun with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,14 +122,14 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         )
         class_scores = read_class_scores(path, trained_on.labels)
 
-    measured = {kind: workdir / name / f"{kind}.{suffix}" for kind, suffix in MEASURED.items()}
+    statistics, turning = workdir / name / "normalization.npz", workdir / name / "triaxial.json"
     if not begun(workdir, name):
-        for path in measured.values():
+        for path in (statistics, turning):
             path.unlink(missing_ok=True)  # of an attempt that never saved, perhaps on other data
-    normalization = load_or_measure(measured["normalization"], training, streams) if shared["normalize"] else None
+    normalization = load_or_measure(statistics, training, streams) if shared["normalize"] else None
     augmentation = _augmentation(frame, f"{where}.data")
     if augmentation.turns:
-        channels = load_or_tell(measured["triaxial"], shared.get("triaxial", ()), training, streams)
+        channels = load_or_tell(turning, shared.get("triaxial", ()), training, streams)
         augmentation = dataclasses.replace(augmentation, triaxial=channels)
     assembler = Assembler(
         framing=framing,

@@ -87,7 +87,7 @@ def _fused(submissions: Sequence[Submission], weights: Sequence[float], method: 
 
 
 def _weights(rule: str, runs: Sequence[Run], stage: str, say: Say) -> list[float]:
-    if rule == "uniform" or (rule == "performance" and len(runs) == 1):
+    if rule == "uniform":
         shares, notes = normalized([1.0] * len(runs)), [""] * len(runs)
     elif rule == "performance":
         scores = [_performance(run, stage or run.config["track"][-1]) for run in runs]

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tal_jax.data import annotations
-from tal_jax.data.annotations import Instance, Recording
+from tal_jax.data.annotations import Instance, Recording, layout
 from tal_jax.errors import InputError
 from tal_jax.evaluation import submission
 from tal_jax.evaluation.pairs import segment_table
-from tal_jax.evaluation.pseudo_labels import layout, pseudo_labels
+from tal_jax.evaluation.pseudo_labels import pseudo_labels
 from tal_jax.evaluation.submission import Submission
 
 DEFAULTS = {"threshold": 0.6, "overlap": 0.2, "exclusive": True}
