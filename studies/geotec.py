@@ -3,7 +3,7 @@
 python -m launch.study --config=studies/geotec.py --data=DATA --workdir=runs/study/geotec
 """
 
-from studies.geotec_choose import BEFORE, EARLIER, NOISE
+from studies.geotec_turns import BEFORE, NOISE, PERSON
 from tal_jax.train.study import Study
 
 
@@ -11,5 +11,6 @@ def get_config() -> Study:
     """The config, then its two earlier states: rows not rotated, time stretched, more noise and less."""
     return Study(
         config="configs/supervised_geotec.py",
-        rows={"config": {}, "noise_1.2": EARLIER | {NOISE: 1.2}, "noise_0.4": BEFORE},
+        rows={"config": {}, "noise_1.2": BEFORE, "noise_0.4": BEFORE | {NOISE: 0.4}},
+        groups=PERSON,
     )

@@ -23,6 +23,7 @@ def get_config() -> Study:
             "no_lgte": {f"{MODEL}.encoders": 0},
             "local_only": {f"{MODEL}.local_heads": 8},
             "global_only": {f"{MODEL}.local_heads": 0},
+            "window_3": {f"{MODEL}.window": 3},
             "window_33": {f"{MODEL}.window": 33},
             "frame_level": {f"{MODEL}.segment_level": False},
             "segment_level": {f"{MODEL}.frame_level": False},

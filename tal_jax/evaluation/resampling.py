@@ -1,6 +1,7 @@
 """How much of a difference is chance: average precision over resampled recordings (bootstrap), and intervals.
 
-Recordings are drawn one by one: an interval says nothing of other people, machines or places than those of the set.
+Where recordings are drawn one by one, an interval says nothing of other people, machines or places than those of the
+set. Where all recordings of a person are drawn together, it says what other people would change.
 """
 
 from collections.abc import Sequence
@@ -14,9 +15,20 @@ from tal_jax.evaluation.pairs import SegmentTable
 CHUNK = 2**22  # weights in memory at once
 
 
-def drawn_recordings(rng: np.random.Generator, recordings: int, resamples: int) -> np.ndarray:
-    """How often each recording is drawn when as many are drawn with replacement: [N, R] float64."""
-    return rng.multinomial(recordings, np.full(recordings, 1 / recordings), resamples).astype(np.float64)
+def drawn_recordings(rng: np.random.Generator, groups: np.ndarray, resamples: int) -> np.ndarray:
+    """How often each recording counts when as many groups of recordings are drawn, with replacement, as there are.
+
+    Args:
+      rng: of the draws.
+      groups: [R] which recordings are drawn together: those with the same value.
+      resamples: N.
+
+    Returns:
+      [N, R] float64.
+    """
+    names, group = np.unique(groups, return_inverse=True)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+    return drawn[:, group].astype(np.float64)
 
 
 def resampled_precision(
@@ -76,23 +88,33 @@ def _precision(hits: np.ndarray, weights: np.ndarray, positives: np.ndarray) -> 
 
 
 def interval(
-    difference: float, resampled: np.ndarray, by_seed: np.ndarray, coverage: float = 0.95
+    difference: float,
+    resampled: np.ndarray,
+    by_seed: np.ndarray,
+    groups: Sequence[int],
+    coverage: float = 0.95,
 ) -> tuple[float, float]:
     """Where a mean difference between two settings would lie with other recordings and other seeds.
 
-    The variances of both add up, and Student's t with Satterthwaite's degrees of freedom allows for how few seeds there
-    are: a bootstrap of three seeds is far too sure (a quarter of its 95 % intervals leave out a difference of zero
-    where seeds matter most).
+    The variances of both add up, and Student's t with Satterthwaite's degrees of freedom allows for how few seeds and
+    groups there are: a bootstrap of three seeds is far too sure (a quarter of its 95 % intervals leave out a difference
+    of zero where seeds matter most). Resamples of G groups vary by (G - 1) / G of what G new groups would.
 
     Args:
       difference: mean over seeds.
       resampled: [N] the same in resamples of the recordings. NaN: nothing was drawn.
       by_seed: [S] the difference of each seed; of one seed alone nothing is known of the others.
+      groups: how many are drawn in each fold; of one alone nothing is known of the others.
       coverage: of the interval.
     """
-    of_recordings = float(np.nanvar(resampled))
-    of_seeds = float(np.var(by_seed, ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
-    variance = of_recordings + of_seeds
-    freedom = variance**2 / (of_seeds**2 / (len(by_seed) - 1)) if of_seeds else np.inf
+    parts = []
+    if free := sum(groups) - len(groups):
+        parts.append((float(np.nanvar(resampled)) * sum(groups) / free, free))
+    if len(by_seed) > 1:
+        parts.append((float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1))
+    variance = sum(value for value, _ in parts)
+    if not variance:
+        return difference, difference
+    freedom = variance**2 / sum(value**2 / free for value, free in parts)
     half = float(stdtrit(freedom, 0.5 * (1 + coverage))) * variance**0.5
     return difference - half, difference + half

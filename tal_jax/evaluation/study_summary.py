@@ -26,6 +26,7 @@ class Outcome:
     found: SegmentTable
     recordings: np.ndarray  # [R] values of the tables' `recording`, rising
     labels: tuple[str, ...]
+    groups: np.ndarray  # [R] recordings with the same value are resampled together
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ class Line:
 def summarize(outcomes: Sequence[Outcome], baseline: str, *, resamples: int = 1000, seed: int = 0) -> list[Line]:
     """The table, in the rows' order.
 
-    A resample draws, with replacement, as many recordings of each fold as it has, the same ones for all rows: what
-    recordings have in common cancels out of the differences (paired bootstrap, Efron and Tibshirani 1993). So does what
-    a seed has in common, as differences are taken seed by seed.
+    A resample draws, with replacement, as many groups of recordings of each fold as it has, the same ones for all rows:
+    what recordings have in common cancels out of the differences (paired bootstrap, Efron and Tibshirani 1993). So does
+    what a seed has in common, as differences are taken seed by seed.
 
     Args:
       outcomes: of every row with every seed on every fold.
@@ -74,8 +75,9 @@ def summarize(outcomes: Sequence[Outcome], baseline: str, *, resamples: int = 10
     seeds = list(dict.fromkeys(o.seed for o in outcomes))
     _check_alike(outcomes)
     rng = np.random.default_rng(seed)
-    sizes = {o.fold: len(o.recordings) for o in outcomes}
-    weights = {fold: drawn_recordings(rng, size, resamples) for fold, size in sizes.items()}
+    groups = {o.fold: o.groups for o in outcomes}
+    counts = [len(np.unique(own)) for own in groups.values()]
+    weights = {fold: drawn_recordings(rng, own, resamples) for fold, own in groups.items()}
     lines = {row: _line(row, [o for o in outcomes if o.row == row], seeds) for row in rows}
     resampled = {row: _resampled([o for o in outcomes if o.row == row], weights) for row in rows}
 
@@ -87,7 +89,7 @@ def summarize(outcomes: Sequence[Outcome], baseline: str, *, resamples: int = 10
             value = mine.mean[score] - other.mean[score]
             by_seed = np.subtract(mine.by_seed[score], other.by_seed[score])
             found[score] = Difference(
-                value, *interval(value, resampled[row][score] - resampled[baseline][score], by_seed)
+                value, *interval(value, resampled[row][score] - resampled[baseline][score], by_seed, counts)
             )
         return found
 

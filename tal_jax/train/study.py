@@ -36,6 +36,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     baseline: str = ""  # the row that others are compared with; "": the first
     folds: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # see `data.holdout_ids`; {}: none
+    groups: str = ""  # regular expression: recordings in whose ids it finds the same are one person's; "": each its own
     population: bool = False
 
     def __post_init__(self) -> None:
@@ -64,6 +65,10 @@ class Study:
                 raise InputError(f"{where}: row {row}: {taken[0]} is not for rows: all are trained and measured alike")
         if self.reference not in self.rows:
             raise InputError(f"{where}: baseline {self.baseline!r}: the rows are {', '.join(self.rows)}")
+        try:
+            re.compile(self.groups)
+        except (re.error, TypeError) as e:
+            raise InputError(f"{where}: groups {self.groups!r}: no regular expression ({e})") from e
         if self.population and seeds != tuple(range(seeds[0], seeds[0] + len(seeds))):
             raise InputError(f"{where}: seeds {seeds}: those of a population follow each other")
 
@@ -94,6 +99,7 @@ class Run:
     seeds: tuple[int, ...]
     config: dict[str, Any]  # plain nested values
     fingerprint: str  # of the prepared set
+    groups: str = ""  # of the study
 
     @property
     def folder(self) -> Path:
@@ -147,7 +153,7 @@ def runs(study: Study, data: str, fingerprint: str) -> Iterator[Run]:
                 own.seed, own.data.dir, own.data.holdout_ids = seeds[0], data, tuple(patterns)
                 if study.population:
                     own.population = len(seeds)
-                yield Run(row, fold, seeds, own.to_dict(), fingerprint)
+                yield Run(row, fold, seeds, own.to_dict(), fingerprint, study.groups)
 
 
 def _changed(path: str, row: str, changes: Mapping[str, Any]) -> ConfigDict:

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ def measured(run: Run) -> tuple[Split, np.ndarray]:
     """The recordings that a run is measured on: a split, and positions in it.
 
     Raises:
-      InputError: there is no such split, or nothing is annotated.
+      InputError: there is no such split, nothing is annotated, or all recordings are of one group.
     """
     data = run.config["data"]
     if data["holdout_ids"]:
@@ -51,7 +52,28 @@ def measured(run: Run) -> tuple[Split, np.ndarray]:
         index = np.arange(len(split))
     if len(index) == 0 or len(truth_table(split, index)) == 0:
         raise InputError(f"{data['dir']}: row {run.row}, fold {run.fold}: none of what it is measured on is annotated")
+    groups = np.unique(_groups(run, split, index))
+    if run.groups and len(groups) < 2:
+        raise InputError(
+            f"{data['dir']}: fold {run.fold} is measured on {str(groups[0])!r} alone, and one group has no spread: hold out "
+            "more, or leave the study's groups empty"
+        )
     return split, index
+
+
+def _groups(run: Run, split: Split, index: np.ndarray) -> np.ndarray:
+    """[R] names of groups: what the study's expression finds in the ids.
+
+    Raises:
+      InputError: it finds nothing in one of them.
+    """
+    if not run.groups:
+        return index
+    found = [(id, re.search(run.groups, id)) for id in map(str, split.ids[index])]
+    for id, match in found:
+        if match is None:
+            raise InputError(f"groups {run.groups!r}: not found in id {id!r} of {split.directory}")
+    return np.array([match.group() for _, match in found if match])
 
 
 def finished(run: Run, workdir: Path) -> bool:
@@ -87,7 +109,8 @@ def outcomes(run: Run, workdir: Path) -> list[Outcome]:
         shared = _train(run, workdir, folder)
         _measure(run, folder, shared)
     values = _result(folder / RESULT)["values"]
-    return [_read(run, folder, seed, own) for seed, own in zip(run.seeds, values, strict=True)]
+    groups = _groups(run, *measured(run))
+    return [_read(run, folder, seed, own, groups) for seed, own in zip(run.seeds, values, strict=True)]
 
 
 def _train(run: Run, workdir: Path, folder: Path) -> list[tuple[Path, str]]:
@@ -164,7 +187,7 @@ def _result(path: Path) -> dict[str, Any]:
     return result
 
 
-def _read(run: Run, folder: Path, seed: int, values: Mapping[str, float]) -> Outcome:
+def _read(run: Run, folder: Path, seed: int, values: Mapping[str, float], groups: np.ndarray) -> Outcome:
     path = folder / FOUND.format(seed)
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -177,7 +200,7 @@ def _read(run: Run, folder: Path, seed: int, values: Mapping[str, float]) -> Out
         recordings = arrays["recordings"]
     except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as e:
         raise _damaged(path, folder / RESULT) from e
-    return Outcome(run.row, run.fold, seed, values, truth, found, recordings, labels)
+    return Outcome(run.row, run.fold, seed, values, truth, found, recordings, labels, groups)
 
 
 def _damaged(path: Path, result: Path) -> InputError:

@@ -98,23 +98,41 @@ def test_by_hand_with_weights():
 
 
 def test_draws_are_as_many_as_there_are_recordings_and_uniform():
-    drawn = drawn_recordings(np.random.default_rng(0), 7, 4000)
+    drawn = drawn_recordings(np.random.default_rng(0), np.arange(7), 4000)
     assert (drawn.sum(1) == 7).all()
+    np.testing.assert_allclose(drawn.mean(0), 1, atol=0.1)
+
+
+def test_recordings_of_a_group_are_drawn_together():
+    groups = np.array(["b", "a", "b", "c", "a"])
+    drawn = drawn_recordings(np.random.default_rng(0), groups, 4000)
+    assert (drawn[:, 0] == drawn[:, 2]).all() and (drawn[:, 1] == drawn[:, 4]).all()
+    assert (drawn[:, [0, 1, 3]].sum(1) == 3).all()
     np.testing.assert_allclose(drawn.mean(0), 1, atol=0.1)
 
 
 def test_interval_of_one_seed_is_that_of_the_recordings():
     resampled = np.random.default_rng(0).normal(3.0, 2.0, 20_000)
-    low, high = interval(3.0, np.append(resampled, np.nan), np.array([3.0]))
+    low, high = interval(3.0, np.append(resampled, np.nan), np.array([3.0]), [10_000])
     np.testing.assert_allclose([low, high], [3 - 1.96 * 2, 3 + 1.96 * 2], atol=0.05)
 
 
 def test_interval_by_hand():
-    """Variances 4 and 12 / 3 add up to 8; degrees of freedom 64 / (16 / 2) = 8, whose t is 2.306."""
+    """Variances 4 times 4/3 and 12 / 3 are 28/3; degrees of freedom that squared / ((16/3)^2 / 3 + 16 / 2) are 4.98."""
     resampled = np.tile([-2.0, 2.0], 1000)
     by_seed = np.array([-(12**0.5), 0.0, 12**0.5])
-    low, high = interval(0.0, resampled, by_seed)
-    np.testing.assert_allclose([low, high], [-2.306 * 8**0.5, 2.306 * 8**0.5], rtol=1e-3)
+    low, high = interval(0.0, resampled, by_seed, [4])
+    np.testing.assert_allclose([low, high], [-2.573 * (28 / 3) ** 0.5, 2.573 * (28 / 3) ** 0.5], rtol=1e-3)
+
+
+def test_interval_of_folds_counts_the_groups_of_each():
+    """Two folds of three groups: variance 4 times 6/4, four degrees of freedom, whose t is 2.776."""
+    low, high = interval(1.0, np.tile([-2.0, 2.0], 1000), np.array([1.0]), [3, 3])
+    np.testing.assert_allclose([low, high], [1 - 2.776 * 6**0.5, 1 + 2.776 * 6**0.5], rtol=1e-3)
+
+
+def test_nothing_differs():
+    assert interval(0.0, np.zeros(5), np.zeros(3), [4]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("of_seeds", [0.0, 1.0, 3.0])
@@ -127,6 +145,24 @@ def test_two_alike_are_rarely_told_apart(seeds, of_seeds):
     for _ in range(2000):
         recordings = rng.normal()  # of the set at hand, for all seeds
         by_seed = recordings + of_seeds * rng.normal(size=seeds)
-        low, high = interval(by_seed.mean(), by_seed.mean() + rng.normal(size=200), by_seed)
+        low, high = interval(by_seed.mean(), by_seed.mean() + rng.normal(size=200), by_seed, [1000])
         wrong += low > 0 or high < 0
     assert 0.02 < wrong / 2000 < (0.12 if seeds == 2 else 0.09)
+
+
+@pytest.mark.parametrize("people", [3, 5, 20])
+def test_few_people_are_not_taken_for_many(people):
+    """True difference 0; people differ, their six recordings hardly: 5 % of intervals over people leave out 0, or so,
+    where those over recordings would leave it out most of the time."""
+    rng = np.random.default_rng(people)
+    groups = np.repeat(np.arange(people), 6)
+    wrong = {True: 0, False: 0}
+    for _ in range(400):
+        gains = rng.normal(size=people)[groups] + 0.1 * rng.normal(size=len(groups))
+        for together in wrong:
+            own = groups if together else np.arange(len(groups))
+            weights = drawn_recordings(rng, own, 200)
+            low, high = interval(gains.mean(), weights @ gains / weights.sum(1), np.zeros(1), [len(np.unique(own))])
+            wrong[together] += low > 0 or high < 0
+    assert wrong[True] / 400 < 0.09
+    assert wrong[False] / 400 > 0.3

@@ -1,5 +1,7 @@
 """The summary of a study: differences are paired, verdicts follow the intervals, and files say what the lines say."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
@@ -16,7 +18,7 @@ LABELS = ("a", "b")
 RECORDINGS = 40
 
 
-def outcome(row, seed, blur, fold="all", **values):
+def outcome(row, seed, blur, fold="all", groups=None, **values):
     """Detections around the truth, off by `blur` seconds; recordings differ in how hard they are."""
     rng = np.random.default_rng(len(fold) if seed < 5 else seed)  # seed 5: another set
     recording = np.repeat(np.arange(RECORDINGS), 3)
@@ -33,7 +35,8 @@ def outcome(row, seed, blur, fold="all", **values):
             "average_mAP": evaluate_detections(truth, found, LABELS, HIGH_TIOU).average,
             "low_mAP": evaluate_detections(truth, found, LABELS, LOW_TIOU).average,
         }
-    return Outcome(row, fold, seed, values, truth, found, np.arange(RECORDINGS), LABELS)
+    every = np.arange(RECORDINGS)
+    return Outcome(row, fold, seed, values, truth, found, every, LABELS, every if groups is None else groups)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,7 @@ def test_what_recordings_have_in_common_cancels(outcomes):
 
     def alone(row, seed):
         rng = np.random.default_rng(seed)
-        weights = {fold: drawn_recordings(rng, RECORDINGS, 300) for fold in ("x", "yy")}
+        weights = {fold: drawn_recordings(rng, np.arange(RECORDINGS), 300) for fold in ("x", "yy")}
         parts = [
             resampled_precision(o.truth, o.found, 2, HIGH_TIOU, o.recordings, weights[o.fold])
             for o in outcomes
@@ -85,6 +88,25 @@ def test_what_recordings_have_in_common_cancels(outcomes):
 
     unpaired = np.percentile(alone("sharp", 1) - alone("base", 2), [2.5, 97.5])
     assert d.high - d.low < 0.8 * np.diff(unpaired)
+
+
+def test_people_who_differ_widen_the_interval(outcomes):
+    """Half of the people gain from sharper boundaries, half lose: what recordings show, other people need not."""
+    people = np.arange(RECORDINGS) // 10
+    base, other = ([o for o in outcomes if o.row == row and o.fold == "x"] for row in ("base", "same"))
+
+    def moved(o, by):
+        shift = by * np.where(people[o.found.recording] % 2, 1, -1)[:, None]
+        found = SegmentTable(o.found.recording, o.found.label, o.truth.segments + [0, 1] * (2 + shift), o.found.score)
+        value = evaluate_detections(o.truth, found, LABELS, HIGH_TIOU).average
+        return dataclasses.replace(o, found=found, values={"average_mAP": value})
+
+    rows = [*(moved(o, 0.0) for o in base), *(moved(o, 1.0) for o in other)]
+    alone = summarize(rows, "base", resamples=400)[1].differences["average_mAP"]
+    together = summarize([dataclasses.replace(o, groups=people) for o in rows], "base", resamples=400)[1]
+    together = together.differences["average_mAP"]
+    assert together.value == alone.value
+    assert together.high - together.low > 2 * (alone.high - alone.low)
 
 
 def test_rows_that_were_measured_on_other_recordings_are_refused(outcomes):

@@ -156,6 +156,8 @@ def write(folder, text):
         ({"baseline": "best"}, "baseline 'best': the rows are base, wide, bmn"),
         ({"folds": {"x": ()}}, "fold x: patterns of ids are expected"),
         ({"folds": {"x": "s01_*"}}, "fold x: patterns of ids are expected"),
+        ({"groups": "s("}, r"groups 's\(': no regular expression"),
+        ({"groups": 3}, "groups 3: no regular expression"),
         ({"rows": {"a": {"seed": 3}}}, "row a: seed is not for rows"),
         ({"rows": {"a": {"data.eval_split": "training"}}}, "row a: data.eval_split is not for rows"),
         ({"seeds": (0, 2), "population": True}, r"seeds \(0, 2\): those of a population follow each other"),
@@ -223,6 +225,20 @@ def test_damaged_results_say_what_to_do(carried_out, data, file, content):
     finally:
         path.write_bytes(before)
     assert carry_out(study, str(data), workdir, title="tiny", resamples=20) == text
+
+
+def test_recordings_of_a_person_are_drawn_together(carried_out, data, tmp_path):
+    """Nothing is trained again for that; of one person nothing is known of others."""
+    study, workdir, text = carried_out
+
+    def again(groups):
+        return carry_out(dataclasses.replace(study, groups=groups), str(data), workdir, title="tiny", resamples=20)
+
+    assert again(r"\d+") == text
+    with pytest.raises(InputError, match="row base: .*fold first is measured on 'r0' alone, .*: hold out more"):
+        again("r.")
+    with pytest.raises(InputError, match="row base: groups 's': not found in id 'r00' of"):
+        again("s")
 
 
 def test_another_data_set_is_refused(carried_out, tmp_path):
