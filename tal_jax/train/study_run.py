@@ -55,8 +55,8 @@ def measured(run: Run) -> tuple[Split, np.ndarray]:
     groups = np.unique(_groups(run, split, index))
     if run.groups and len(groups) < 2:
         raise InputError(
-            f"{data['dir']}: fold {run.fold} is measured on {str(groups[0])!r} alone, and one group has no spread: hold out "
-            "more, or leave the study's groups empty"
+            f"{data['dir']}: fold {run.fold} is measured on {str(groups[0])!r} alone, and one group has no spread: "
+            "hold out more, or leave the study's groups empty"
         )
     return split, index
 

@@ -235,7 +235,7 @@ def test_recordings_of_a_person_are_drawn_together(carried_out, data, tmp_path):
         return carry_out(dataclasses.replace(study, groups=groups), str(data), workdir, title="tiny", resamples=20)
 
     assert again(r"\d+") == text
-    with pytest.raises(InputError, match="row base: .*fold first is measured on 'r0' alone, .*: hold out more"):
+    with pytest.raises(InputError, match=r"row base: .*fold first is measured on 'r0' alone, .*: hold out more"):
         again("r.")
     with pytest.raises(InputError, match="row base: groups 's': not found in id 'r00' of"):
         again("s")
