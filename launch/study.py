@@ -5,8 +5,8 @@ python -m launch.study --config=studies/supervised_watch.py --data=DATA --workdi
 
 A study is a config file and rows of changes to it; with folds, parts of the training recordings are held out and
 measured, otherwise the evaluation split is. Interrupted, the same command goes on. Rows with the same settings of a
-first stage share it. Writes W/runs.{csv,parquet}, W/summary.{csv,md,png} (of --rows or --seeds: W/partial_..); the
-trainings are under W/runs and W/shared.
+first stage share it. Writes W/runs.{csv,parquet}, W/summary.{csv,md,png} and, where the study groups recordings,
+W/groups.{csv,png} (of --rows or --seeds: W/partial_..); the trainings are under W/runs and W/shared.
 """
 
 import os

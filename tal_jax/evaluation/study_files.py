@@ -1,4 +1,4 @@
-"""A study's results as files: every training (CSV, Parquet), the summary (CSV, Markdown), and a picture of it."""
+"""A study's results as files: every training (CSV, Parquet), the summary (CSV, Markdown), and pictures."""
 
 import io
 import math
@@ -12,6 +12,7 @@ from pyarrow import csv
 from tal_jax.data import atomic
 from tal_jax.data.parquet import write_table
 from tal_jax.errors import InputError
+from tal_jax.evaluation import study_groups
 from tal_jax.evaluation.figure import COLOURS, require_matplotlib, save
 from tal_jax.evaluation.study_summary import Line, Outcome
 
@@ -25,7 +26,9 @@ SHOWN = ("average_mAP", "low_mAP", "mAP@0.50", "mAP@0.75", "mAP@0.95", "AR@1", "
 def write(
     folder: Path, outcomes: Sequence[Outcome], lines: Sequence[Line], *, title: str, baseline: str, prefix: str = ""
 ) -> list[str]:
-    """Writes runs.csv, runs.parquet, summary.csv, summary.md and, where matplotlib is there, summary.png.
+    """Writes runs.csv, runs.parquet, summary.csv and summary.md, groups.csv where recordings are grouped, and pictures.
+
+    Without matplotlib there are no pictures (summary.png, groups.png).
 
     Returns:
       The names of the files; `prefix` comes before each.
@@ -36,12 +39,19 @@ def write(
     _write_csv(folder / f"{prefix}summary.csv", pa.Table.from_pylist(_aligned([_flat(line) for line in lines])))
     atomic.write(folder / f"{prefix}summary.md", markdown(lines).encode())
     names = ["summary.md", "summary.csv", "runs.csv", "runs.parquet"]
-    picture = folder / f"{prefix}summary.png"
-    picture.unlink(missing_ok=True)
+    groups = study_groups.by_group(outcomes)
+    for stale in ("summary.png", "groups.png", "groups.csv"):
+        (folder / f"{prefix}{stale}").unlink(missing_ok=True)
+    if len(groups):
+        _write_csv(folder / f"{prefix}groups.csv", groups)
+        names.append("groups.csv")
     try:
         if any("average_mAP" in line.mean for line in lines):
-            save(draw(lines, title, baseline), picture)
+            save(draw(lines, title, baseline), folder / f"{prefix}summary.png")
             names.append("summary.png")
+        if len(groups):
+            save(study_groups.draw(groups, title), folder / f"{prefix}groups.png")
+            names.append("groups.png")
     except InputError as e:  # no matplotlib: the tables are there
         names.append(f"no picture ({e})")
     return [name if name.startswith("no ") else f"{prefix}{name}" for name in names]
