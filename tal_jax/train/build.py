@@ -1,8 +1,7 @@
 """From a config and a prepared set to the objects of a stage. Below this file nobody sees a config."""
 
 import dataclasses
-import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tal_jax.errors import InputError
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Task
 from tal_jax.tasks.tcanet import TCANetTask
+from tal_jax.train.holdout import hold_out, hold_out_ids, without
 from tal_jax.train.keys import (
     AUGMENTATION_KEYS,
     CONFIG_KEYS,
@@ -94,7 +94,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
         eval_index = np.arange(len(evaluation))
 
     if trimmed:
-        train_index = _without(training, train_index, patterns)
+        train_index = without(training, train_index, patterns)
     longest = int(max(training.num_snippets.max(), evaluation.num_snippets.max()))
     trained_on, longest = remember_data(workdir, name, metadata, longest)
     if any(metadata.streams[s] != trained_on.streams.get(s) for s in streams):
@@ -183,38 +183,6 @@ def _open_clips(directory: str) -> Split:
     return open_split(directory, CLIPS)
 
 
-def hold_out(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Positions to train on, and those held out: every n-th, a function of the ids' order alone. share 0: none."""
-    held = np.arange(count)[:: max(2, round(1 / share))] if share > 0 else np.arange(0)
-    return np.delete(np.arange(count), held), held
-
-
-def hold_out_ids(split: Split, patterns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Positions to train on, and those held out: ids that match one of the patterns (`*`, `?`, `[..]`, as of a shell).
-
-    Raises:
-      InputError: a pattern that matches nothing, or nothing left to train on.
-    """
-    ids = [str(id) for id in split.ids]
-    for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(id, pattern) for id in ids):
-            raise InputError(
-                f"config: data.holdout_ids: {pattern!r} matches none of the {len(ids)} recordings of split "
-                f"{split.split} in {split.directory} (first: {ids[0]!r})"
-            )
-    everything = np.arange(len(ids))
-    kept = _without(split, everything, patterns)
-    if len(kept) == 0:
-        raise InputError(f"config: data.holdout_ids: all {len(ids)} recordings are held out, none is left to train on")
-    return kept, np.setdiff1d(everything, kept)
-
-
-def _without(split: Split, index: np.ndarray, patterns: Sequence[str]) -> np.ndarray:
-    """The positions whose ids match none of the patterns."""
-    ids = [str(id) for id in split.ids[index]]
-    return index[np.array([not any(fnmatch.fnmatchcase(id, p) for p in patterns) for id in ids], bool)]
-
-
 def elsewhere(config: dict[str, Any], directory: str, split: str) -> None:
     """Makes a trained config read another prepared set, in place: one that need not have a training split."""
     config["data"].update(dir=directory, train_split=split, eval_split=split, holdout=0.0, holdout_ids=())
@@ -250,7 +218,7 @@ def with_clips(stage: Stage, config: Mapping[str, Any], workdir: Path) -> Stage:
         return stage
     split = _open_clips(config["data"]["dir"])
     index, _ = hold_out(len(split), config["data"]["holdout"])
-    index = _without(split, index, config["data"].get("holdout_ids", ()))
+    index = without(split, index, config["data"].get("holdout_ids", ()))
     assembler = stage.assembler
     if share:
         splicer = Splicer(split, index, assembler.streams, assembler.framing, share)

@@ -3,7 +3,6 @@
 import copy
 import io
 import json
-import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +18,10 @@ from tal_jax.evaluation.detection import HIGH_TIOU, LOW_TIOU, evaluate_detection
 from tal_jax.evaluation.pairs import SegmentTable
 from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.evaluation.study_summary import Outcome
-from tal_jax.train.build import CLASS_SCORES, KNOWLEDGE, PROPOSALS, build_stage, hold_out_ids
+from tal_jax.train.build import CLASS_SCORES, KNOWLEDGE, PROPOSALS, build_stage
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.history import read_history
+from tal_jax.train.holdout import grouped, hold_out_ids
 from tal_jax.train.loop import needed, train_and_evaluate
 from tal_jax.train.predict import Predictor, truth_table
 from tal_jax.train.sharding import local_mesh
@@ -52,28 +52,13 @@ def measured(run: Run) -> tuple[Split, np.ndarray]:
         index = np.arange(len(split))
     if len(index) == 0 or len(truth_table(split, index)) == 0:
         raise InputError(f"{data['dir']}: row {run.row}, fold {run.fold}: none of what it is measured on is annotated")
-    groups = np.unique(_groups(run, split, index))
+    groups = np.unique(grouped(split, index, run.groups))
     if run.groups and len(groups) < 2:
         raise InputError(
             f"{data['dir']}: fold {run.fold} is measured on {str(groups[0])!r} alone, and one group has no spread: "
             "hold out more, or leave the study's groups empty"
         )
     return split, index
-
-
-def _groups(run: Run, split: Split, index: np.ndarray) -> np.ndarray:
-    """[R] names of groups: what the study's expression finds in the ids.
-
-    Raises:
-      InputError: it finds nothing in one of them.
-    """
-    if not run.groups:
-        return index
-    found = [(id, re.search(run.groups, id)) for id in map(str, split.ids[index])]
-    for id, match in found:
-        if match is None:
-            raise InputError(f"groups {run.groups!r}: not found in id {id!r} of {split.directory}")
-    return np.array([match.group() for _, match in found if match])
 
 
 def finished(run: Run, workdir: Path) -> bool:
@@ -109,7 +94,7 @@ def outcomes(run: Run, workdir: Path) -> list[Outcome]:
         shared = _train(run, workdir, folder)
         _measure(run, folder, shared)
     values = _result(folder / RESULT)["values"]
-    groups = _groups(run, *measured(run))
+    groups = grouped(*measured(run), run.groups)
     return [_read(run, folder, seed, own, groups) for seed, own in zip(run.seeds, values, strict=True)]
 
 

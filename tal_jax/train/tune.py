@@ -15,8 +15,9 @@ from tal_jax.errors import InputError
 from tal_jax.tasks.localization import Decoding
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Params
-from tal_jax.train.build import CLIPS, Stage, build_stage, hold_out
+from tal_jax.train.build import CLIPS, Stage, build_stage
 from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.holdout import hold_out
 from tal_jax.train.predict import Predictor
 from tal_jax.train.sharding import local_mesh
 from tal_jax.train.trials import prepare_trials
