@@ -1,4 +1,4 @@
-"""Phone recordings, five of the eighteen training people held out: rotation of training rows, and what changes then.
+r"""Phone recordings, five of the eighteen training people held out: rotation of training rows, and what changes then.
 
 python -m launch.study --config=studies/geotec_turns.py --data=DATA --workdir=runs/study/geotec_turns \
     --rows=turned_noise_0.3,not_stretched,upright

@@ -1,7 +1,7 @@
 """How much of a difference is chance: average precision over resampled recordings (bootstrap), and intervals.
 
 Where recordings are drawn one by one, an interval says nothing of other people, machines or places than those of the
-set. Where all recordings of a person are drawn together, it says what other people would change.
+set. Where all recordings of a person are drawn together, it says what measuring on other people would change.
 """
 
 from collections.abc import Sequence
@@ -89,27 +89,30 @@ def _precision(hits: np.ndarray, weights: np.ndarray, positives: np.ndarray) -> 
 
 def interval(
     difference: float,
-    resampled: np.ndarray,
-    by_seed: np.ndarray,
+    resampled: Sequence[np.ndarray],
     groups: Sequence[int],
+    by_seed: np.ndarray,
     coverage: float = 0.95,
 ) -> tuple[float, float]:
     """Where a mean difference between two settings would lie with other recordings and other seeds.
 
-    The variances of both add up, and Student's t with Satterthwaite's degrees of freedom allows for how few seeds and
-    groups there are: a bootstrap of three seeds is far too sure (a quarter of its 95 % intervals leave out a difference
-    of zero where seeds matter most). Resamples of G groups vary by (G - 1) / G of what G new groups would.
+    The variances of all folds and of the seeds add up, and Student's t with Satterthwaite's degrees of freedom allows
+    for how few groups and seeds there are: a bootstrap of three seeds is far too sure (a quarter of its 95 % intervals
+    leave out a difference of zero where seeds matter most). Resamples of G groups vary by (G - 1) / G of what G new
+    groups of the same size would. What was learned from stays the same in all of them.
 
     Args:
-      difference: mean over seeds.
-      resampled: [N] the same in resamples of the recordings. NaN: nothing was drawn.
+      difference: mean over folds and seeds.
+      resampled: of each of F folds, [N] the difference on it, mean over seeds, in resamples of its recordings. NaN:
+        nothing was drawn.
+      groups: of each fold, how many are drawn, two or more.
       by_seed: [S] the difference of each seed; of one seed alone nothing is known of the others.
-      groups: how many are drawn in each fold; of one alone nothing is known of the others.
       coverage: of the interval.
     """
-    parts = []
-    if free := sum(groups) - len(groups):
-        parts.append((float(np.nanvar(resampled)) * sum(groups) / free, free))
+    parts = [
+        (float(np.nanvar(fold)) * count / (count - 1) / len(groups) ** 2, count - 1)
+        for fold, count in zip(resampled, groups, strict=True)
+    ]
     if len(by_seed) > 1:
         parts.append((float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1))
     variance = sum(value for value, _ in parts)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tal_jax.evaluation.detection import evaluate_detections
-from tal_jax.evaluation.figure import require_matplotlib
+from tal_jax.evaluation.figure import printable, require_matplotlib
 from tal_jax.evaluation.study_summary import THRESHOLDS, Outcome
 
 if TYPE_CHECKING:
@@ -17,18 +17,16 @@ MOST = 60  # groups in a picture
 
 
 def by_group(outcomes: Sequence[Outcome]) -> pa.Table:
-    """Scores of every training on each group alone, where a group is more than one recording.
+    """Scores of every training on each group alone.
 
     Returns:
-      Columns row, fold, seed, group, recordings, and the scores of THRESHOLDS (fractions); no rows where recordings are
-      not grouped, where there are no classes, or for groups without ground truth.
+      Columns row, fold, seed, group, recordings, and the scores of THRESHOLDS (fractions); no rows where every
+      recording is a group of its own, for trainings without classes, or for groups without ground truth.
     """
     lines = []
-    for o in outcomes:
-        names = np.unique(o.groups)
-        if len(names) == len(o.recordings) or "average_mAP" not in o.values:
-            continue
-        for name in names:
+    grouped = any(len(np.unique(o.groups)) < len(o.recordings) for o in outcomes)
+    for o in [o for o in outcomes if grouped and "average_mAP" in o.values]:
+        for name in np.unique(o.groups):
             own = o.recordings[o.groups == name]
             truth, found = (table.take(np.isin(table.recording, own)) for table in (o.truth, o.found))
             if len(truth):
@@ -42,7 +40,7 @@ def by_group(outcomes: Sequence[Outcome]) -> pa.Table:
 
 
 def draw(scores: pa.Table, title: str) -> "Figure":
-    """Average mAP in percent, mean over seeds, of each row (across) on each of the first MOST groups (down).
+    """Average mAP in percent, mean over seeds, of each row (across) on each group (down), the first MOST of them.
 
     Args:
       scores: as `by_group` returns them, at least one.
@@ -53,7 +51,8 @@ def draw(scores: pa.Table, title: str) -> "Figure":
 
     lines = scores.to_pylist()
     rows = list(dict.fromkeys(line["row"] for line in lines))
-    groups = sorted({line["group"] for line in lines})[:MOST]
+    every = sorted({line["group"] for line in lines})
+    groups = every[:MOST]
     cells = np.full((len(groups), len(rows)), np.nan)
     for y, group in enumerate(groups):
         for x, row in enumerate(rows):
@@ -68,7 +67,9 @@ def draw(scores: pa.Table, title: str) -> "Figure":
                 x, y, f"{value:.1f}", ha="center", va="center", fontsize=8, color="white" if value < 60 else "black"
             )
     axes.set_xticks(range(len(rows)), rows, fontsize=8, rotation=30, ha="right")
-    axes.set_yticks(range(len(groups)), groups, fontsize=8)
+    axes.set_yticks(range(len(groups)), [printable(group) for group in groups], fontsize=8, parse_math=False)
+    if len(groups) < len(every):
+        axes.set_xlabel(f"first {len(groups)} of {len(every)} groups", fontsize=8)
     figure.colorbar(image, ax=axes).set_label("average mAP (%), 0.5:0.05:0.95, mean over seeds", fontsize=8)
     figure.suptitle(title, fontsize=10)
     return figure

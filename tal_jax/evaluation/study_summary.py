@@ -88,9 +88,8 @@ def summarize(outcomes: Sequence[Outcome], baseline: str, *, resamples: int = 10
         for score in [s for s in resampled[row] if s in resampled[baseline]]:
             value = mine.mean[score] - other.mean[score]
             by_seed = np.subtract(mine.by_seed[score], other.by_seed[score])
-            found[score] = Difference(
-                value, *interval(value, resampled[row][score] - resampled[baseline][score], by_seed, counts)
-            )
+            by_fold = resampled[row][score] - resampled[baseline][score]
+            found[score] = Difference(value, *interval(value, by_fold, counts, by_seed))
         return found
 
     return [dataclasses.replace(line, differences=differences(row)) for row, line in lines.items()]
@@ -110,15 +109,15 @@ def _check_alike(outcomes: Sequence[Outcome]) -> None:
 
 
 def _resampled(outcomes: Sequence[Outcome], weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Scores of a row in every resample: mean over seeds and folds, [N] each."""
+    """Scores of a row in every resample of each fold: mean over seeds, [F, N] each."""
+
+    def mean(fold: str, tiou: np.ndarray) -> np.ndarray:
+        own = [o for o in outcomes if o.fold == fold]
+        scores = [resampled_precision(o.truth, o.found, len(o.labels), tiou, o.recordings, weights[fold]) for o in own]
+        return np.mean(scores, axis=0)
+
     return {
-        score: np.mean(
-            [
-                resampled_precision(o.truth, o.found, len(o.labels), tiou, o.recordings, weights[o.fold])
-                for o in outcomes
-            ],
-            axis=0,
-        )
+        score: np.stack([mean(fold, tiou) for fold in weights])
         for score, tiou in THRESHOLDS.items()
         if all(score in o.values for o in outcomes)
     }

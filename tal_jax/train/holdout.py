@@ -60,6 +60,6 @@ def grouped(split: Split, index: np.ndarray, expression: str) -> np.ndarray:
         return index
     found = [(id, re.search(expression, id)) for id in map(str, split.ids[index])]
     for id, match in found:
-        if match is None:
+        if match is None or not match.group():
             raise InputError(f"groups {expression!r}: not found in id {id!r} of {split.directory}")
     return np.array([match.group() for _, match in found if match])

@@ -36,7 +36,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     baseline: str = ""  # the row that others are compared with; "": the first
     folds: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # see `data.holdout_ids`; {}: none
-    groups: str = ""  # regular expression: recordings in whose ids it finds the same are one person's; "": each its own
+    groups: str = ""  # regular expression: recordings in whose ids all of it finds the same are one person's; "": none
     population: bool = False
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class Study:
             raise InputError(f"{where}: baseline {self.baseline!r}: the rows are {', '.join(self.rows)}")
         try:
             re.compile(self.groups)
-        except (re.error, TypeError) as e:
+        except (re.error, TypeError, OverflowError) as e:
             raise InputError(f"{where}: groups {self.groups!r}: no regular expression ({e})") from e
         if self.population and seeds != tuple(range(seeds[0], seeds[0] + len(seeds))):
             raise InputError(f"{where}: seeds {seeds}: those of a population follow each other")

@@ -1,9 +1,11 @@
 """All trainings of a study one after the other, with an estimate of what is left, and its tables at the end."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tal_jax.data.dataset import open_split, read_metadata
 from tal_jax.data.framing import choose_framing
@@ -16,7 +18,7 @@ from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.processes import say
 from tal_jax.train.registry import WEAK, build_task
 from tal_jax.train.study import Run, Study, runs
-from tal_jax.train.study_run import finished, measured, outcomes
+from tal_jax.train.study_run import check_annotated, finished, measured, outcomes
 
 
 def carry_out(study: Study, data: str, workdir: Path, *, title: str, resamples: int, prefix: str = "") -> str:
@@ -43,6 +45,7 @@ def carry_out(study: Study, data: str, workdir: Path, *, title: str, resamples: 
     for run in plan:
         check(run)
         left += not finished(run, workdir)
+    _check_folds(plan)
     found: list[Outcome] = []
     begun, done = time.monotonic(), 0
     for i, run in enumerate(plan):
@@ -60,6 +63,16 @@ def carry_out(study: Study, data: str, workdir: Path, *, title: str, resamples: 
     return f"{study_files.markdown(lines)}\n{workdir}: {len(found)} trainings, {', '.join(written)}"
 
 
+def _check_folds(plan: Sequence[Run]) -> None:
+    """Raises InputError where a group is measured in two folds: it would be counted as two that differ by chance."""
+    seen: dict[str, str] = {}
+    for run in {run.fold: run for run in plan if run.groups}.values():
+        for group in map(str, np.unique(measured(run)[2])):
+            if group in seen:
+                raise InputError(f"study: group {group} is in folds {seen[group]} and {run.fold}: hold it out in one")
+            seen[group] = run.fold
+
+
 def check(run: Run) -> None:
     """Builds what a run's stages are made of, and opens what it is measured on.
 
@@ -70,7 +83,7 @@ def check(run: Run) -> None:
     try:
         checked(config, CONFIG_KEYS, "config")
         checked(config["data"], SHARED_DATA_KEYS, "data")
-        measured(run)
+        check_annotated(run)
         for name in config["track"]:
             _check_stage(config, name)
     except InputError as e:

@@ -37,11 +37,11 @@ HANDED_ON = {
 RESULT, FOUND = "result.json", "found_seed{}.npz"
 
 
-def measured(run: Run) -> tuple[Split, np.ndarray]:
-    """The recordings that a run is measured on: a split, and positions in it.
+def measured(run: Run) -> tuple[Split, np.ndarray, np.ndarray]:
+    """The recordings that a run is measured on: a split, [R] positions in it, and [R] the groups that they belong to.
 
     Raises:
-      InputError: there is no such split, nothing is annotated, or all recordings are of one group.
+      InputError: there is no such split, an id names no group, or all recordings are of one group.
     """
     data = run.config["data"]
     if data["holdout_ids"]:
@@ -50,15 +50,21 @@ def measured(run: Run) -> tuple[Split, np.ndarray]:
     else:
         split = open_split(data["dir"], data["eval_split"])
         index = np.arange(len(split))
-    if len(index) == 0 or len(truth_table(split, index)) == 0:
-        raise InputError(f"{data['dir']}: row {run.row}, fold {run.fold}: none of what it is measured on is annotated")
-    groups = np.unique(grouped(split, index, run.groups))
-    if run.groups and len(groups) < 2:
+    groups = grouped(split, index, run.groups)
+    if len(np.unique(groups)) < 2:
+        alone = f"group {groups[0]} alone" if run.groups and len(groups) else f"{len(index)} recordings"
         raise InputError(
-            f"{data['dir']}: fold {run.fold} is measured on {str(groups[0])!r} alone, and one group has no spread: "
-            "hold out more, or leave the study's groups empty"
+            f"{data['dir']}: fold {run.fold} is measured on {alone}, which has no spread: choose other "
+            f"{'groups, other ' if run.groups else ''}folds or another evaluation split"
         )
-    return split, index
+    return split, index, groups
+
+
+def check_annotated(run: Run) -> None:
+    """Raises InputError where nothing that a run is measured on is annotated."""
+    split, index, _ = measured(run)
+    if len(truth_table(split, index)) == 0:
+        raise InputError(f"{split.directory}: fold {run.fold}: none of what it is measured on is annotated")
 
 
 def finished(run: Run, workdir: Path) -> bool:
@@ -94,7 +100,7 @@ def outcomes(run: Run, workdir: Path) -> list[Outcome]:
         shared = _train(run, workdir, folder)
         _measure(run, folder, shared)
     values = _result(folder / RESULT)["values"]
-    groups = grouped(*measured(run), run.groups)
+    *_, groups = measured(run)
     return [_read(run, folder, seed, own, groups) for seed, own in zip(run.seeds, values, strict=True)]
 
 
@@ -122,7 +128,7 @@ def _measure(run: Run, folder: Path, shared: list[tuple[Path, str]]) -> None:
     """Detects in what was held out (or in the evaluation split) and writes the scores, last of all."""
     name = run.config["track"][-1]
     stage = build_stage(read_config(folder), name, folder)
-    split, index = measured(run)
+    split, index, _ = measured(run)
     truth, predictor = truth_table(split, index), Predictor(stage.task, local_mesh())
     seconds = sum(_seconds(*where) for where in (*shared, (folder, name)))
     values = []

@@ -4,6 +4,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 from tal_jax.evaluation.detection import evaluate_detections
 from tal_jax.evaluation.pairs import SegmentTable
@@ -113,7 +114,7 @@ def test_recordings_of_a_group_are_drawn_together():
 
 def test_interval_of_one_seed_is_that_of_the_recordings():
     resampled = np.random.default_rng(0).normal(3.0, 2.0, 20_000)
-    low, high = interval(3.0, np.append(resampled, np.nan), np.array([3.0]), [10_000])
+    low, high = interval(3.0, [np.append(resampled, np.nan)], [10_000], np.array([3.0]))
     np.testing.assert_allclose([low, high], [3 - 1.96 * 2, 3 + 1.96 * 2], atol=0.05)
 
 
@@ -121,18 +122,21 @@ def test_interval_by_hand():
     """Variances 4 times 4/3 and 12 / 3 are 28/3; degrees of freedom that squared / ((16/3)^2 / 3 + 16 / 2) are 4.98."""
     resampled = np.tile([-2.0, 2.0], 1000)
     by_seed = np.array([-(12**0.5), 0.0, 12**0.5])
-    low, high = interval(0.0, resampled, by_seed, [4])
+    low, high = interval(0.0, [resampled], [4], by_seed)
     np.testing.assert_allclose([low, high], [-2.573 * (28 / 3) ** 0.5, 2.573 * (28 / 3) ** 0.5], rtol=1e-3)
 
 
-def test_interval_of_folds_counts_the_groups_of_each():
-    """Two folds of three groups: variance 4 times 6/4, four degrees of freedom, whose t is 2.776."""
-    low, high = interval(1.0, np.tile([-2.0, 2.0], 1000), np.array([1.0]), [3, 3])
-    np.testing.assert_allclose([low, high], [1 - 2.776 * 6**0.5, 1 + 2.776 * 6**0.5], rtol=1e-3)
+def test_interval_of_folds_by_hand():
+    """Of a mean of two: variances 4 * 2/1 / 4 with one degree of freedom, and 4 * 5/4 / 4 with four; t(2.41) = 3.66."""
+    resampled = np.tile([-2.0, 2.0], 1000)
+    low, high = interval(1.0, [resampled, resampled], [2, 5], np.array([1.0]))
+    np.testing.assert_allclose((low + high) / 2, 1.0)
+    freedom = 3.25**2 / (2**2 / 1 + 1.25**2 / 4)
+    np.testing.assert_allclose((high - low) / 2, stdtrit(freedom, 0.975) * 3.25**0.5, rtol=1e-6)
 
 
 def test_nothing_differs():
-    assert interval(0.0, np.zeros(5), np.zeros(3), [4]) == (0.0, 0.0)
+    assert interval(0.0, [np.zeros(5)], [4], np.zeros(3)) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("of_seeds", [0.0, 1.0, 3.0])
@@ -145,7 +149,7 @@ def test_two_alike_are_rarely_told_apart(seeds, of_seeds):
     for _ in range(2000):
         recordings = rng.normal()  # of the set at hand, for all seeds
         by_seed = recordings + of_seeds * rng.normal(size=seeds)
-        low, high = interval(by_seed.mean(), by_seed.mean() + rng.normal(size=200), by_seed, [1000])
+        low, high = interval(by_seed.mean(), [by_seed.mean() + rng.normal(size=200)], [1000], by_seed)
         wrong += low > 0 or high < 0
     assert 0.02 < wrong / 2000 < (0.12 if seeds == 2 else 0.09)
 
@@ -153,7 +157,7 @@ def test_two_alike_are_rarely_told_apart(seeds, of_seeds):
 @pytest.mark.parametrize("people", [3, 5, 20])
 def test_few_people_are_not_taken_for_many(people):
     """True difference 0; people differ, their six recordings hardly: 5 % of intervals over people leave out 0, or so,
-    where those over recordings would leave it out most of the time."""
+    where about half of those over recordings do."""
     rng = np.random.default_rng(people)
     groups = np.repeat(np.arange(people), 6)
     wrong = {True: 0, False: 0}
@@ -162,7 +166,21 @@ def test_few_people_are_not_taken_for_many(people):
         for together in wrong:
             own = groups if together else np.arange(len(groups))
             weights = drawn_recordings(rng, own, 200)
-            low, high = interval(gains.mean(), weights @ gains / weights.sum(1), np.zeros(1), [len(np.unique(own))])
+            low, high = interval(gains.mean(), [weights @ gains / weights.sum(1)], [len(np.unique(own))], np.zeros(1))
             wrong[together] += low > 0 or high < 0
-    assert wrong[True] / 400 < 0.09
+    assert 0.01 < wrong[True] / 400 < 0.09
     assert wrong[False] / 400 > 0.3
+
+
+@pytest.mark.parametrize("folds", [(5, 5), (3, 15)])
+def test_small_folds_do_not_pass_for_large_ones(folds):
+    """True difference 0, people differ alike in all folds, whose means count alike."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(600):
+        gains = [rng.normal(size=people) for people in folds]
+        weights = [drawn_recordings(rng, np.arange(people), 200) for people in folds]
+        by_fold = [w @ g / w.sum(1) for w, g in zip(weights, gains, strict=True)]
+        low, high = interval(np.mean([g.mean() for g in gains]), by_fold, folds, np.zeros(1))
+        wrong += low > 0 or high < 0
+    assert 0.02 < wrong / 600 < 0.1

@@ -12,7 +12,7 @@ from tal_jax.errors import InputError
 from tal_jax.evaluation import study_files
 from tal_jax.evaluation.detection import HIGH_TIOU, evaluate_detections
 from tal_jax.evaluation.pairs import SegmentTable
-from tal_jax.evaluation.resampling import drawn_recordings, resampled_precision
+from tal_jax.evaluation.resampling import drawn_recordings, interval, resampled_precision
 from tal_jax.evaluation.study_summary import Difference, summarize
 
 
@@ -84,6 +84,16 @@ def test_people_who_differ_widen_the_interval(outcomes):
     together = together.differences["average_mAP"]
     assert together.value == alone.value
     assert together.high - together.low > 2 * (alone.high - alone.low)
+    weights = drawn_recordings(np.random.default_rng(0), people, 400)  # the same draws
+
+    def resampled(row):
+        own = [o for o in rows if o.row == row]
+        return np.mean([resampled_precision(o.truth, o.found, 2, HIGH_TIOU, o.recordings, weights) for o in own], 0)
+
+    of = {row: resampled(row) for row in ("base", "same")}
+    values = {row: [o.values["average_mAP"] for o in rows if o.row == row] for row in of}
+    by_seed = np.subtract(values["same"], values["base"])
+    assert interval(together.value, [of["same"] - of["base"]], [4], by_seed) == (together.low, together.high)
 
 
 def test_rows_that_were_measured_on_other_recordings_are_refused(outcomes):

@@ -1,10 +1,14 @@
 """Whole people held out by patterns of ids: from recordings, and from the clips that a weak track learns from."""
 
+import numpy as np
 import pytest
 from clip_set import prepare_clip_set, tiny_weak_config
 
+from tal_jax.data.dataset import open_split
 from tal_jax.data.knowledge import write
+from tal_jax.errors import InputError
 from tal_jax.train.build import KNOWLEDGE, build_stage, with_clips
+from tal_jax.train.holdout import grouped
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +40,19 @@ def test_clips_of_held_out_people_are_not_learned_from(config, tmp_path):
     assembler = with_clips(mgfn, config, tmp_path).assembler
     assert ids(assembler.clips.split, assembler.clips.index) == kept
     assert ids(assembler.splicer.split, assembler.splicer.index) == kept
+
+
+def test_groups_are_what_the_expression_finds(config):
+    split = open_split(config["data"]["dir"], "training")
+    index = np.searchsorted(split.ids, ["r12", "r00", "r10", "r01"])
+    assert split.ids[index].tolist() == ["r12", "r00", "r10", "r01"]
+    assert grouped(split, index, r"^r\d").tolist() == ["r1", "r0", "r1", "r0"]
+    assert grouped(split, index, r"\d$").tolist() == ["2", "0", "0", "1"]
+    assert grouped(split, index, "").tolist() == index.tolist()
+
+
+@pytest.mark.parametrize("expression", ["r1", "(r1)?"])
+def test_an_id_without_a_group_is_refused(config, expression):
+    split = open_split(config["data"]["dir"], "training")
+    with pytest.raises(InputError, match="not found in id 'r00' of"):
+        grouped(split, np.searchsorted(split.ids, ["r12", "r00"]), expression)

@@ -8,7 +8,7 @@ import pytest
 from commands import run
 from sensor_set import prepare_set
 
-from tal_jax.data.dataset import open_split
+from tal_jax.data.dataset import open_split, read_metadata
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection import HIGH_TIOU, evaluate_detections
 from tal_jax.train.build import build_stage
@@ -158,6 +158,7 @@ def write(folder, text):
         ({"folds": {"x": "s01_*"}}, "fold x: patterns of ids are expected"),
         ({"groups": "s("}, r"groups 's\(': no regular expression"),
         ({"groups": 3}, "groups 3: no regular expression"),
+        ({"groups": "a{99999999999}"}, "groups .*: no regular expression"),
         ({"rows": {"a": {"seed": 3}}}, "row a: seed is not for rows"),
         ({"rows": {"a": {"data.eval_split": "training"}}}, "row a: data.eval_split is not for rows"),
         ({"seeds": (0, 2), "population": True}, r"seeds \(0, 2\): those of a population follow each other"),
@@ -204,7 +205,7 @@ def test_files_that_fail_end_in_one_line(tmp_path, text, message):
     ],
 )
 def test_a_bad_last_row_is_found_before_the_first_training(config, data, tmp_path, changes, message):
-    study = Study(config, {"base": {}, "last": changes}, folds={"x": ("r00",)})
+    study = Study(config, {"base": {}, "last": changes}, folds={"x": HELD})
     with pytest.raises(InputError, match=message):
         carry_out(study, str(data), tmp_path / "w", title="", resamples=1)
     assert not (tmp_path / "w").exists()
@@ -227,18 +228,35 @@ def test_damaged_results_say_what_to_do(carried_out, data, file, content):
     assert carry_out(study, str(data), workdir, title="tiny", resamples=20) == text
 
 
-def test_recordings_of_a_person_are_drawn_together(carried_out, data, tmp_path):
-    """Nothing is trained again for that; of one person nothing is known of others."""
-    study, workdir, text = carried_out
+def test_recordings_of_a_person_are_drawn_together(carried_out, data):
+    """Nothing is trained again for that."""
+    study, workdir, _ = carried_out
+    written = {path: path.stat().st_mtime_ns for path in workdir.rglob("finished.json")}
+    people = dataclasses.replace(study, groups=r"\d$")
+    plan = list(runs(people, str(data), read_metadata(data).fingerprint))
+    assert [o.groups.tolist() for r in plan for o in outcomes(r, workdir)] == [["0", "1"]] * len(plan)
+    carry_out(people, str(data), workdir, title="tiny", resamples=20)
+    assert written == {path: path.stat().st_mtime_ns for path in workdir.rglob("finished.json")}
 
-    def again(groups):
-        return carry_out(dataclasses.replace(study, groups=groups), str(data), workdir, title="tiny", resamples=20)
 
-    assert again(r"\d+") == text
-    with pytest.raises(InputError, match=r"row base: .*fold first is measured on 'r0' alone, .*: hold out more"):
-        again("r.")
-    with pytest.raises(InputError, match="row base: groups 's': not found in id 'r00' of"):
-        again("s")
+@pytest.mark.parametrize(
+    ("groups", "folds", "message"),
+    [
+        (
+            "r.",
+            {"x": ("r0[01]",)},
+            "row base: .*fold x is measured on group r0 alone, .*other groups, other folds",
+        ),
+        ("s", {"x": ("r0[01]",)}, "row base: groups 's': not found in id 'r00' of"),
+        ("", {"x": ("r00",)}, "row base: .*fold x is measured on 1 recordings, .*choose other folds"),
+        (".$", {"x": ("r0[01]",), "yy": ("r0[12]",)}, "group 1 is in folds x and yy: hold it out in one"),
+    ],
+)
+def test_what_has_no_spread_of_its_own_is_refused(config, data, tmp_path, groups, folds, message):
+    study = Study(config, ROWS, folds=folds, groups=groups)
+    with pytest.raises(InputError, match=message):
+        carry_out(study, str(data), tmp_path / "w", title="", resamples=1)
+    assert not (tmp_path / "w").exists()
 
 
 def test_another_data_set_is_refused(carried_out, tmp_path):
