@@ -37,7 +37,7 @@ WEAK = ("trimmed", "mgfn")  # tasks that never see a segment annotation
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, where: str) -> Task:
+def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, where: str, part: str = "") -> Task:
     """Model and task of a stage; what is 0 or empty in the config comes from the data.
 
     Args:
@@ -45,6 +45,7 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, w
       metadata: of the prepared set.
       framing: of the stage.
       where: the section's name, for messages.
+      part: of a stage of several networks, the one meant: the section's model and options are those of that part.
 
     Raises:
       InputError: unknown kind, unknown key, or a value that does not fit.
@@ -53,13 +54,14 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, w
     if kind not in TASKS:
         raise InputError(f"config: {where}.task is one of {', '.join(sorted(TASKS))}, not {kind!r}")
     task_type, model_type = TASKS[kind]
-    model = checked(stage.get("model", {}), model_type, f"{where}.model")
-    options = checked(stage.get("options", {}), task_type, f"{where}.options")
+    of_model, of_options = (f"{where}.{name}{part and '.'}{part}" for name in ("model", "options"))
+    model = checked(stage.get("model", {}), model_type, of_model)
+    options = checked(stage.get("options", {}), task_type, of_options)
     if kind == "joint":
         return _joint(model, options, metadata, framing, where)
     if "dtype" in model:
         if model["dtype"] not in DTYPES:
-            raise InputError(f"config: {where}.model.dtype is 'float32' or 'bfloat16', not {model['dtype']!r}")
+            raise InputError(f"config: {of_model}.dtype is 'float32' or 'bfloat16', not {model['dtype']!r}")
         model["dtype"] = DTYPES[model["dtype"]]
     if kind == "bmn" and not model.get("durations"):
         # A tenth more than the long training actions: new recordings hold longer ones.
@@ -68,11 +70,11 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, w
         model.setdefault("num_classes", len(metadata.labels))
     if kind in WEAK:
         _weak_fields(stage, metadata, framing, where, model)
-        options["decoding"] = Decoding(**checked(options.get("decoding", {}), Decoding, f"{where}.options.decoding"))
+        options["decoding"] = Decoding(**checked(options.get("decoding", {}), Decoding, f"{of_options}.decoding"))
     try:
         return task_type(model=model_type(**model), **options)
     except (ValueError, TypeError) as e:
-        raise InputError(f"config: {where}: {e}") from e
+        raise InputError(f"config: {where}{part and ', '}{part}: {e}") from e
 
 
 def _joint(
@@ -86,7 +88,7 @@ def _joint(
     parts = {}
     for kind, own in (("bmn", coarse), ("tcanet", framing)):
         section = {"task": kind, "model": model.get(kind, {}), "options": options.get(kind, {})}
-        parts[kind] = build_task(section, metadata, own, f"{where} ({kind})")
+        parts[kind] = build_task(section, metadata, own, where, kind)
     if parts["tcanet"].classes != "head":  # type: ignore[attr-defined]
         raise InputError(f"config: {where}.options.tcanet.classes: classes of a joint stage are those of its head")
     networks = {kind: part.model for kind, part in parts.items()}  # type: ignore[attr-defined]

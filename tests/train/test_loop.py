@@ -295,3 +295,21 @@ def test_both_supervised_stages_as_one(data, tmp_path):
         np.testing.assert_allclose(sorted(r["score"] for r in rows), np.sort(own.score), atol=1e-5)
     with pytest.raises(InputError, match=r"stage joint of kind joint: .*--fusion=detections"):
         detect_together(open_runs([tmp_path / "w"], "validation"), [1.0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model.bmn.hiden": 3}, "stages.joint.model.bmn.hiden: no such key: did you mean 'hidden'"),
+        ({"options.tcanet.fusee": 3}, "stages.joint.options.tcanet.fusee: no such key: did you mean 'fuse'"),
+        ({"model.tcanet.dtype": "float16"}, "stages.joint.model.tcanet.dtype is 'float32' or"),
+        ({"options.tcanet.fuse": "first"}, "stages.joint, tcanet: "),
+    ],
+)
+def test_bad_keys_of_both_stages_as_one_are_named_as_they_are_written(data, tmp_path, change, message):
+    config = tiny_config(data)
+    supervised.choose_classes(config, "joint", pool=2)
+    with config.unlocked():
+        config.stages.joint.update_from_flattened_dict(change)
+    with pytest.raises(InputError, match=message):
+        train_and_evaluate(config.to_dict(), tmp_path)
