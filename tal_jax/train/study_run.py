@@ -52,7 +52,7 @@ def measured(run: Run) -> tuple[Split, np.ndarray, np.ndarray]:
         index = np.arange(len(split))
     groups = grouped(split, index, run.groups)
     if len(np.unique(groups)) < 2:
-        alone = f"group {groups[0]} alone" if run.groups and len(groups) else f"{len(index)} recordings"
+        alone = f"group {groups[0]} alone" if run.groups and len(groups) else f"{len(index) or 'no'} recording"
         raise InputError(
             f"{data['dir']}: fold {run.fold} is measured on {alone}, which has no spread: choose other "
             f"{'groups, other ' if run.groups else ''}folds or another evaluation split"

@@ -248,7 +248,7 @@ def test_recordings_of_a_person_are_drawn_together(carried_out, data):
             "row base: .*fold x is measured on group r0 alone, .*other groups, other folds",
         ),
         ("s", {"x": ("r0[01]",)}, "row base: groups 's': not found in id 'r00' of"),
-        ("", {"x": ("r00",)}, "row base: .*fold x is measured on 1 recordings, .*choose other folds"),
+        ("", {"x": ("r00",)}, "row base: .*fold x is measured on 1 recording, .*choose other folds"),
         (".$", {"x": ("r0[01]",), "yy": ("r0[12]",)}, "group 1 is in folds x and yy: hold it out in one"),
     ],
 )
