@@ -54,7 +54,8 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, w
     if kind not in TASKS:
         raise InputError(f"config: {where}.task is one of {', '.join(sorted(TASKS))}, not {kind!r}")
     task_type, model_type = TASKS[kind]
-    of_model, of_options = (f"{where}.{name}{part and '.'}{part}" for name in ("model", "options"))
+    of_part = f".{part}" if part else ""
+    of_model, of_options = f"{where}.model{of_part}", f"{where}.options{of_part}"
     model = checked(stage.get("model", {}), model_type, of_model)
     options = checked(stage.get("options", {}), task_type, of_options)
     if kind == "joint":
@@ -74,7 +75,7 @@ def build_task(stage: Mapping[str, Any], metadata: Metadata, framing: Framing, w
     try:
         return task_type(model=model_type(**model), **options)
     except (ValueError, TypeError) as e:
-        raise InputError(f"config: {where}{part and ', '}{part}: {e}") from e
+        raise InputError(f"config: {f'{where}, {part}' if part else where}: {e}") from e
 
 
 def _joint(
