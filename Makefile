@@ -79,7 +79,7 @@ $(VENV)/libtpu/installed: $(VENV)/installed
 	touch $@
 
 test-tpu: $(VENV)/libtpu/installed
-	PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m pytest -n 2 tests/train/test_topology.py
+	PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m pytest -n 2 tests/experiments/test_tpu_cost.py
 
 lint: setup
 	$(BIN)/ruff check .

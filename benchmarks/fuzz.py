@@ -3,7 +3,7 @@
 python -m benchmarks.fuzz [--count=10000] [--seed=0] [--only=N]
 
 Case N is a function of N and the seed. Anything but a correct result or one `InputError` of one line is a finding: it
-is printed with its number, and the status is 1. What was found once is kept in tests/data/test_fuzz.py.
+is printed with its number, and the status is 1. What was found once is kept in tests/prepare/test_fuzz.py.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from tal_jax.data.assembler import Assembler
+from tal_jax.data.batches import training_batches
 from tal_jax.data.dataset import SPLITS, open_split, read_metadata
-from tal_jax.data.pipeline import training_batches
-from tal_jax.data.plan import Options
-from tal_jax.data.prepare import prepare
+from tal_jax.data.rows import Assembler
 from tal_jax.errors import InputError
+from tal_jax.prepare.plan import Options
+from tal_jax.prepare.prepare import prepare
 from tal_jax.windows import Framing
 
 _COUNT = flags.DEFINE_integer("count", 10_000, "How many cases.", lower_bound=1)

@@ -29,8 +29,8 @@ def records(records: int) -> tuple[Path, Path]:
 
     Made once, by `launch.prepare`'s own code with its defaults: float16.
     """
-    from tal_jax.data.plan import Options
-    from tal_jax.data.prepare import prepare
+    from tal_jax.prepare.plan import Options
+    from tal_jax.prepare.prepare import prepare
 
     folder, data = STORE / f"features-{records}", STORE / f"data16-{records}"
     if not (data / "dataset_info.json").exists():

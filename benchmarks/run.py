@@ -137,7 +137,8 @@ def run_map() -> dict[str, Any]:
     """mAP from two files, parsing included."""
     from benchmarks.inputs import map_inputs
     from tal_jax.data import annotations
-    from tal_jax.evaluation import selection, submission
+    from tal_jax.evaluation import detection_files as submission
+    from tal_jax.evaluation import ground_truth as selection
     from tal_jax.evaluation.detection import evaluate_detections
 
     truth, found = map_inputs(MAP_RECORDINGS, MAP_CLASSES, MAP_DETECTIONS)

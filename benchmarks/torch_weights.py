@@ -8,8 +8,8 @@ import torch
 from flax.traverse_util import flatten_dict
 from torch import Tensor
 
-from tal_jax.interop.families import FAMILIES
-from tal_jax.interop.rules import to_tensors
+from tal_jax.convert.families import FAMILIES
+from tal_jax.convert.rules import to_tensors
 
 Tree = Mapping[str, Any]
 

@@ -24,7 +24,7 @@ def main(side: str, name: str) -> None:
     if side == "jax":
         os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
         from benchmarks import jax_side
-        from tal_jax.train.compilation import use_cache
+        from tal_jax.devices.compilation import use_cache
 
         use_cache()  # as every command does
         step = jax_side.MAKERS[case.kind](**case.sizes)

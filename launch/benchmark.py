@@ -27,8 +27,8 @@ flags.mark_flag_as_required("config")
 def main(argv: Sequence[str]) -> None:
     """Measures, prints, and writes the figures where asked to."""
     del argv
-    from tal_jax.evaluation.submission import write_json
-    from tal_jax.train.measure import measure
+    from tal_jax.evaluation.detection_files import write_json
+    from tal_jax.experiments.step_cost import measure
 
     found = measure(
         _CONFIG.value.to_dict(),

@@ -14,7 +14,7 @@ _TIMEOUT = flags.DEFINE_integer(
 
 def join() -> None:
     """Joins the other processes, if there are any. Raises InputError, see `processes.connect`."""
-    from tal_jax.train import processes
+    from tal_jax.devices import processes
 
     processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _TIMEOUT.value)
 

@@ -30,8 +30,8 @@ flags.mark_flag_as_required("config")
 def main(argv: Sequence[str]) -> None:
     """Compiles, prints, and writes the figures where asked to."""
     del argv
-    from tal_jax.evaluation.submission import write_json
-    from tal_jax.train.topology import compile_for, lines
+    from tal_jax.evaluation.detection_files import write_json
+    from tal_jax.experiments.tpu_cost import compile_for, lines
 
     found = compile_for(
         _CONFIG.value.to_dict(),

@@ -27,9 +27,9 @@ _REVERSE = flags.DEFINE_bool("reverse", False, "Write the workdir's stage as a s
 def main(argv: Sequence[str]) -> None:
     """Converts and says what was done."""
     del argv
+    from tal_jax.convert.convert import convert, revert
+    from tal_jax.devices.compilation import use_cache
     from tal_jax.errors import InputError
-    from tal_jax.train.compilation import use_cache
-    from tal_jax.train.convert import convert, revert
 
     use_cache()
     if _REVERSE.value:

@@ -38,9 +38,9 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if bool(_WORKDIR.value) == bool(_MODEL.value):
         app.fail("give --workdir=W (a training) or --model=E (an exported model), one of them")
-    from tal_jax.evaluation.submission import write
-    from tal_jax.train.compilation import use_cache
-    from tal_jax.train.processes import first
+    from tal_jax.devices.compilation import use_cache
+    from tal_jax.devices.processes import first
+    from tal_jax.evaluation.detection_files import write
 
     cluster.join()
     use_cache()
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
 
 def of_workdir() -> Any:
     """The detections of a split."""
-    from tal_jax.train.detect import detect
+    from tal_jax.detect.detect import detect
 
     return detect(
         _WORKDIR.value,
@@ -69,8 +69,8 @@ def of_model() -> Any:
     """The detections of feature files, and their picture."""
     from tqdm import tqdm
 
-    from tal_jax.evaluation import figure
-    from tal_jax.interop.detections import detect
+    from tal_jax.deploy.detect import detect
+    from tal_jax.plots import detections as figure
 
     if not _FEATURES.value:
         app.fail("--model wants --features=PATH: a feature file, or a folder of them")

@@ -37,9 +37,9 @@ def main(argv: Sequence[str]) -> None:
         app.fail("give --runs=W1,W2 (trainings) or --detections=D1.json,D2.json (files), one of them")
     if _FILES.value and _WEIGHTS.value == "performance":
         app.fail("--weights=performance: of files it is not known: give numbers, or uniform")
-    from tal_jax.evaluation.submission import read, write
-    from tal_jax.train.compilation import use_cache
-    from tal_jax.train.together import of_files, of_runs
+    from tal_jax.detect.ensemble import of_files, of_runs
+    from tal_jax.devices.compilation import use_cache
+    from tal_jax.evaluation.detection_files import read, write
 
     use_cache()
     fused: Any

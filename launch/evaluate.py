@@ -11,7 +11,9 @@ from absl import flags
 from launch import app
 from tal_jax.data import annotations
 from tal_jax.errors import InputError
-from tal_jax.evaluation import selection, submission, table
+from tal_jax.evaluation import detection_files as submission
+from tal_jax.evaluation import ground_truth as selection
+from tal_jax.evaluation import table
 from tal_jax.evaluation.detection import evaluate_detections, parse_tiou
 from tal_jax.evaluation.proposals import evaluate_proposals
 

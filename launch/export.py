@@ -21,8 +21,8 @@ _MEMBER = flags.DEFINE_integer("member", 0, "Of a population, which member, from
 def main(argv: Sequence[str]) -> None:
     """Exports and says what was written."""
     del argv
-    from tal_jax.interop.folder import ONNX, read_model
-    from tal_jax.train.export import export
+    from tal_jax.deploy.export import export
+    from tal_jax.deploy.model_folder import ONNX, read_model
 
     out = export(
         _WORKDIR.value,

@@ -30,8 +30,8 @@ _PICTURED = flags.DEFINE_integer("pictured", 4, "Recordings in the picture.", lo
 def main(argv: Sequence[str]) -> None:
     """Climbs the ladder."""
     del argv
-    from tal_jax.train import climb
-    from tal_jax.train.compilation import use_cache
+    from tal_jax.devices.compilation import use_cache
+    from tal_jax.experiments import weak_ablation as climb
 
     use_cache()
     table = climb.climb(

@@ -10,7 +10,9 @@ from absl import flags
 
 from launch import app
 from tal_jax.data import annotations
-from tal_jax.evaluation import figure, selection, submission
+from tal_jax.evaluation import detection_files as submission
+from tal_jax.evaluation import ground_truth as selection
+from tal_jax.plots import detections as figure
 
 _GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations in the ActivityNet layout.", required=True)
 _DETECTIONS = flags.DEFINE_string("detections", None, "Detections in the ActivityNet submission layout.", required=True)

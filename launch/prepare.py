@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from launch import app
-from tal_jax.data import dataset, plan, prepare
+from tal_jax.data import dataset
+from tal_jax.prepare import plan, prepare
 
 ANNOTATIONS = flags.DEFINE_string("annotations", None, "ActivityNet-style JSON file.", required=True)
 FEATURES = flags.DEFINE_multi_string(

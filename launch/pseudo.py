@@ -14,8 +14,8 @@ from absl import flags
 
 from launch import app
 from tal_jax.data import annotations
-from tal_jax.evaluation import submission
-from tal_jax.evaluation.pseudo_labels import pseudo_labels
+from tal_jax.evaluation import detection_files as submission
+from tal_jax.experiments.pseudo_labels import pseudo_labels
 
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Annotations in the ActivityNet layout.", required=True)
 _DETECTIONS = flags.DEFINE_string("detections", None, "Detections in the ActivityNet submission layout.", required=True)

@@ -31,10 +31,11 @@ def main(argv: Sequence[str]) -> None:
     """Evaluates, reads the workdirs and writes the page."""
     del argv
     from tal_jax.data import annotations
-    from tal_jax.evaluation import selection, submission
+    from tal_jax.evaluation import detection_files as submission
+    from tal_jax.evaluation import ground_truth as selection
     from tal_jax.evaluation.detection import parse_tiou
     from tal_jax.report import analyse, compose, named, require_libraries, write_report
-    from tal_jax.report.run import likely_subset
+    from tal_jax.report.analysis import likely_subset
 
     require_libraries()
     tiou = parse_tiou(_TIOU.value)
@@ -45,8 +46,8 @@ def main(argv: Sequence[str]) -> None:
     runs = [analyse(name, recordings, content, subset, tiou, blocked) for name, content in files.items()]
     materials = []
     if _WORKDIR.value:
-        from tal_jax.train.compilation import use_cache
-        from tal_jax.train.material import read_material
+        from tal_jax.detect.report_inputs import read_material
+        from tal_jax.devices.compilation import use_cache
 
         use_cache()
         chosen = runs[0].selection

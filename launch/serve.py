@@ -32,12 +32,12 @@ def main(argv: Sequence[str]) -> None:
     del argv
     from tqdm import tqdm
 
-    from tal_jax.interop.reader import Model
-    from tal_jax.train.compilation import use_cache
+    from tal_jax.deploy.model import Model
+    from tal_jax.devices.compilation import use_cache
 
     try:
-        from tal_jax.interop.server import listen, run
-        from tal_jax.interop.service import Limits, Service
+        from tal_jax.deploy.http import listen, run
+        from tal_jax.deploy.service import Limits, Service
     except ModuleNotFoundError as e:
         app.fail(f"{e.name} is not installed: pip install 'tal_jax[serve]'")
     if _MAX_BATCH.value & (_MAX_BATCH.value - 1):

@@ -28,9 +28,9 @@ _RESAMPLES = flags.DEFINE_integer("resamples", 1000, "For the intervals.", lower
 def main(argv: Sequence[str]) -> None:
     """Trains what is not trained yet, and writes the tables."""
     del argv
-    from tal_jax.train import study
-    from tal_jax.train.compilation import use_cache
-    from tal_jax.train.study_loop import carry_out
+    from tal_jax.devices.compilation import use_cache
+    from tal_jax.experiments import study
+    from tal_jax.experiments.study_run import carry_out
 
     try:
         seeds = [int(seed) for seed in _SEEDS.value]

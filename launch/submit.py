@@ -15,8 +15,8 @@ from absl import flags
 
 from launch import app
 from tal_jax.data import annotations
-from tal_jax.evaluation import submission
-from tal_jax.evaluation.submission_check import VERSION, Rules, check, read_classes
+from tal_jax.evaluation import detection_files as submission
+from tal_jax.evaluation.server_check import VERSION, Rules, check, read_classes
 
 _DETECTIONS = flags.DEFINE_string("detections", None, "Detections in the ActivityNet submission layout.", required=True)
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Annotations in the ActivityNet layout.", required=True)

@@ -23,9 +23,9 @@ flags.mark_flag_as_required("config")
 def main(argv: Sequence[str]) -> None:
     """Prints the config and trains."""
     del argv
-    from tal_jax.train.compilation import use_cache
+    from tal_jax.devices.compilation import use_cache
+    from tal_jax.devices.processes import say
     from tal_jax.train.loop import train_and_evaluate  # jax starts only after the flags are known to be right
-    from tal_jax.train.processes import say
 
     cluster.join()
     use_cache()

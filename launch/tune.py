@@ -21,8 +21,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the spliced recordings.", lower
 def main(argv: Sequence[str]) -> None:
     """Tunes and prints what changed."""
     del argv
-    from tal_jax.train.compilation import use_cache
-    from tal_jax.train.tune import table, tune
+    from tal_jax.devices.compilation import use_cache
+    from tal_jax.experiments.tune_decoding import table, tune
 
     use_cache()
     print(table(tune(_WORKDIR.value, stage=_STAGE.value, seed=_SEED.value)))

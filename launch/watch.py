@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from launch import app
-from tal_jax.data import watch
-from tal_jax.data.watch_encoders import ENCODERS
+from tal_jax.demo import sessions as watch
+from tal_jax.demo.encoders import ENCODERS
 
 _OUT = flags.DEFINE_string("out", None, "Folder for annotations.json, features/, clips.json and clips/.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the composition.", lower_bound=0)

@@ -1,1 +1,1 @@
-"""One file per question: get_config() returns a tal_jax.train.study.Study for launch.study."""
+"""One file per question: get_config() returns a tal_jax.experiments.study.Study for launch.study."""

@@ -4,7 +4,7 @@ python -m launch.study --config=studies/geotec.py --data=DATA --workdir=runs/stu
 """
 
 from studies.geotec_turns import BEFORE, NOISE, PERSON
-from tal_jax.train.study import Study
+from tal_jax.experiments.study import Study
 
 
 def get_config() -> Study:

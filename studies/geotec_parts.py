@@ -4,7 +4,7 @@ python -m launch.study --config=studies/geotec_parts.py --data=DATA --workdir=ru
 """
 
 from studies.geotec_turns import HELD_OUT, NOISE, PERSON, TCANET
-from tal_jax.train.study import Study
+from tal_jax.experiments.study import Study
 
 DATA, MODEL, OPTIONS = f"{TCANET}.data", f"{TCANET}.model", f"{TCANET}.options"
 

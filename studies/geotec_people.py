@@ -4,7 +4,7 @@ python -m launch.study --config=studies/geotec_people.py --data=DATA --workdir=r
 """
 
 from studies.geotec_turns import HELD_OUT, PERSON, TCANET, UPRIGHT
-from tal_jax.train.study import Study
+from tal_jax.experiments.study import Study
 
 
 def get_config() -> Study:

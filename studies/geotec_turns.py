@@ -4,7 +4,7 @@ python -m launch.study --config=studies/geotec_turns.py --data=DATA --workdir=ru
     --rows=turned_noise_0.3,not_stretched,upright
 """
 
-from tal_jax.train.study import Study
+from tal_jax.experiments.study import Study
 
 HELD_OUT = ("s01_*", "s02_*", "s03_*", "s05_*", "s06_*")
 PERSON = r"^s\d+"  # in the ids

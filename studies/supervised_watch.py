@@ -5,7 +5,7 @@ python -m launch.study --config=studies/supervised_watch.py --data=DATA --workdi
 Measured on the validation people; nothing is chosen here.
 """
 
-from tal_jax.train.study import Study
+from tal_jax.experiments.study import Study
 
 MODEL, OPTIONS, DATA = "stages.tcanet.model", "stages.tcanet.options", "stages.tcanet.data"
 

@@ -3,7 +3,7 @@
 python -m launch.study --config=studies/weak_choose.py --data=DATA --workdir=runs/study/weak_choose
 """
 
-from tal_jax.train.study import Study
+from tal_jax.experiments.study import Study
 
 
 def get_config() -> Study:

@@ -6,7 +6,7 @@ Measured on the validation people; nothing is chosen here.
 """
 
 from configs import weak
-from tal_jax.train.study import Study
+from tal_jax.experiments.study import Study
 
 MODEL, OPTIONS = "stages.mgfn.model", "stages.mgfn.options"
 

@@ -36,7 +36,18 @@ def pytest_unconfigure():
 
 
 # Folders whose files make something once for all of their tests: trainings, exports, compiled programs.
-TOGETHER = tuple(f"tests/{name}/" for name in ("benchmarks", "interop", "models", "report", "tasks", "train"))
+ROOMS = "benchmarks convert deploy detect devices experiments models report stages tasks train"
+TOGETHER = tuple(f"tests/{name}/" for name in ROOMS.split())
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """The tiny set of sensor recordings that most trainings of the tests learn from; nobody writes to it."""
+    from support.sensor_set import prepare_set  # JAX has its settings now
+
+    folder = tmp_path_factory.mktemp("set")
+    prepare_set(folder)
+    return folder / "data"
 
 
 @pytest.hookimpl(optionalhook=True)

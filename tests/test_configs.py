@@ -9,9 +9,9 @@ import pytest
 from configs import weak
 from tal_jax.data.dataset import Metadata
 from tal_jax.data.framing import choose_framing
-from tal_jax.train.keys import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
+from tal_jax.stages.config import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
+from tal_jax.stages.methods import build_task
 from tal_jax.train.optimizer import build_optimizer
-from tal_jax.train.registry import build_task
 from tal_jax.types import Batch
 from tal_jax.windows import Framing
 

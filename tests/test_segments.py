@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from references import iou, refine
+from support.references import iou, refine
 
 from tal_jax import segments as geometry
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tal_jax.evaluation.detection import Matching
-from tal_jax.evaluation.pairs import SegmentTable
+from tal_jax.evaluation.segment_table import SegmentTable
 
 RECALL = np.linspace(0, 1, 101)
 BINS = 15  # Guo et al. 2017 (On Calibration of Modern Neural Networks)

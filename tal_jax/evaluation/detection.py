@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tal_jax.errors import InputError
-from tal_jax.evaluation.pairs import SegmentTable, descending, group_ranks, overlapping_pairs
+from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks, overlapping_pairs
 
 HIGH_TIOU = np.round(np.linspace(0.5, 0.95, 10), 2)  # thresholds of HACS and ActivityNet
 LOW_TIOU = np.round(np.linspace(0.1, 0.7, 7), 2)  # those of THUMOS14 in the weakly-supervised literature

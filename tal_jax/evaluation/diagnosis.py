@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tal_jax.evaluation.detection import Matching
-from tal_jax.evaluation.pairs import SegmentTable, overlapping_pairs
+from tal_jax.evaluation.segment_table import SegmentTable, overlapping_pairs
 
 KINDS = ("true positive", "double detection", "wrong label", "localisation", "confusion", "background")
 TRUE_POSITIVE, DOUBLE, WRONG_LABEL, LOCALISATION, CONFUSION, BACKGROUND = range(len(KINDS))

@@ -6,7 +6,7 @@ import numpy as np
 
 from tal_jax.evaluation.detection import Matching
 from tal_jax.evaluation.diagnosis import average_precision
-from tal_jax.evaluation.pairs import SegmentTable, descending, group_ranks
+from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks
 
 
 @dataclass(frozen=True, eq=False)

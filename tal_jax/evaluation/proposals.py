@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tal_jax.errors import InputError
-from tal_jax.evaluation.pairs import SegmentTable, descending, group_ranks, overlapping_pairs
+from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks, overlapping_pairs
 
 DEFAULT_TIOU = np.round(np.linspace(0.5, 0.95, 10), 9)
 BUDGETS = 100  # points of the curve

@@ -11,7 +11,7 @@ import numpy as np
 
 from tal_jax.evaluation.detection import Matching
 from tal_jax.evaluation.diagnosis import average_precision
-from tal_jax.evaluation.pairs import SegmentTable
+from tal_jax.evaluation.segment_table import SegmentTable
 
 CHARACTERISTICS = ("coverage", "length", "instances")
 UNITS = {"coverage": "%", "length": "s", "instances": ""}

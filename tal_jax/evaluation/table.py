@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tal_jax.evaluation.detection import DetectionResult
+from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.evaluation.proposals import ProposalResult
-from tal_jax.evaluation.selection import Selection
 
 REPORTED_NUMBERS = (1, 5, 10, 100)
 NAMES_SHOWN = 5

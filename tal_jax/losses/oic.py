@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tal_jax.losses.reduction import masked_mean
-from tal_jax.ops.integral import cumulative_sum, inner_outer, inner_outer_by_class
+from tal_jax.ops.interval_means import cumulative_sum, inner_outer, inner_outer_by_class
 from tal_jax.types import Array
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from tal_jax.models.convolution import Conv1D, masked
 from tal_jax.ops.boundary_matching import boundary_matching, by_duration, by_end, valid_cells
-from tal_jax.ops.split import split_over_model
+from tal_jax.ops.model_axis import split_over_model
 from tal_jax.types import Array
 
 

@@ -10,7 +10,7 @@ from jax import lax
 from tal_jax.models.convolution import Conv1D, masked
 from tal_jax.models.lgte import LGTE
 from tal_jax.models.tbr import RegressorOutput, TemporalBoundaryRegressor, refine
-from tal_jax.ops.split import split_over_model
+from tal_jax.ops.model_axis import split_over_model
 from tal_jax.types import Array
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tal_jax.ops.attention_banded import banded_attention
 from tal_jax.ops.backend import backend
-from tal_jax.ops.banded_attention import banded_attention
 from tal_jax.ops.masked_softmax import masked_softmax
 from tal_jax.types import Array
 

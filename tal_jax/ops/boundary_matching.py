@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tal_jax.ops.backend import backend
-from tal_jax.ops.boundary_tiles import Tiling, matched_by_tiles
+from tal_jax.ops.boundary_matching_cpu import Tiling, matched_by_tiles
 from tal_jax.types import Array
 
 Head = Callable[[Any, Array], Array]

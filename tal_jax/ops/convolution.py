@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tal_jax.ops.backend import backend
-from tal_jax.ops.winograd import conv1d_winograd
+from tal_jax.ops.convolution_winograd import conv1d_winograd
 from tal_jax.types import Array
 
 # Channels in times channels out from which minimal filtering pays on a CPU: 512 x 128 gains a fifth, 512 x 512 and

@@ -8,13 +8,13 @@ import numpy as np
 
 from tal_jax.data.annotations import Recording
 from tal_jax.evaluation.diagnosis import KINDS
-from tal_jax.evaluation.figure import COLOURS
-from tal_jax.evaluation.pairs import SegmentTable
 from tal_jax.evaluation.per_recording import best_of_each
+from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.evaluation.table import threshold_name
-from tal_jax.report.material import Material
+from tal_jax.plots.detections import COLOURS
+from tal_jax.report.analysis import Run
+from tal_jax.report.inputs import Material
 from tal_jax.report.rows import Rows, percent
-from tal_jax.report.run import Run
 
 UNKNOWN = "class not in the truth"  # the kind of detections that match nothing because of their label
 LEVELS = 100  # a class activation sequence is drawn in hundredths

@@ -6,8 +6,8 @@ import altair as alt
 
 from tal_jax.evaluation.table import threshold_name
 from tal_jax.report import rows
+from tal_jax.report.analysis import Run
 from tal_jax.report.figure import CHOICE, DATA, RUN_COLOURS, Figure, Menu, specification
-from tal_jax.report.run import Run
 
 WIDTH, HEIGHT = 460, 270
 CLASS_STEP = 16  # pixels of a line of the classes' figure

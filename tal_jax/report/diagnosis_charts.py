@@ -8,10 +8,10 @@ import altair as alt
 from tal_jax.evaluation.diagnosis import KINDS, MULTIPLES
 from tal_jax.evaluation.sensitivity import CHARACTERISTICS
 from tal_jax.report import rows
+from tal_jax.report.analysis import Run
 from tal_jax.report.charts import HEIGHT, WIDTH, chosen, colour, data, threshold_menu
 from tal_jax.report.figure import CHOICE, Figure, specification
-from tal_jax.report.material import Material
-from tal_jax.report.run import Run
+from tal_jax.report.inputs import Material
 
 KIND_COLOURS = ("#009E73", "#56B4E9", "#CC79A7", "#E69F00", "#D55E00", "#A8A8A8")
 CHARACTERISTIC_TITLES = {

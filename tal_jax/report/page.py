@@ -15,9 +15,9 @@ from tal_jax.data.annotations import Recording
 from tal_jax.errors import InputError
 from tal_jax.evaluation import table
 from tal_jax.report import browser, tables
+from tal_jax.report.analysis import Run
 from tal_jax.report.figure import DATA, Figure, render, require_libraries, vega_lite_version
-from tal_jax.report.material import Material
-from tal_jax.report.run import Run
+from tal_jax.report.inputs import Material
 
 PAGE, FIGURES = "index.html", "figures"
 SCRIPTS = ("tooltip.js", "charts.js", "tables.js", "timeline.js", "browser.js", "main.js")

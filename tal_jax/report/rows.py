@@ -8,8 +8,8 @@ import numpy as np
 from tal_jax.evaluation.curves import RECALL
 from tal_jax.evaluation.diagnosis import KINDS, MULTIPLES
 from tal_jax.evaluation.table import threshold_name
-from tal_jax.report.material import Material
-from tal_jax.report.run import Run
+from tal_jax.report.analysis import Run
+from tal_jax.report.inputs import Material
 
 Rows = list[dict[str, Any]]
 AVERAGE = "average"

@@ -7,7 +7,7 @@ import numpy as np
 
 from tal_jax.evaluation.diagnosis import KINDS
 from tal_jax.evaluation.table import REPORTED_NUMBERS, threshold_name
-from tal_jax.report.run import Run
+from tal_jax.report.analysis import Run
 
 MEANINGS = {
     "true positive": "overlaps enough with a segment of its class that no better one has found",

@@ -15,8 +15,8 @@ from tal_jax.losses.mmd import mmd
 from tal_jax.losses.oic import oic_loss
 from tal_jax.losses.reduction import masked_mean
 from tal_jax.models.mgfn import MGFN, ClassifierOutput, MGFNOutput, activate, scaled
+from tal_jax.tasks.cas_decoding import Decoding, localize, merge_windows
 from tal_jax.tasks.fusion import along, mean, mean_of_logits
-from tal_jax.tasks.localization import Decoding, localize, merge_windows
 from tal_jax.tasks.task import Params
 from tal_jax.types import Array, Batch, Detections
 

@@ -1,1 +1,1 @@
-"""Training: state, step, loop, checkpoints."""
+"""Training: optimizer, step, checkpoints, progress, interruption, loop."""

@@ -14,8 +14,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from tal_jax.devices.processes import first, gather, meet, say
 from tal_jax.errors import InputError
-from tal_jax.train.processes import first, gather, meet, say
 from tal_jax.train.step import TrainState
 
 

@@ -3,15 +3,15 @@
 import jax
 import numpy as np
 
-from tal_jax.data.pipeline import detection_batches
+from tal_jax.data.batches import detection_batches
+from tal_jax.devices.processes import gather, share
+from tal_jax.evaluation.classification import label_average_precision
 from tal_jax.evaluation.detection import HIGH_TIOU, evaluate_detections
 from tal_jax.evaluation.proposals import evaluate_proposals
-from tal_jax.evaluation.recognition import label_average_precision
+from tal_jax.stages.predictor import Predictor, truth_table
+from tal_jax.stages.stage import Stage
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Params
-from tal_jax.train.build import Stage
-from tal_jax.train.predict import Predictor, truth_table
-from tal_jax.train.processes import gather, share
 
 
 def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_size: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tal_jax.errors import InputError
-from tal_jax.report.material import Point
+from tal_jax.report.inputs import Point
 
 SCALARS = "metrics.jsonl"
 EVENTS = "events.out.tfevents.*"

@@ -11,25 +11,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from tal_jax.data.pipeline import training_batches
-from tal_jax.errors import InputError, Interrupted
-from tal_jax.train.build import build_stage, with_clips
-from tal_jax.train.checkpoint import Checkpoints
-from tal_jax.train.evaluate import evaluate_stage
-from tal_jax.train.handover import hand_on
-from tal_jax.train.interruption import Interruption, Watchdog
-from tal_jax.train.optimizer import build_optimizer
-from tal_jax.train.predict import Predictor
-from tal_jax.train.processes import TIMEOUT, first, meet, say
-from tal_jax.train.program import make_program, population, spread
-from tal_jax.train.progress import Progress, Silent
-from tal_jax.train.reports import check_finite, describe, report_missing_proposals, report_population
-from tal_jax.train.sharding import (
+from tal_jax.data.batches import training_batches
+from tal_jax.devices.mesh import (
     local_mesh,
     make_mesh,
     rows_per_process,
 )
-from tal_jax.train.workdir import claim_config, finished, locked, mark_finished
+from tal_jax.devices.processes import TIMEOUT, first, meet, say
+from tal_jax.errors import InputError, Interrupted
+from tal_jax.stages.artifacts import hand_on
+from tal_jax.stages.predictor import Predictor
+from tal_jax.stages.stage import build_stage, with_clips
+from tal_jax.stages.workdir import claim_config, finished, locked, mark_finished
+from tal_jax.train.checkpoint import Checkpoints
+from tal_jax.train.evaluate import evaluate_stage
+from tal_jax.train.interruption import Interruption, Watchdog
+from tal_jax.train.messages import check_finite, describe, report_missing_proposals, report_population
+from tal_jax.train.optimizer import build_optimizer
+from tal_jax.train.population import make_program, population, spread
+from tal_jax.train.progress import Progress, Silent
 
 
 def train_and_evaluate(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import make_batch
+from support.batches import make_batch
 
 from tal_jax.losses.bmn import boundary_labels, map_labels
 from tal_jax.models.bmn import BMN

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tal_jax.data import annotations, damaged
+from tal_jax.data import annotations
 from tal_jax.data.annotations import Instance, Recording
 from tal_jax.errors import InputError
+from tal_jax.prepare import damaged
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tal_jax.data import prepare
 from tal_jax.data.augmentation import HALF_TURNS, Augmentation, random_rotation
 from tal_jax.data.dataset import open_split
-from tal_jax.data.triaxial import looks_triaxial, triaxial_channels
+from tal_jax.data.sensor_axes import looks_triaxial, triaxial_channels
 from tal_jax.errors import InputError
+from tal_jax.prepare import prepare
 from tal_jax.windows import Normalization
 
 

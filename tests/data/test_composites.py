@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from clip_set import STRIDE, WIDTHS, Memory, prepare_clip_set
 from hypothesis import given
 from hypothesis import strategies as st
+from support.clip_set import STRIDE, WIDTHS, Memory, prepare_clip_set
 
 from tal_jax.data import composites
 from tal_jax.data.composites import Excerpt, compose, excerpts

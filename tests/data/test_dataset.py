@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tal_jax.data import atomic, dataset, prepare, tfrecord
+from tal_jax.data import atomic, dataset, tfrecord
 from tal_jax.errors import InputError
+from tal_jax.prepare import prepare
 
 
 def crc32c(data):

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from clip_set import Memory, prepare_clip_set, tiny_weak_config
 from hypothesis import given
 from hypothesis import strategies as st
+from support.clip_set import Memory, prepare_clip_set, tiny_weak_config
 
-from tal_jax.data.assembler import Assembler
+from tal_jax.data.rows import Assembler
 from tal_jax.data.splicing import Splicer
 from tal_jax.errors import InputError
-from tal_jax.train.build import build_stage, with_clips
+from tal_jax.stages.stage import build_stage, with_clips
 from tal_jax.windows import Framing
 
 FRAMING = Framing("window", 40)

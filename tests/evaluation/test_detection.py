@@ -8,9 +8,9 @@ import pytest
 from hypothesis import strategies as st
 
 from tal_jax.errors import InputError
-from tal_jax.evaluation import pairs
+from tal_jax.evaluation import segment_table as pairs
 from tal_jax.evaluation.detection import DetectionResult, evaluate_detections, parse_tiou
-from tal_jax.evaluation.pairs import segment_table
+from tal_jax.evaluation.segment_table import segment_table
 
 LABELS = ("a", "b", "c")
 TIOU = (0.25, 0.5, 0.7, 1.0)

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import strategies as st
 
 from tal_jax.data import annotations
-from tal_jax.evaluation import diagnosis, submission
+from tal_jax.evaluation import detection_files as submission
+from tal_jax.evaluation import diagnosis
 from tal_jax.evaluation.detection import evaluate_detections, match_detections, parse_tiou, precision_of
-from tal_jax.evaluation.pairs import segment_table
-from tal_jax.evaluation.selection import select
+from tal_jax.evaluation.ground_truth import select
+from tal_jax.evaluation.segment_table import segment_table
 
 TIOU = (0.05, 0.3, 0.5, 0.75)
 LABELS = ("a", "b", "c")

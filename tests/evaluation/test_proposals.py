@@ -6,8 +6,8 @@ import pytest
 from hypothesis import strategies as st
 
 from tal_jax.errors import InputError
-from tal_jax.evaluation.pairs import segment_table
 from tal_jax.evaluation.proposals import evaluate_proposals
+from tal_jax.evaluation.segment_table import segment_table
 
 TIOU = (0.5, 0.75, 1.0)
 

@@ -4,12 +4,12 @@ import functools
 
 import jax
 import numpy as np
-import references
-from batches import make_batch, pad_further, reorder, without_truth
-from derivatives import gradient
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support import references
+from support.batches import make_batch, pad_further, reorder, without_truth
+from support.derivatives import gradient
 
 from tal_jax.losses.bmn import bmn_loss, boundary_labels, map_labels
 from tal_jax.models.bmn import BMNOutput

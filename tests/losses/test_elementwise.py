@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
-from derivatives import gradient
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support import references
+from support.derivatives import gradient
 
 from tal_jax.losses.elementwise import balanced_logistic, sigmoid_cross_entropy, sigmoid_focal, smooth_l1
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import weak_references as weak
-from derivatives import gradient
-from sharded import on_four_devices
+from support import weak_references as weak
+from support.derivatives import gradient
+from support.sharded import on_four_devices
 
 from tal_jax.losses.mmd import mmd
 

@@ -6,9 +6,9 @@ import math
 import jax
 import numpy as np
 import pytest
-import references
-from batches import make_batch, pad_further, reorder, without_truth
-from derivatives import gradient
+from support import references
+from support.batches import make_batch, pad_further, reorder, without_truth
+from support.derivatives import gradient
 
 from tal_jax.losses.tcanet import snippet_class_loss, stage_loss, video_class_loss
 from tal_jax.models.tbr import RegressorOutput

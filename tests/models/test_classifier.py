@@ -5,10 +5,10 @@ import functools
 import jax
 import numpy as np
 import pytest
-import references
-from batches import LENGTHS, make_batch, pad_further, reorder
-from derivatives import check_along_directions, to_float64
-from parameters import random_params
+from support import references
+from support.batches import LENGTHS, make_batch, pad_further, reorder
+from support.derivatives import check_along_directions, to_float64
+from support.parameters import random_params
 
 from tal_jax.models.classifier import VideoClassifier
 

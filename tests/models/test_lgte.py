@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
-from derivatives import check_along_directions, to_float64
-from parameters import random_params
+from support import references
+from support.derivatives import check_along_directions, to_float64
+from support.parameters import random_params
 
 from tal_jax.models.lgte import LGTE
 

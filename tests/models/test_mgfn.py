@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import weak_references as weak
-from batches import make_batch, pad_further, reorder
-from derivatives import check_along_directions, to_float64
-from parameters import random_params
-from sharded import on_four_devices
+from support import weak_references as weak
+from support.batches import make_batch, pad_further, reorder
+from support.derivatives import check_along_directions, to_float64
+from support.parameters import random_params
+from support.sharded import on_four_devices
 
 from tal_jax.models.mgfn import MGFN
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import weak_references as weak
-from derivatives import gradient
+from support import weak_references as weak
+from support.derivatives import gradient
 
 from tal_jax.models.mgfn import activate, discovered, predicted_labels, scaled
 

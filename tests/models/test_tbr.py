@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
-from derivatives import check_along_directions, gradient, to_float64
 from hypothesis import given
 from hypothesis import strategies as st
-from parameters import random_params
+from support import references
+from support.derivatives import check_along_directions, gradient, to_float64
+from support.parameters import random_params
 
 from tal_jax.models.tbr import TemporalBoundaryRegressor, refine
 

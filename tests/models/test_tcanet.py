@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
-from batches import make_batch, pad_further, reorder
-from derivatives import check_along_directions, to_float64
-from parameters import random_params
+from support import references
+from support.batches import make_batch, pad_further, reorder
+from support.derivatives import check_along_directions, to_float64
+from support.parameters import random_params
 
 from tal_jax.models.tcanet import TCANet
 

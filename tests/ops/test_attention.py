@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
-from derivatives import gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import references
+from support.derivatives import gradient
 
-from tal_jax.ops import banded_attention
+from tal_jax.ops import attention_banded as banded_attention
 from tal_jax.ops.attention import global_attention, local_attention
 
 IMPLEMENTATIONS = ["gather", "banded", "dense"]

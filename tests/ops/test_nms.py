@@ -5,9 +5,9 @@ import functools
 import jax
 import numpy as np
 import pytest
-import references
 from hypothesis import given
 from hypothesis import strategies as st
+from support import references
 
 from tal_jax.ops.nms import soft_nms, top_k
 from tal_jax.types import Detections

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import weak_references as weak
-from derivatives import gradient
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support import weak_references as weak
+from support.derivatives import gradient
 
 from tal_jax.ops.pooling import mean_weights, top_weights
 

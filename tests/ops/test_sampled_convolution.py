@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
-from derivatives import gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import references
+from support.derivatives import gradient
 
 from tal_jax.ops import sampled_convolution
 from tal_jax.ops.sampled_convolution import conv1d_at

@@ -6,18 +6,18 @@ import time
 
 import numpy as np
 import pytest
-from report_files import HOSTILE, HOSTILE_ID, HOSTILE_UNKNOWN, write_files
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
+from support.report_files import HOSTILE, HOSTILE_ID, HOSTILE_UNKNOWN, write_files
 
 from tal_jax.data import annotations
-from tal_jax.evaluation import submission
+from tal_jax.evaluation import detection_files as submission
 from tal_jax.evaluation.detection import parse_tiou
 from tal_jax.report import Curve, Material, analyse, compose, timeline
-from tal_jax.report.material import Point
+from tal_jax.report.inputs import Point
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_files import HOSTILE, HOSTILE_ID, HOSTILE_UNKNOWN, write_files
+from support.report_files import HOSTILE, HOSTILE_ID, HOSTILE_UNKNOWN, write_files
 
 from tal_jax.data import annotations
 from tal_jax.errors import InputError
-from tal_jax.evaluation import submission
+from tal_jax.evaluation import detection_files as submission
 from tal_jax.evaluation.detection import parse_tiou
 from tal_jax.report import Material, analyse, compose, write_report
-from tal_jax.report.material import Point
-from tal_jax.report.run import likely_subset
+from tal_jax.report.analysis import likely_subset
+from tal_jax.report.inputs import Point
 
 ROOT = Path(__file__).parents[2]
 STPN = ROOT / "../shared/data/thumos14_stpn"

@@ -5,11 +5,11 @@ import functools
 import jax
 import numpy as np
 import pytest
-import references
-from batches import make_batch, pad_further, reorder, without_truth
-from learning import losses_while_learning
-from parameters import random_params
-from sharded import on_four_devices
+from support import references
+from support.batches import make_batch, pad_further, reorder, without_truth
+from support.learning import losses_while_learning
+from support.parameters import random_params
+from support.sharded import on_four_devices
 
 from tal_jax.models.bmn import BMN, BMNOutput
 from tal_jax.ops.boundary_matching import valid_cells

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import make_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parameters import random_params
+from support.batches import make_batch
+from support.parameters import random_params
 
 from tal_jax.models.bmn import BMN, BMNOutput
 from tal_jax.models.classifier import VideoClassifier

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import make_batch
-from parameters import random_params
+from support.batches import make_batch
+from support.parameters import random_params
 
 from tal_jax.losses.bmn import bmn_loss
 from tal_jax.models.bmn import BMN

@@ -5,17 +5,17 @@ import functools
 import jax
 import numpy as np
 import pytest
-import references
-import weak_references as weak
-from batches import make_batch, pad_further, reorder
-from derivatives import check_along_directions, to_float64
-from learning import losses_while_learning
-from parameters import random_params
-from sharded import on_four_devices
+from support import references
+from support import weak_references as weak
+from support.batches import make_batch, pad_further, reorder
+from support.derivatives import check_along_directions, to_float64
+from support.learning import losses_while_learning
+from support.parameters import random_params
+from support.sharded import on_four_devices
 
 from tal_jax.errors import InputError
 from tal_jax.models.mgfn import MGFN, ClassifierOutput
-from tal_jax.tasks.localization import Decoding
+from tal_jax.tasks.cas_decoding import Decoding
 from tal_jax.tasks.mgfn import MGFNTask, pooled_features
 from tal_jax.types import Detections
 

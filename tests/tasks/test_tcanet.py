@@ -5,14 +5,14 @@ import functools
 import jax
 import numpy as np
 import pytest
-import references
-from batches import make_batch, pad_further, reorder, without_truth
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from learning import losses_while_learning
-from parameters import random_params
-from sharded import on_four_devices
+from support import references
+from support.batches import make_batch, pad_further, reorder, without_truth
+from support.learning import losses_while_learning
+from support.parameters import random_params
+from support.sharded import on_four_devices
 
 from tal_jax.models.tbr import RegressorOutput
 from tal_jax.models.tcanet import TCANet, TCANetOutput

@@ -9,11 +9,11 @@ import subprocess
 import numpy as np
 import pytest
 from commands import logged, run, started, until
-from runs import losses
-from sensor_set import prepare_set
+from support.runs import losses
+from support.sensor_set import prepare_set
 
 CONFIG = """
-from sensor_set import tiny_config
+from support.sensor_set import tiny_config
 
 def get_config():
     return tiny_config("", refinements=1)

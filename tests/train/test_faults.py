@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 from commands import PATIENCE, logged, run, started, until
-from runs import Killed, at_step
-from sensor_set import prepare_set, tiny_config
+from support.runs import Killed, at_step
+from support.sensor_set import prepare_set, tiny_config
 
 from tal_jax.errors import InputError
 from tal_jax.train.checkpoint import restore_params

@@ -8,23 +8,23 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from runs import Killed, at_step, losses
-from sensor_set import prepare_set
-from sensor_set import tiny_config as two_refinements
+from support.runs import Killed, at_step, losses
+from support.sensor_set import prepare_set
+from support.sensor_set import tiny_config as two_refinements
 
 from configs import supervised
 from tal_jax.data import class_scores, proposals
 from tal_jax.data.dataset import open_split
+from tal_jax.deploy.export import export
+from tal_jax.deploy.model import load
+from tal_jax.detect.detect import detect
+from tal_jax.detect.ensemble_members import open_runs
+from tal_jax.detect.ensemble_outputs import detect_together
 from tal_jax.errors import InputError
-from tal_jax.interop.reader import load
-from tal_jax.train import program
+from tal_jax.stages.workdir import locked
+from tal_jax.train import population as program
 from tal_jax.train.checkpoint import restore_params
-from tal_jax.train.detect import detect
-from tal_jax.train.ensemble import detect_together
-from tal_jax.train.export import export
 from tal_jax.train.loop import train_and_evaluate
-from tal_jax.train.members import open_runs
-from tal_jax.train.workdir import locked
 
 tiny_config = functools.partial(two_refinements, refinements=1)
 

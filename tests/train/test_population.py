@@ -5,14 +5,14 @@ import json
 import jax
 import numpy as np
 import pytest
-from runs import Killed, at_step
-from sensor_set import tiny_config
+from support.runs import Killed, at_step
+from support.sensor_set import tiny_config
 
+from tal_jax.detect.detect import detect
 from tal_jax.errors import InputError
 from tal_jax.train.checkpoint import restore_params
-from tal_jax.train.detect import detect
 from tal_jax.train.loop import train_and_evaluate
-from tal_jax.train.program import spread
+from tal_jax.train.population import spread
 
 
 def config_of(data, members):

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
+from tal_jax.devices.mesh import make_mesh, rows_per_process
 from tal_jax.errors import InputError
-from tal_jax.train.sharding import make_mesh, rows_per_process
 from tal_jax.train.step import init_state, make_train_step
 
 

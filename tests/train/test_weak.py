@@ -8,21 +8,21 @@ import shutil
 import jax
 import numpy as np
 import pytest
-import weak_references as weak
-from clip_set import STRIDE, WIDTHS, prepare_clip_set, tiny_weak_config
-from runs import Killed, at_step
+from support import weak_references as weak
+from support.clip_set import STRIDE, WIDTHS, prepare_clip_set, tiny_weak_config
+from support.runs import Killed, at_step
 
-from tal_jax.data import knowledge
+from tal_jax.data import clip_features as knowledge
 from tal_jax.data.dataset import open_split
-from tal_jax.data.plan import Options
-from tal_jax.data.prepare import prepare
+from tal_jax.detect.detect import detect
 from tal_jax.errors import InputError
-from tal_jax.tasks.localization import Decoding
-from tal_jax.train import tune
+from tal_jax.experiments import tune_decoding as tune
+from tal_jax.prepare.plan import Options
+from tal_jax.prepare.prepare import prepare
+from tal_jax.stages.tuned_decoding import path_of
+from tal_jax.tasks.cas_decoding import Decoding
 from tal_jax.train.checkpoint import restore_params
-from tal_jax.train.detect import detect
 from tal_jax.train.loop import train_and_evaluate
-from tal_jax.train.tuned import path_of
 
 STAGES = ("trimmed", "mgfn")
 STEPS = 6

@@ -1,0 +1,1 @@
+"""Checkpoints of PyTorch systems, read into a workdir and written back."""

@@ -1,0 +1,106 @@
+"""The Grain pipeline: from records of a prepared set to fixed-shape batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from tal_jax.data.dataset import AHEAD, Split
+from tal_jax.data.rows import Assembler, Origin
+from tal_jax.types import Batch
+
+EPOCHS = 2**32  # more than any training has; Grain cannot count what has no end
+THREADS = 2  # that read and assemble ahead of the thread that trains
+
+
+def read_options(threads: int) -> grain.ReadOptions:
+    """How many threads work ahead, and by how many elements."""
+    return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+
+
+def reading_ahead(data: Any, split: Split, positions: Any) -> Any:
+    """Sets the disk to work on the records that come next.
+
+    Args:
+      data: `grain.MapDataset` that reads a record for each of its elements.
+      split: records.
+      positions: `grain.MapDataset` of their positions in the split.
+
+    Returns:
+      `data`, unchanged but for that.
+    """
+
+    def ask(n: int, row: Any) -> Any:
+        following = n + AHEAD
+        if following < len(positions):
+            split.read_ahead(int(positions[following]))
+        return row
+
+    return data.map_with_index(ask)
+
+
+def _of_process(data: Any, rows: int, process: int, count: int) -> Any:
+    """The elements of one process: of every `rows` times `count` of them, its own block."""
+    if count == 1:
+        return data
+    return grain.MapDataset.range(len(data) // count).map(
+        lambda n: data[(n // rows * count + process) * rows + n % rows]
+    )
+
+
+def training_batches(
+    split: Split,
+    assembler: Assembler,
+    *,
+    index: np.ndarray,
+    batch_size: int,
+    seed: int,
+    process: tuple[int, int] = (0, 1),
+    threads: int = THREADS,
+    start: int = 0,
+) -> grain.IterDataset:
+    """Endless, globally shuffled batches; batch n is a function of the seed and n alone.
+
+    Args:
+      split: records.
+      assembler: makes the rows.
+      index: [N] positions of the recordings to use.
+      batch_size: rows of this process.
+      seed: of the order and of every row's randomness.
+      process: (index, count): of every global batch each process takes its own block of rows.
+      threads: that read and assemble ahead of the training thread.
+      start: the batch to begin with.
+
+    Returns:
+      A dataset of (Batch, Origin).
+    """
+
+    def assemble(position: int, rng: np.random.Generator) -> tuple[Batch, Origin]:
+        return assembler.training_row(split[position], int(position), rng)
+
+    order: Any = grain.MapDataset.source(index).seed(seed).shuffle().repeat(EPOCHS)
+    # Randomness belongs to the global position: the batch is the same whatever the number of processes.
+    rows, positions = (_of_process(data, batch_size, *process) for data in (order.random_map(assemble), order))
+    data = reading_ahead(rows, split, positions)
+    data = data.batch(batch_size, drop_remainder=True).slice(slice(start, None))
+    return data.to_iter_dataset(read_options(threads))
+
+
+def detection_batches(
+    split: Split, assembler: Assembler, *, index: Sequence[int] | np.ndarray, batch_size: int, threads: int = THREADS
+) -> tuple[int, grain.IterDataset]:
+    """Every window of every recording once, in order; the last batch is filled with empty rows.
+
+    Returns:
+      (number of batches, dataset of (Batch, Origin)).
+    """
+    windows = [(int(i), float(o)) for i in index for o in assembler.framing.offsets(int(split.num_snippets[i]))]
+    windows += [(-1, 0.0)] * (-len(windows) % batch_size)
+
+    def assemble(window: tuple[int, float]) -> tuple[Batch, Origin]:
+        i, offset = window
+        return assembler.detection_row(split[i], i, offset) if i >= 0 else assembler.empty_row()
+
+    data: Any = grain.MapDataset.source(windows).map(assemble).batch(batch_size)
+    return len(windows) // batch_size, data.to_iter_dataset(read_options(threads))

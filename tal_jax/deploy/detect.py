@@ -1,0 +1,69 @@
+"""Detections of feature files with an exported model, ready to be written."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tal_jax.data import annotations, class_scores, proposals
+from tal_jax.deploy import feature_inputs as files
+from tal_jax.deploy.model import Model, Recording
+from tal_jax.errors import InputError
+from tal_jax.evaluation.detection_files import Submission
+from tal_jax.evaluation.segment_table import table_of
+from tal_jax.windows import Found
+
+
+def detect(
+    path: str | Path,
+    features: Sequence[str],
+    *,
+    stride: float | None = None,
+    annotation_file: str = "",
+    proposal_file: str = "",
+    class_score_file: str = "",
+    batch_size: int = 1,
+    runtime: str = "jax",
+    progress: Callable[[Iterator[Found], int], Any] = lambda found, total: found,
+) -> tuple[Submission, dict[str, float]]:
+    """Detects in every recording of feature files.
+
+    Args:
+      path: an exported model.
+      features: see `files.find`.
+      stride: seconds per snippet; None: the model's.
+      annotation_file: durations of the recordings, "" where snippets x stride is exact enough.
+      proposal_file, class_score_file: for a model without stages that make them.
+      batch_size: recordings, or windows of long ones, at a time.
+      runtime: see `Model`.
+      progress: wraps the detections of `total` recordings as they come.
+
+    Returns:
+      The detections, and the duration of every recording by id.
+
+    Raises:
+      InputError: anything wrong with model or files.
+    """
+    model = Model(path, runtime)
+    found = files.find(model, features)
+    known = annotations.read(annotation_file) if annotation_file else {}
+    durations = {id: float(r.duration) for id, r in known.items() if r.duration}
+    for name, given in (("proposals", proposal_file), ("class_scores", class_score_file)):
+        if name in model.needs and not given:
+            raise InputError(f"{path}: the model makes no {name.replace('_', ' ')}: give --{name}=FILE")
+    opened = files.recordings(
+        model,
+        found,
+        stride=stride,
+        durations=durations,
+        proposals=proposals.read(proposal_file) if proposal_file else {},
+        class_scores=class_scores.read(class_score_file, model.labels) if class_score_file else {},
+    )
+    lengths: dict[str, float] = {}
+
+    def noted() -> Iterator[Recording]:
+        for recording in opened:
+            lengths[recording.id] = model.checked(recording).duration
+            yield recording
+
+    parts = progress(model.detect(noted(), batch_size), len(found))
+    return Submission(tuple(found), model.labels, table_of(enumerate(parts))), lengths

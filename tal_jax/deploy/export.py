@@ -1,0 +1,181 @@
+"""From a workdir to a folder that detects without it: programs, weights, and how recordings become their input."""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors.numpy import save_file
+
+from tal_jax.deploy import model_folder as layout
+from tal_jax.deploy.onnx import require_jax2onnx
+from tal_jax.deploy.onnx_files import write as write_onnx
+from tal_jax.deploy.stablehlo import Sizes, flat, merging, prediction
+from tal_jax.errors import InputError
+from tal_jax.stages.stage import Stage, build_stage
+from tal_jax.stages.tuned_decoding import tuned
+from tal_jax.stages.workdir import read_config
+from tal_jax.tasks.tcanet import TCANetTask
+from tal_jax.train.checkpoint import restore_params
+from tal_jax.windows import MERGE_CANDIDATES
+
+LEAST_MERGE = 64
+ANY_LENGTH = ("classifier", "trimmed", "mgfn")  # tasks that no shape ties to the frame
+
+README = """# {title}
+
+Finds {classes} classes in recordings of {streams}{stride}. Stages: {stages}.
+Exported by tal_jax {version}; needs jax, numpy, safetensors, flatbuffers and tal_jax (no other dependency of it):
+
+```python
+import numpy as np
+from tal_jax.interop import load
+model = load("{name}")
+print(model(np.load("recording.npy"){arguments}))  # features [T, {channels}] -> [{{"label", "score", "segment"}}, ...]
+```
+
+`{sums}` holds the checksums (`sha256sum --check {sums}`), `{model}` labels, stride and framing,
+`STAGE/predict.stablehlo` the prediction for CPUs, CUDA and TPUs (`jax.export.deserialize`), `STAGE/weights.safetensors`
+its first argument by name. {onnx}
+"""
+
+WITH_ONNX = """`STAGE/predict.onnx` is the same prediction of one frame with its weights inside:
+`load("{name}", runtime="onnxruntime")` needs numpy, safetensors, onnxruntime and tal_jax, no jax."""
+
+
+def export(
+    workdir: str | Path,
+    out: str | Path,
+    *,
+    stage: str = "",
+    checkpoint: str = "last",
+    member: int = 0,
+    onnx: bool = False,
+) -> Path:
+    """Writes the last stage (or the given one) of a workdir, and the stages it builds on, as a folder of its own.
+
+    Args:
+      workdir: of a training.
+      out: the folder, which must not exist.
+      stage, checkpoint, member: as in `detect`.
+      onnx: write ONNX programs too; a stage that has none says why in MODEL.
+
+    Returns:
+      out.
+
+    Raises:
+      InputError: no such workdir, stage, checkpoint or member, `out` exists, or what ONNX needs is not installed.
+    """
+    workdir, out = Path(workdir).absolute(), Path(out)
+    if onnx:
+        require_jax2onnx()
+    config = read_config(workdir)
+    name = stage or config["track"][-1]
+    if name not in config["track"]:
+        raise InputError(f"--stage={name}: no such stage: the track is {', '.join(config['track'])}")
+    if out.exists():
+        raise InputError(f"{out}: exists: remove it, or give another --out")
+    last = build_stage(config, name, workdir)
+    before, needs = _before(config, last)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    temporary.mkdir(parents=True)
+    try:
+        built = [(build_stage(config, other, workdir), 0) for other in before] + [(last, member)]
+        entries = [_write(one, temporary, workdir, checkpoint, which, onnx) for one, which in built]
+        _describe(temporary, out.name, last, entries, needs)
+        layout.seal(temporary)
+        temporary.rename(out)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return out
+
+
+def _before(config: Mapping[str, Any], last: Stage) -> tuple[list[str], list[str]]:
+    """The stages whose results a stage takes, and the results that have to come from outside."""
+    section, before, needs = config["stages"][last.name], [], []
+    if last.kind != "tcanet":
+        return [], []
+    assert isinstance(last.task, TCANetTask)
+    wanted = {"bmn": "proposals"} | ({"classifier": "class_scores"} if last.task.classes != "head" else {})
+    for kind, result in wanted.items():
+        made = [n for n in config["track"] if config["stages"][n]["task"] == kind]
+        if made and not section.get(result):
+            before.append(made[0])
+        else:
+            needs.append(result)
+    return before, needs
+
+
+def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: int, onnx: bool) -> dict[str, Any]:
+    """Programs and weights of a stage, and its entry in MODEL."""
+    params = restore_params(workdir, stage.name, which=checkpoint, member=member)
+    task, assembler = tuned(stage.task, workdir, stage.name), stage.assembler
+    home = folder / stage.name
+    home.mkdir()
+    any_length = stage.kind in ANY_LENGTH
+    sizes = Sizes(assembler.framing.snippets, assembler.width, assembler.num_classes, assembler.max_proposals)
+    (home / layout.PREDICT).write_bytes(prediction(task, params, sizes, any_length=any_length))
+    merges = []
+    if assembler.framing.mode == "window":
+        merges = [LEAST_MERGE << i for i in range((MERGE_CANDIDATES // LEAST_MERGE).bit_length())]
+    for size in merges:
+        (home / layout.merge_file(size)).write_bytes(merging(task, size))
+    arrays = {name: np.ascontiguousarray(x) for name, x in flat(params).items()}
+    if assembler.normalization is not None:
+        arrays |= {f"normalization/{k}": v for k, v in dataclasses.asdict(assembler.normalization).items()}
+    save_file(arrays, home / layout.WEIGHTS)
+    entry = {
+        "name": stage.name,
+        "kind": stage.kind,
+        "framing": dataclasses.asdict(assembler.framing),
+        "proposals": assembler.max_proposals,
+        "merges": merges,
+        "snippets": f"t >= {assembler.framing.snippets}" if any_length else assembler.framing.snippets,
+    }
+    if onnx:
+        reason = write_onnx(home, task, params, sizes, merges)
+        entry["onnx"] = reason or layout.ONNX
+    return entry
+
+
+def _describe(folder: Path, name: str, last: Stage, entries: list[dict[str, Any]], needs: list[str]) -> None:
+    """MODEL and the README."""
+    trained_on, assembler = last.trained_on, last.assembler
+    streams = {s: trained_on.streams[s] for s in assembler.streams}
+    try:
+        own = version("tal_jax")
+    except PackageNotFoundError:
+        own = "unknown"
+    model = {
+        "format": layout.FORMAT,
+        "made_by": {"tal_jax": own, "jax": jax.__version__},
+        "labels": list(trained_on.labels),
+        "streams": streams,
+        "stride": trained_on.stride,
+        "needs": needs,
+        "stages": entries,
+    }
+    (folder / layout.MODEL).write_text(json.dumps(model, indent=1))
+    arguments = "" if trained_on.stride else ", duration=SECONDS"
+    text = README.format(
+        title=name,
+        name=name,
+        classes=len(trained_on.labels),
+        streams=" and ".join(f"{s} ({c} channels)" for s, c in streams.items()),
+        stride=f", one snippet every {trained_on.stride:g} s" if trained_on.stride else "",
+        stages=", ".join(entry["name"] for entry in entries),
+        version=own,
+        channels=assembler.width,
+        arguments=arguments + "".join(f", {need}=..." for need in needs),
+        sums=layout.SUMS,
+        model=layout.MODEL,
+        onnx=WITH_ONNX.format(name=name) if all(entry.get("onnx") == layout.ONNX for entry in entries) else "",
+    )
+    (folder / "README.md").write_text(text)

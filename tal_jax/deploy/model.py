@@ -1,0 +1,250 @@
+"""Detects with an exported model: NumPy, a runtime and small readers of its files, no flax and no model code."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tal_jax.deploy import model_folder as layout
+from tal_jax.deploy.runtimes import Program, programs
+from tal_jax.errors import InputError
+from tal_jax.windows import Found, Framing, Normalization, Window, joined, view
+
+Segments = tuple[np.ndarray, np.ndarray]  # seconds [P, 2], scores [P]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What to detect in. Arrays may lie on disk (`np.load(.., mmap_mode="r")`): only the rows at work are read."""
+
+    streams: Sequence[np.ndarray]  # [T, C_i] each
+    id: str = "recording"  # for errors
+    stride: float | None = None  # seconds per snippet; None: the model's
+    duration: float | None = None  # seconds; None: snippets x stride
+    proposals: Segments | None = None  # where no stage of the model makes them
+    class_scores: np.ndarray | None = None  # [K], likewise
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of an exported model."""
+
+    name: str
+    kind: str
+    framing: Framing
+    proposals: int  # P of its input
+    classes: int  # K
+    normalization: Normalization | None
+    predict: Program
+    merges: Mapping[int, Program]
+
+    def windows_of(self, recording: "Known") -> list[float]:
+        """Where its windows start, in stored snippets."""
+        return list(self.framing.offsets(len(recording)))
+
+    def run(self, rows: Sequence[tuple["Known", float]], size: int) -> list[Found]:
+        """Detections in seconds of up to `size` windows, given as (recording, offset)."""
+        t = self.framing.snippets
+        inputs = {
+            "features": np.zeros((size, t, sum(x.shape[1] for x in rows[0][0].streams)), np.float32),
+            "mask": np.zeros((size, t), bool),
+            "stride": np.ones(size, np.float32),
+            "duration": np.zeros(size, np.float32),
+            "proposals": np.zeros((size, self.proposals, 2), np.float32),
+            "proposal_scores": np.zeros((size, self.proposals), np.float32),
+            "proposal_mask": np.zeros((size, self.proposals), bool),
+            "class_scores": np.zeros((size, self.classes), np.float32),
+        }
+        windows = []
+        for i, (recording, offset) in enumerate(rows):
+            scale = self.framing.scale_of(len(recording))
+            x = view(recording.streams, offset, scale, t, self.normalization)
+            if not np.isfinite(x).all():
+                raise InputError(f"record {recording.id}: features that are not finite: extract them again")
+            window = Window.at(offset, scale, len(x), snippets=t, stride=recording.stride, recording=recording.duration)
+            inputs["features"][i], inputs["mask"][i] = window.padded(x)
+            inputs["stride"][i], inputs["duration"][i] = window.stride, window.duration
+            if self.proposals:
+                assert recording.proposals is not None
+                segments, scores = window.best(*recording.proposals, self.proposals)
+                n = len(scores)
+                inputs["proposals"][i, :n], inputs["proposal_scores"][i, :n] = segments, scores
+                inputs["proposal_mask"][i, :n] = True
+            if recording.class_scores is not None:
+                inputs["class_scores"][i] = recording.class_scores
+            windows.append(window)
+        found = Found(**self.predict(inputs))
+        return [window.out(Found(*(x[i] for x in found))) for i, window in enumerate(windows)]
+
+    def merged(self, windows: Sequence[Found]) -> Found:
+        """The detections of a recording from those of its windows."""
+        if len(windows) == 1:
+            return windows[0]
+        found = joined(windows, least=min(self.merges))
+        merge = self.merges[len(found.scores)]
+        merged = Found(**merge({name: x[None] for name, x in _device_types(found)._asdict().items()}))
+        return Found(*(x[0][merged.mask[0]] for x in merged))
+
+
+@dataclass
+class Known:
+    """A recording while the stages work on it, nothing left open."""
+
+    id: str
+    streams: Sequence[np.ndarray]
+    stride: float
+    duration: float
+    proposals: Segments | None
+    class_scores: np.ndarray | None
+    found: Found | None = field(default=None)
+
+    def __len__(self) -> int:
+        return min(len(x) for x in self.streams)
+
+
+class Model:
+    """An exported model: its stages, one after the other."""
+
+    def __init__(self, path: str | Path, runtime: str = "jax"):
+        """Reads and checks a folder that launch.export wrote.
+
+        Args:
+          path: of the folder.
+          runtime: "jax", or "onnxruntime" for a model that was exported with ONNX programs; JAX is not needed then.
+
+        Raises:
+          InputError: it is none, or damaged, or the runtime is missing or has no programs there.
+        """
+        self.path = Path(path)
+        model = layout.read_model(self.path)
+        self.labels: tuple[str, ...] = tuple(model["labels"])
+        self.streams: dict[str, int] = model["streams"]  # name -> channels, in the order of the input
+        self.stride: float | None = model["stride"]  # seconds per snippet in training; None: resized recordings
+        self.needs: tuple[str, ...] = tuple(model["needs"])  # "proposals", "class_scores": from outside
+        self.stages = tuple(_stage(self.path, entry, len(self.labels), runtime) for entry in model["stages"])
+
+    @property
+    def channels(self) -> int:
+        """Channels of all streams."""
+        return sum(self.streams.values())
+
+    def __call__(self, features: Any, stride: float | None = None, **fields: Any) -> list[dict[str, Any]]:
+        """Detections of one recording, best first: [{"label", "score", "segment": [start, end] in seconds}].
+
+        Args:
+          features: [T, C], or one array for each stream by name.
+          stride, fields: see `Recording`.
+
+        Raises:
+          InputError: see `checked`.
+        """
+        streams = [features[name] for name in self.streams] if isinstance(features, Mapping) else [features]
+        (found,) = self.detect([Recording(streams, stride=stride, **fields)])
+        return self.rows(found)
+
+    def rows(self, found: Found) -> list[dict[str, Any]]:
+        """Detections as a submission file has them; proposals have no label."""
+        segments, scores = found.segments.tolist(), found.scores.tolist()
+        return [
+            ({"label": self.labels[k]} if k >= 0 else {}) | {"score": score, "segment": segment}
+            for k, score, segment in zip(found.labels.tolist(), scores, segments, strict=True)
+        ]
+
+    def detect(self, recordings: Iterable[Recording], batch_size: int = 1) -> Iterator[Found]:
+        """Detections of each recording in seconds, best first, without padding.
+
+        Args:
+          recordings: of any length; read as they are needed.
+          batch_size: recordings, and windows, that are worked on together.
+
+        Raises:
+          InputError: see `checked`.
+        """
+        recordings = iter(recordings)
+        while group := [self.checked(r) for r in itertools.islice(recordings, batch_size)]:
+            for stage in self.stages:
+                self._run(stage, group, batch_size)
+            yield from (r.found for r in group if r.found is not None)
+
+    def _run(self, stage: Stage, group: Sequence[Known], size: int) -> None:
+        windows: list[list[Found]] = [[] for _ in group]
+        rows = iter([(i, offset) for i, r in enumerate(group) for offset in stage.windows_of(r)])
+        while part := list(itertools.islice(rows, size)):
+            for (i, _), found in zip(part, stage.run([(group[i], o) for i, o in part], size), strict=True):
+                windows[i].append(found)
+        for recording, own in zip(group, windows, strict=True):
+            self.finish(stage, recording, own)
+
+    def finish(self, stage: Stage, recording: Known, windows: Sequence[Found]) -> None:
+        """Notes in a recording what a stage found in its windows, for the stages to come."""
+        recording.found = stage.merged(windows)
+        if stage.kind == "bmn":
+            recording.proposals = (recording.found.segments, recording.found.scores)
+        if stage.kind == "classifier":
+            recording.class_scores = np.zeros(len(self.labels), np.float32)
+            recording.class_scores[recording.found.labels] = recording.found.scores
+
+    def checked(self, recording: Recording) -> Known:
+        """A recording that fits the model.
+
+        Raises:
+          InputError: its arrays are not [T, C] with the model's C, it is empty, its stride or duration is unknown or
+            not positive, or what the model needs from outside is missing.
+        """
+        where = f"record {recording.id}"
+        shapes = [np.shape(x) for x in recording.streams]
+        wanted = tuple(self.streams.values())
+        widths = tuple(s[-1] for s in shapes if len(s) == 2)
+        if len(widths) != len(shapes) or widths not in (wanted, (self.channels,)) or not all(s[0] for s in shapes):
+            axes = ", ".join(f"{name} [T, {c}]" for name, c in self.streams.items())
+            raise InputError(f"{where}: features of shape {', '.join(map(str, shapes))}: the model takes {axes}")
+        count = min(s[0] for s in shapes)
+        stride, duration = recording.stride or self.stride, recording.duration
+        if stride is None and duration is not None:
+            stride = duration / count
+        if stride is None:
+            raise InputError(f"{where}: no stride: the model's recordings were resized: give its duration")
+        duration = count * stride if duration is None else duration
+        if not (math.isfinite(stride) and stride > 0 and math.isfinite(duration) and duration > 0):
+            raise InputError(f"{where}: stride {stride} and duration {duration}: both are positive numbers of seconds")
+        for name in self.needs:
+            if getattr(recording, name) is None:
+                raise InputError(
+                    f"{where}: no {name.replace('_', ' ')}: the model has no stage that makes them: give some"
+                )
+        scores = recording.class_scores
+        if scores is not None and np.shape(scores) != (len(self.labels),):
+            raise InputError(f"{where}: {np.shape(scores)} class scores for {len(self.labels)} classes")
+        return Known(recording.id, recording.streams, stride, duration, recording.proposals, scores)
+
+
+def load(path: str | Path, runtime: str = "jax") -> Model:
+    """Reads an exported model. Arguments and errors: see `Model`."""
+    return Model(path, runtime)
+
+
+def _device_types(found: Found) -> Found:
+    return Found(found.segments.astype(np.float32), found.labels.astype(np.int32), *found[2:])
+
+
+def _stage(path: Path, entry: Mapping[str, Any], classes: int, runtime: str) -> Stage:
+    from safetensors.numpy import load_file
+
+    home = path / entry["name"]
+    arrays = load_file(home / layout.WEIGHTS)
+    statistics = [arrays.pop(f"normalization/{x}") for x in ("mean", "std") if f"normalization/{x}" in arrays]
+    predict, merges = programs(home, arrays, entry["merges"], runtime)
+    return Stage(
+        name=entry["name"],
+        kind=entry["kind"],
+        framing=Framing(**entry["framing"]),
+        proposals=entry["proposals"],
+        classes=classes,
+        normalization=Normalization(*statistics) if statistics else None,
+        predict=predict,
+        merges=merges,
+    )

@@ -1,0 +1,243 @@
+"""Detection over HTTP, as an ASGI application: requests are checked, limited, and put together to batches.
+
+POST /detect   features -> {"detections": [{"label", "score", "segment"}, ..]}, or {"error": ".."} with a status of 4xx
+GET  /         the model: labels, streams, stride, needs, limits
+GET  /healthz  200 once everything is compiled, 503 before
+GET  /metrics  for Prometheus
+"""
+
+import asyncio
+import contextlib
+import math
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tal_jax.deploy.batching import Batcher, Full
+from tal_jax.deploy.metrics import Measures
+from tal_jax.deploy.model import Known, Model
+from tal_jax.deploy.requests import JSON, NPY, Query, Refused, recording
+from tal_jax.errors import InputError
+from tal_jax.windows import Found
+
+SMALL = 1 << 20  # bytes of .npy that are read at once: a thread would take longer to ask
+GONE = 499  # the client closed the connection: of no standard, but what servers write
+Programs = list[tuple[str, Callable[[], None]]]
+BODIES = 16  # of the largest size, that are held at a time
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may ask of the service."""
+
+    max_mb: float = 32.0  # of one body
+    max_snippets: int = 20_000  # of one recording
+    max_waiting: int = 128  # recordings in the queue or at work
+    timeout: float = 30.0  # seconds for a body to arrive
+
+    @property
+    def body(self) -> int:
+        """Bytes of one body."""
+        return int(self.max_mb * 1e6)
+
+
+class Service:
+    """The application and what it owns."""
+
+    def __init__(self, model: Model, *, limits: Limits, max_batch: int = 16, max_delay: float = 0.002):
+        """Does nothing yet: see `prepare`, which must run, and `app`.
+
+        Args:
+          model: detects.
+          limits: of requests.
+          max_batch, max_delay: see `Batcher`.
+        """
+        self.model, self.limits = model, limits
+        self.measures = Measures(lambda: self.batcher.waiting)
+        self.batcher = Batcher(
+            model,
+            max_batch=max_batch,
+            max_delay=max_delay,
+            max_waiting=limits.max_waiting,
+            on_batch=self.measures.batch,
+        )
+        self.ready = False
+        self._stopping = False
+        self._held = 0  # bytes of all bodies
+        # Two bodies at a time: JSON takes ten times its size while it is read.
+        self._threads = ThreadPoolExecutor(2, "parse")
+        self.app = Starlette(
+            routes=[
+                Route("/detect", self._detect, methods=["POST"]),
+                Route("/", self._about, methods=["GET"]),
+                Route("/healthz", self._health, methods=["GET"]),
+                Route("/metrics", self._metrics, methods=["GET"]),
+            ],
+            exception_handlers={HTTPException: _plain, Exception: _fault},
+            lifespan=self._lifespan,
+        )
+
+    def prepare(self, progress: Callable[[Programs], Iterable[tuple[str, Callable[[], None]]]] = iter) -> bool:
+        """Compiles everything and starts to compute; requests are turned away until then.
+
+        Args:
+          progress: wraps the programs, as they are compiled; they have names.
+
+        Returns:
+          Whether it came to its end: the service may have been stopped.
+        """
+        for _, program in progress(self.batcher.programs(self.limits.max_snippets)):
+            program()
+            if self._stopping:
+                return False
+        self.batcher.start()
+        self.ready = True
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        yield
+        self._stopping = True
+        await asyncio.to_thread(self.batcher.close)
+        self._threads.shutdown()
+
+    async def _about(self, request: Request) -> Response:
+        model = self.model
+        return _json(
+            {
+                "labels": model.labels,
+                "streams": model.streams,
+                "stride": model.stride,
+                "needs": model.needs,
+                "content_types": [*NPY, JSON],
+                "limits": asdict(self.limits),
+            }
+        )
+
+    async def _health(self, request: Request) -> Response:
+        return _json({"status": "ok"}) if self.ready else _error(503, "compiling", {"retry-after": "5"})
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self.measures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _detect(self, request: Request) -> Response:
+        begin = time.perf_counter()
+        try:
+            response = await self._answer(request)
+            self.measures.latency.observe(time.perf_counter() - begin)
+        except Refused as e:
+            response = _error(e.status, str(e))
+            if e.status == 503:
+                response.headers["retry-after"] = str(self._patience())
+            if e.status == 408:
+                response.headers["connection"] = "close"
+        except ClientDisconnect:
+            response = Response(status_code=GONE)
+        except Exception:
+            self.measures.requests.labels("500").inc()
+            raise
+        self.measures.requests.labels(str(response.status_code)).inc()
+        return response
+
+    def _patience(self) -> int:
+        """Seconds after which there may be room."""
+        return min(max(math.ceil(self.batcher.backlog), 1), 60) if self.ready else 5
+
+    async def _answer(self, request: Request) -> Response:
+        if not self.ready:
+            raise Refused(503, "the model is being compiled: try again")
+        if self.batcher.waiting >= self.limits.max_waiting:
+            raise Refused(503, f"{self.limits.max_waiting} recordings wait already: try again")
+        query = Query.of(request.query_params.multi_items())
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise Refused(415, f"content-encoding {encoding:.40}: send the body as it is")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        async with self._body(request) as body:
+            if kind in NPY and len(body) <= SMALL:
+                known = self._known(kind, body, query)
+            else:
+                loop = asyncio.get_running_loop()
+                known = await loop.run_in_executor(self._threads, self._known, kind, body, query)
+            found = await self._found(request, known)
+        return Response(self._encoded(found, query), media_type=JSON)
+
+    def _known(self, kind: str, body: bytes, query: Query) -> Known:
+        return recording(self.model, kind, body, query, max_snippets=self.limits.max_snippets)
+
+    @contextlib.asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        """The body, counted as long as it is held."""
+        too_large = Refused(413, f"the body is larger than {self.limits.max_mb:g} MB")
+        if int(request.headers.get("content-length", 0)) > self.limits.body:
+            raise too_large
+        parts, size = [], 0
+        try:
+            try:
+                async with asyncio.timeout(self.limits.timeout):
+                    async for part in request.stream():
+                        parts.append(part)
+                        size += len(part)
+                        self._held += len(part)
+                        if size > self.limits.body:
+                            raise too_large
+                        if self._held > BODIES * self.limits.body:
+                            raise Refused(503, "too many large bodies at a time: try again")
+            except TimeoutError as e:
+                raise Refused(408, f"the body has not arrived within {self.limits.timeout:g} s") from e
+            yield b"".join(parts)
+        finally:
+            self._held -= size
+
+    async def _found(self, request: Request, known: Known) -> Found:
+        """Waits for the detections, or for the client to give up: nothing is computed for those who are gone."""
+        try:
+            future = asyncio.wrap_future(self.batcher.submit(known))
+        except Full as e:
+            raise Refused(503, f"{self.limits.max_waiting} recordings wait already: try again") from e
+        gone = asyncio.ensure_future(request.receive())
+        try:
+            await asyncio.wait((future, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not future.done():
+                raise ClientDisconnect
+            return future.result()
+        except InputError as e:
+            raise Refused(422, str(e)) from e
+        finally:
+            future.cancel()
+            gone.cancel()
+
+    def _encoded(self, found: Found, query: Query) -> bytes:
+        kept = (found.scores >= query.min_score).nonzero()[0][: query.top]  # NaN is not kept
+        return orjson.dumps({"detections": self.model.rows(Found(*(x[kept] for x in found)))})
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), media_type=JSON)
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps({"error": message}), status, headers, JSON)
+
+
+def _plain(request: Request, fault: Exception) -> Response:
+    """No such path or method."""
+    assert isinstance(fault, HTTPException)
+    return _error(fault.status_code, fault.detail, dict(fault.headers or {}))
+
+
+def _fault(request: Request, fault: Exception) -> Response:
+    """The traceback is the log's, not the client's."""
+    traceback.print_exception(fault, file=sys.stderr)
+    return _error(500, "internal error")

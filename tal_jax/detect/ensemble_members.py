@@ -1,0 +1,109 @@
+"""Members of an ensemble: trained runs with what each of them detects in."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tal_jax.data.dataset import Split, open_split
+from tal_jax.errors import InputError
+from tal_jax.stages.stage import Stage, build_stage, elsewhere
+from tal_jax.stages.tuned_decoding import tuned
+from tal_jax.stages.workdir import read_config
+from tal_jax.tasks.mgfn import MGFNTask
+from tal_jax.tasks.task import Params
+from tal_jax.train.checkpoint import restore_params
+
+SAME = 0.01  # lengths that differ by a smaller share are the same
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A training that takes part."""
+
+    workdir: Path
+    config: dict[str, Any]
+    records: Split  # what is to be detected in, as this run's encoder sees it
+    position: Mapping[str, int]  # of a recording in `records`
+    checkpoint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One run's stage, ready to be asked."""
+
+    run: Run
+    stage: Stage  # with the task as it was tuned
+    params: Params
+
+    def span(self) -> float:
+        """Seconds that a frame covers; 0: whatever a recording has."""
+        framing = self.stage.assembler.framing
+        return 0.0 if framing.mode == "resize" else framing.native_span(0) * (self.run.records.metadata.stride or 1.0)
+
+
+def open_runs(
+    workdirs: Sequence[str | Path], split: str, *, data: Sequence[str] = (), checkpoint: str = "last"
+) -> list[Run]:
+    """Opens trainings and what each of them detects in.
+
+    Args:
+      workdirs: of the trainings.
+      split: the split's name in every run's prepared set.
+      data: other prepared sets than those trained on, one for each run; or none.
+      checkpoint: "last" or "best".
+
+    Raises:
+      InputError: no such workdir or split, or another number of sets than of runs.
+    """
+    if data and len(data) != len(workdirs):
+        raise InputError(f"{len(data)} sets for {len(workdirs)} runs: give one for each, or none")
+    runs = []
+    for i, workdir in enumerate(workdirs):
+        config = read_config(workdir)
+        directory = data[i] if data else config["data"]["dir"]
+        records = open_split(directory, split)
+        if data:
+            elsewhere(config, directory, split)
+        position = {str(id): n for n, id in enumerate(records.ids)}
+        runs.append(Run(Path(workdir).absolute(), config, records, position, checkpoint))
+    return runs
+
+
+def open_member(run: Run, name: str) -> Member:
+    """A run's stage with its trained parameters, and its decoding as it was tuned."""
+    built = build_stage(run.config, name, run.workdir)
+    params = restore_params(run.workdir, name, which=run.checkpoint)
+    return Member(run, dataclasses.replace(built, task=tuned(built.task, run.workdir, name)), params)
+
+
+def check_alike(members: Sequence[Member]) -> None:
+    """Raises InputError where the outputs of members cannot be averaged."""
+    first = members[0]
+    remedy = "fuse their detections instead (--fusion=detections)"
+    if not hasattr(first.stage.task, "fused"):
+        raise InputError(
+            f"{first.run.workdir}: stage {first.stage.name} of kind {first.stage.kind}: each model refines proposals "
+            f"of its own, whose outputs cannot be averaged: {remedy}"
+        )
+    for other in members[1:]:
+        pair = f"{first.run.workdir} and {other.run.workdir}"
+        if (first.stage.kind, type(first.stage.task)) != (other.stage.kind, type(other.stage.task)):
+            raise InputError(f"{pair}: stages of kind {first.stage.kind} and {other.stage.kind}: {remedy}")
+        if first.stage.trained_on.labels != other.stage.trained_on.labels:
+            raise InputError(f"{pair}: other classes, or in another order: {remedy}")
+        spans = [m.span() for m in (first, other)]
+        if abs(spans[0] - spans[1]) > SAME * max(spans):
+            raise InputError(f"{pair}: frames of {spans[0]:g} s and {spans[1]:g} s: {remedy}")
+        tasks = [m.stage.task for m in (first, other)]
+        if all(isinstance(task, MGFNTask) for task in tasks):
+            anchors = [
+                np.asarray(task.model.anchors) / m.stage.assembler.framing.snippets  # type: ignore[attr-defined]
+                for task, m in zip(tasks, (first, other), strict=True)
+            ]
+            if anchors[0].shape != anchors[1].shape or not np.allclose(anchors[0], anchors[1], rtol=SAME):
+                raise InputError(f"{pair}: anchors of other lengths: {remedy}")
+        if getattr(tasks[0], "classes", None) != getattr(tasks[1], "classes", None):
+            raise InputError(f"{pair}: classes from elsewhere: {remedy}")

@@ -1,0 +1,153 @@
+"""Trained runs, of other encoders or seeds, that detect together: their outputs are averaged, then decoded."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from tal_jax.detect.detect import trained_stage
+from tal_jax.detect.ensemble_members import Member, Run, check_alike, open_member
+from tal_jax.detect.ensemble_weights import normalized
+from tal_jax.errors import InputError
+from tal_jax.evaluation.detection_files import Submission
+from tal_jax.evaluation.segment_table import SegmentTable, table_of
+from tal_jax.stages.artifacts import as_input, per_recording
+from tal_jax.stages.predictor import merged, out
+from tal_jax.tasks.task import Params
+from tal_jax.types import Batch, Detections
+from tal_jax.windows import Found
+
+
+def detect_together(
+    runs: Sequence[Run], weights: Sequence[float], *, stage: str = "", batch_size: int = 8
+) -> Submission:
+    """Detections of all recordings that any run has, by the average of the outputs of those that have it.
+
+    TCANet refines the same proposals in all runs: those of all their BMNs together where every run has one, the first
+    run's otherwise. The first run that has a recording gives its windows, its time axis and its decoding.
+
+    Args:
+      runs: of one track, for the same classes.
+      weights: [N], of the runs; made to sum to 1 over those that have a recording.
+      stage: name; "" is the last of the track.
+      batch_size: windows at a time.
+
+    Raises:
+      InputError: the runs do not fit together: other kinds of stages, classes, frames or anchors.
+    """
+    names = [stage or run.config["track"][-1] for run in runs]
+    for name, run in zip(names, runs, strict=True):
+        if name not in run.config["track"]:
+            raise InputError(f"--stage={name}: {run.workdir} has no such stage: {', '.join(run.config['track'])}")
+    ids = sorted({id for run in runs for id in run.position})
+    members = [open_member(run, name) for run, name in zip(runs, names, strict=True)]
+    table = _together(members, weights, ids, batch_size)
+    return Submission(tuple(ids), members[0].stage.trained_on.labels, table)
+
+
+def _together(members: list[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int) -> SegmentTable:
+    check_alike(members)
+    members = _with_shared_inputs(members, weights, ids, batch_size)
+    groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for id in ids:
+        groups[tuple(i for i, member in enumerate(members) if id in member.run.position)].append(id)
+    found: dict[str, Found] = {}
+    with tqdm(total=len(ids), desc=f"{members[0].stage.name} of {len(members)} runs", unit="recording") as bar:
+        for present, own in groups.items():
+            part = normalized([weights[i] for i in present])
+            for id, detections in _group([members[i] for i in present], part, own, batch_size):
+                found[id] = detections
+                bar.update()
+    return table_of((i, found[id]) for i, id in enumerate(ids))
+
+
+def _with_shared_inputs(
+    members: list[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int
+) -> list[Member]:
+    """Gives all members the same proposals and class scores, by the stages before where all have one."""
+    first = members[0].stage.assembler
+    if first.proposals is None:
+        return members
+    shared: dict[str, Any] = {}
+    for field, kind in (("proposals", "bmn"), ("class_scores", "classifier")):
+        given = getattr(first, field)
+        if given is None:
+            continue
+        before = [trained_stage(m.run.config, m.run.workdir, kind) for m in members]
+        if all(before):
+            inner = [open_member(m.run, str(name)) for m, name in zip(members, before, strict=True)]
+            rows = per_recording(np.asarray(ids), _together(inner, weights, ids, batch_size))
+            shared[field] = {id: as_input(kind, table, members[0].stage.assembler.num_classes) for id, table in rows}
+        else:
+            shared[field] = given
+        missing = [id for id in ids if id not in shared[field]]
+        if missing:
+            raise InputError(
+                f"recording {missing[0]} and {len(missing) - 1} more have no {field.replace('_', ' ')}: not all runs "
+                f"have a trained {kind} stage, and {members[0].run.workdir} was given none for them"
+            )
+    return [
+        dataclasses.replace(
+            m, stage=dataclasses.replace(m.stage, assembler=dataclasses.replace(m.stage.assembler, **shared))
+        )
+        for m in members
+    ]
+
+
+def _group(
+    members: Sequence[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int
+) -> Iterator[tuple[str, Found]]:
+    """Detections in seconds of recordings that all of these members have."""
+    first = members[0]
+    tasks: list[Any] = [member.stage.task for member in members]
+    params = [member.params for member in members]
+
+    @jax.jit
+    def step(params: Sequence[Params], batches: Sequence[Batch]) -> Detections:
+        outputs = [task.outputs(p, batch) for task, p, batch in zip(tasks, params, batches, strict=True)]
+        return tasks[0].decoded(tasks[0].fused(outputs, jnp.array(weights, jnp.float32)), batches[0])
+
+    merge = jax.jit(tasks[0].merge)
+    windows: dict[str, list[Found]] = {}
+    starts = {id: _starts(first, id) for id in ids}
+    places = [(id, start) for id in ids for start in starts[id]]
+    for at in range(0, len(places), batch_size):
+        part = places[at : at + batch_size]
+        batches = [_batch(member, part, batch_size) for member in members]
+        found = jax.device_get(step(params, batches))
+        for row, (id, start) in enumerate(part):
+            recording = first.run.records.durations[first.run.position[id]]
+            windows.setdefault(id, []).append(out(found, batches[0], row, start=start, recording=recording))
+            if len(windows[id]) == len(starts[id]):
+                yield id, merged(merge, windows.pop(id))
+
+
+def _stride(member: Member, id: str) -> float:
+    """Seconds per stored snippet of a recording."""
+    position = member.run.position[id]
+    records = member.run.records
+    return float(records.metadata.stride or records.durations[position] / records.num_snippets[position])
+
+
+def _starts(member: Member, id: str) -> list[float]:
+    """Where the windows of a recording start, in seconds."""
+    count = int(member.run.records.num_snippets[member.run.position[id]])
+    return [float(offset) * _stride(member, id) for offset in member.stage.assembler.framing.offsets(count)]
+
+
+def _batch(member: Member, places: Sequence[tuple[str, float]], size: int) -> Batch:
+    """The windows that begin at the given seconds, as this member sees them, and empty rows."""
+    assembler, run = member.stage.assembler, member.run
+    rows = []
+    for id, start in places:
+        position = run.position[id]
+        # Rounded: 0.3 s of 0.1 s each are three snippets, not 2.9999999996, which would be interpolated.
+        offset = round(start / _stride(member, id), 6)
+        rows.append(assembler.detection_row(run.records[position], position, offset)[0])
+    rows += [assembler.empty_row()[0]] * (size - len(rows))
+    return jax.tree.map(lambda *x: np.stack(x), *rows)

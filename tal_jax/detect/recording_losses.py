@@ -1,0 +1,65 @@
+"""The loss of every recording by itself: which ones does a model find hard?"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from tal_jax.data.batches import detection_batches
+from tal_jax.data.dataset import Split
+from tal_jax.data.rows import Assembler
+from tal_jax.tasks.task import Params, Task
+from tal_jax.types import Array, Batch
+
+
+def recording_losses(
+    task: Task, params: Params, split: Split, assembler: Assembler, *, index: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """The training loss of recordings, each as a batch of its own, as at the end of training but without noise.
+
+    No augmentation, dropout or jitter. A recording in several windows has their mean, weighted by real snippets.
+
+    Args:
+      task: whose loss.
+      params: of the task.
+      split: records.
+      assembler: makes the rows.
+      index: [N] positions in the split.
+      batch_size: windows at a time.
+
+    Returns:
+      [N] float64; NaN where the loss is not finite.
+    """
+    task = quiet(task)
+    rng = jax.random.key(0)
+
+    @jax.jit
+    def losses(params: Params, batch: Batch) -> Array:
+        def one(row: Batch) -> Array:
+            total, _ = task.loss(params, jax.tree.map(lambda x: x[None], row), rng, 1.0)
+            return total
+
+        return jax.lax.map(one, batch)
+
+    total, weight = np.zeros(len(split)), np.zeros(len(split))
+    _, batches = detection_batches(split, assembler, index=index, batch_size=batch_size)
+    for batch, origin in batches:
+        found = np.asarray(losses(params, batch), np.float64)
+        real = np.asarray(batch.mask).sum(axis=1)
+        used = origin.index >= 0
+        np.add.at(total, origin.index[used], found[used] * real[used])
+        np.add.at(weight, origin.index[used], real[used])
+    mean = np.divide(total, weight, out=np.full(len(split), np.nan), where=weight > 0)
+    return np.where(np.isfinite(mean), mean, np.nan)[index]
+
+
+def quiet(task: Task) -> Task:
+    """The task without dropout and without jitter, where it has them."""
+    changes: dict[str, Any] = {}
+    model: Any = getattr(task, "model", None)
+    if getattr(model, "dropout", 0):
+        changes["model"] = model.clone(dropout=0.0)
+    if getattr(task, "jitter", 0):
+        changes["jitter"] = 0.0
+    return dataclasses.replace(task, **changes) if changes else task  # type: ignore[type-var]

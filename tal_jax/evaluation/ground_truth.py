@@ -1,0 +1,137 @@
+"""Which recordings and detections enter an evaluation, and an account of those that do not."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tal_jax.data.annotations import SUBSETS, Recording
+from tal_jax.errors import InputError
+from tal_jax.evaluation.detection_files import Submission
+from tal_jax.evaluation.segment_table import SegmentTable, segment_table
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Ground truth and detections with common indices, and what was left out."""
+
+    recordings: tuple[str, ...]  # the recordings of the subset that count
+    labels: tuple[str, ...]  # the classes of their ground truth, sorted
+    truth: SegmentTable
+    detections: SegmentTable  # label -1: no class, or one the ground truth lacks; recording -1: see `unknown`
+    rows: np.ndarray  # [n] int64: of the submission's table, those that `detections` holds
+    missing: tuple[str, ...]  # annotated recordings that the detections do not mention: their segments are misses
+    blocked: tuple[str, ...]  # recordings of the subset left out on request
+    ignored: tuple[str, ...]  # recordings of other subsets among the detections
+    unknown: tuple[str, ...]  # recordings that the annotation file does not have: their detections are false positives
+    unknown_labels: Mapping[str, int]  # label of detections that the ground truth does not have -> how many
+    degenerate_truth: int  # segments without positive length: they count as misses, as in the ActivityNet evaluator
+    degenerate_detections: int
+
+
+def select(
+    recordings: Mapping[str, Recording], submission: Submission, subset: str, blocked: Collection[str] = ()
+) -> Selection:
+    """Joins ground truth and detections of one subset by recording id.
+
+    Detections of recordings that belong to another subset are ignored: a file for several subsets serves each of them.
+    Detections of recordings that the annotation file does not have at all are false positives, as in the ActivityNet
+    evaluator (published THUMOS14 figures rest on that). Labels that the ground truth of the subset does not have are
+    counted and match nothing. Segments of the ground truth stay as written.
+
+    Args:
+      recordings: as `annotations.read` returns them.
+      submission: as `submission.read` returns it.
+      subset: "training", "validation", "testing" or another spelling of annotation files ("train", "val", "test").
+      blocked: ids of recordings to leave out, of ground truth and detections.
+
+    Raises:
+      InputError: an unknown or empty subset, no ground truth in it, or not one recording in common.
+    """
+    name = subset_name(recordings, subset)
+    members = {key: r for key, r in recordings.items() if r.subset == name}
+    counted = {key: r for key, r in members.items() if key not in blocked}
+    index = {key: i for i, key in enumerate(counted)}
+    labels = sorted({instance.label for r in counted.values() for instance in r.instances})
+    if not labels:
+        raise InputError(f"--subset={subset}: none of its {len(counted)} recordings has a segment: nothing to evaluate")
+    class_index = {label: k for k, label in enumerate(labels)}
+    rows = [(index[key], instance) for key, r in counted.items() for instance in r.instances]
+    truth = segment_table(
+        recording=[i for i, _ in rows],
+        label=[class_index[instance.label] for _, instance in rows],
+        segments=[(instance.start, instance.end) for _, instance in rows],
+        score=np.ones(len(rows)),
+    )
+
+    if submission.recordings and not any(key in members for key in submission.recordings):
+        raise InputError(
+            f"detections: none of the {len(submission.recordings)} recordings is in the subset {name} (first: "
+            f"{submission.recordings[0]!r}; the subset has {next(iter(members))!r}): check --subset and the ids"
+        )
+    ignored = [key for key in submission.recordings if key in recordings and key not in members and key not in blocked]
+    left_out = {*ignored, *blocked}
+    table = submission.table
+    counts = np.array([key not in left_out for key in submission.recordings], bool)[table.recording]
+    to_recording = np.array([index.get(key, -1) for key in submission.recordings], np.int64)
+    to_label = np.array([*(class_index.get(label, -1) for label in submission.labels), -1], np.int64)  # -1 stays -1
+    used = table.take(counts)
+    without_class = used.label[(used.label >= 0) & (to_label[used.label] < 0)]
+    detections = SegmentTable(to_recording[used.recording], to_label[used.label], used.segments, used.score)
+    return Selection(
+        recordings=tuple(counted),
+        labels=tuple(labels),
+        truth=truth,
+        detections=detections,
+        rows=np.flatnonzero(counts),
+        missing=tuple(sorted({key for key, r in counted.items() if r.instances} - set(submission.recordings))),
+        blocked=tuple(key for key in members if key in blocked),
+        ignored=tuple(ignored),
+        unknown=tuple(key for key in submission.recordings if key not in recordings and key not in blocked),
+        unknown_labels=dict(Counter(submission.labels[k] for k in without_class)),
+        degenerate_truth=_degenerate(truth),
+        degenerate_detections=_degenerate(detections),
+    )
+
+
+def _degenerate(table: SegmentTable) -> int:
+    return int((table.segments[:, 1] <= table.segments[:, 0]).sum())
+
+
+def subset_name(recordings: Mapping[str, Recording], subset: str) -> str:
+    """The unified name of a subset that has recordings.
+
+    Raises:
+      InputError: unknown or empty; the message lists the subsets there are.
+    """
+    name = SUBSETS.get(subset.lower(), subset)
+    sizes = Counter(r.subset for r in recordings.values())
+    if not sizes[name]:
+        there = ", ".join(f"{key} ({n} recordings)" for key, n in sorted(sizes.items())) or "none at all"
+        raise InputError(f"--subset={subset}: the ground truth has no such recordings: it has {there}")
+    return name
+
+
+def read_blocked(path: str | os.PathLike) -> frozenset[str]:
+    """Ids of recordings to leave out: a JSON list, or a text with one id on each line ("#" begins a comment).
+
+    Raises:
+      InputError: the file cannot be read, or its JSON is not a list of texts.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        if text.lstrip()[:1] not in ("[", "{"):
+            lines = (line.split("#")[0].strip() for line in text.splitlines())
+            return frozenset(line for line in lines if line)
+        ids = json.loads(text)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}): check --blocked") from e
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"{path}: neither text nor JSON ({e}): write one id on each line") from e
+    if not isinstance(ids, list) or not all(isinstance(key, str) for key in ids):
+        raise InputError(f"{path}: expected a list of ids: write one id on each line, or a JSON list")
+    return frozenset(ids)

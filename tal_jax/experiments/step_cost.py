@@ -1,0 +1,212 @@
+"""What a stage's training and prediction steps cost on this machine, on random batches of given sizes."""
+
+import dataclasses
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tal_jax.data.dataset import Metadata
+from tal_jax.devices.compilation import compile_step
+from tal_jax.errors import InputError
+from tal_jax.stages.methods import build_task
+from tal_jax.tasks.mgfn import MGFNTask
+from tal_jax.tasks.task import Task
+from tal_jax.train.optimizer import build_optimizer
+from tal_jax.train.step import TrainState, init_state, make_train_step
+from tal_jax.types import Batch
+from tal_jax.windows import Framing
+
+STEPS = 1000  # the length of the training that a step is taken from
+PEAK_SIZE = 2048  # of the matrices whose product stands for the machine's peak
+
+
+def random_batch(
+    rows: int, *, snippets: int, channels: int, classes: int, proposals: int = 0, segments: int = 1, seed: int = 0
+) -> Batch:
+    """Recordings of full length with `segments` segments each; proposals lie around them."""
+    rng = np.random.default_rng(seed)
+    t = snippets
+    start = rng.uniform(0, 0.7, (rows, segments)) * t
+    truth = np.stack([start, start + rng.uniform(0.05, 0.3, start.shape) * t], axis=-1)
+    near = truth[:, np.arange(proposals) % max(segments, 1)] + rng.normal(0, 0.03 * t, (rows, proposals, 2))
+    label = rng.integers(0, classes, (rows, segments))
+    present = np.zeros((rows, classes), np.float32)
+    np.put_along_axis(present, label, 1.0, axis=1)
+    return Batch(
+        features=rng.normal(size=(rows, t, channels)).astype(np.float32),
+        mask=np.ones((rows, t), bool),
+        stride=np.ones(rows, np.float32),
+        duration=np.full(rows, t, np.float32),
+        labels=present,
+        segments=truth.astype(np.float32),
+        segment_labels=label.astype(np.int32),
+        segment_mask=np.ones((rows, segments), bool),
+        proposals=np.sort(np.clip(near, 0, t), axis=-1).astype(np.float32),
+        proposal_scores=rng.uniform(0.1, 1, (rows, proposals)).astype(np.float32),
+        proposal_mask=np.ones((rows, proposals), bool),
+        class_scores=rng.dirichlet(np.ones(classes), rows).astype(np.float32),
+    )
+
+
+def synthetic_task(
+    config: Mapping[str, Any], stage: str, *, snippets: int, channels: int, classes: int
+) -> tuple[Task, Mapping[str, Any]]:
+    """The task of a stage for data of these sizes, and the stage's section.
+
+    Raises:
+      InputError: no such stage, or a config that does not fit.
+    """
+    if stage not in config["stages"]:
+        raise InputError(f"--stage={stage}: no such stage: the config has {', '.join(config['stages'])}")
+    section = config["stages"][stage]
+    labels = tuple(f"class {k:04d}" for k in range(classes))
+    metadata = Metadata(labels, {"features": channels}, 1.0, {"training": 1}, (), {}, 1, "float32", "")
+    return build_task(section, metadata, Framing("window", snippets), f"stages.{stage}"), section
+
+
+def synthetic_batch(
+    task: Task, section: Mapping[str, Any], rows: int, *, snippets: int, channels: int, classes: int, proposals: int
+) -> Batch:
+    """A random batch with all that the task's loss reads."""
+    batch = random_batch(
+        rows,
+        snippets=snippets,
+        channels=channels,
+        classes=classes,
+        proposals=proposals if section["task"] == "tcanet" else 0,
+    )
+    if isinstance(task, MGFNTask) and task.mmd_weight and section["task"] == "mgfn":
+        model = task.model
+        width = (1 + model.cascade) * len(model.dilations) * model.branch_hidden * max(len(model.streams), 1)
+        knowledge = np.random.default_rng(1).normal(size=(rows, width)).astype(np.float32)
+        clips = random_batch(rows, snippets=8, channels=channels, classes=classes, seed=2)
+        batch = dataclasses.replace(batch, clips=dataclasses.replace(clips, knowledge=knowledge))
+    return batch
+
+
+def compiled_train_step(
+    task: Task, section: Mapping[str, Any], batch: Batch, *, donate: bool = True
+) -> tuple[TrainState, Any, float]:
+    """A state in the middle of a training, the compiled training step, and how many seconds compiling took.
+
+    The step takes its state's memory for the next one, as in training, unless `donate` is False.
+    """
+    optimizer, _ = build_optimizer(steps=STEPS, **section["optimizer"])
+    state = jax.jit(lambda: init_state(task, optimizer, batch, seed=0, ema=section["ema_decay"] > 0))()
+    state = state.replace(step=state.step + int(0.9 * STEPS))  # past all ramps
+    step = make_train_step(task, optimizer, seed=0, ema_decay=section["ema_decay"], steps=STEPS)
+    begin = time.perf_counter()
+    compiled = compile_step(jax.jit(step, donate_argnums=0 if donate else ()), state, batch)
+    return state, compiled, time.perf_counter() - begin
+
+
+def compiled_predict_step(task: Task, params: Any, batch: Batch) -> tuple[Any, float]:
+    """The compiled prediction step, and how many seconds compiling took; the batch carries no clips."""
+    begin = time.perf_counter()
+    compiled = compile_step(jax.jit(task.predict), params, batch)
+    return compiled, time.perf_counter() - begin
+
+
+def median_seconds(step: Callable[[], Any], count: int) -> float:
+    """The median time of `count` calls, until their results are there, after one that warms up."""
+    jax.block_until_ready(step())
+    times = []
+    for _ in range(count):
+        begin = time.perf_counter()
+        jax.block_until_ready(step())
+        times.append(time.perf_counter() - begin)
+    return float(np.median(times))
+
+
+def matmul_peak() -> float:
+    """Floating-point operations a second of a large float32 matrix product, the best of five."""
+    a = jnp.ones((PEAK_SIZE, PEAK_SIZE), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    times = []
+    for _ in range(6):
+        begin = time.perf_counter()
+        jax.block_until_ready(product(a, a))
+        times.append(time.perf_counter() - begin)
+    return 2 * PEAK_SIZE**3 / min(times[1:])
+
+
+def peak_bytes() -> int:
+    """The most memory used so far: of the device where it tells, else of this process."""
+    statistics = jax.local_devices()[0].memory_stats()
+    if statistics and "peak_bytes_in_use" in statistics:
+        return int(statistics["peak_bytes_in_use"])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measure(
+    config: Mapping[str, Any],
+    stage: str,
+    *,
+    rows: int,
+    snippets: int,
+    channels: int,
+    classes: int,
+    proposals: int,
+    steps: int,
+) -> dict[str, Any]:
+    """Times the training and the prediction step of a stage.
+
+    Args:
+      config: plain nested values.
+      stage: its name.
+      rows: B.
+      snippets: T.
+      channels: C.
+      classes: K.
+      proposals: P, for stages that refine proposals.
+      steps: how many of each are timed.
+
+    Returns:
+      `train_step_seconds` and `predict_step_seconds` (medians), recordings a second, compile seconds, operations of the
+      compiled training step as XLA counts them (the body of a loop counts once), their rate as a fraction of this
+      machine's matrix product, peak memory in bytes, and the sizes.
+
+    Raises:
+      InputError: a stage or config that does not fit.
+    """
+    sizes = {"snippets": snippets, "channels": channels, "classes": classes}
+    task, section = synthetic_task(config, stage, **sizes)
+    batch = jax.device_put(synthetic_batch(task, section, rows, proposals=proposals, **sizes))
+    state, train, train_compile = compiled_train_step(task, section, batch)
+    box = [state]
+
+    def train_once() -> Any:
+        box[0], metrics = train(box[0], batch)
+        return metrics
+
+    train_seconds = median_seconds(train_once, steps)
+    peak_memory = peak_bytes()
+    predict_batch = dataclasses.replace(batch, clips=None)
+    predict, predict_compile = compiled_predict_step(task, box[0].params, predict_batch)
+    predict_seconds = median_seconds(lambda: predict(box[0].params, predict_batch), steps)
+    flops = float((train.cost_analysis() or {}).get("flops", 0.0))
+    peak = matmul_peak()
+    return {
+        "stage": stage,
+        "batch": rows,
+        **sizes,
+        "proposals": batch.proposals.shape[1],
+        "backend": jax.default_backend(),
+        "devices": 1,
+        "train_step_seconds": train_seconds,
+        "predict_step_seconds": predict_seconds,
+        "train_recordings_per_second": rows / train_seconds,
+        "predict_recordings_per_second": rows / predict_seconds,
+        "train_compile_seconds": train_compile,
+        "predict_compile_seconds": predict_compile,
+        "train_flops": flops,
+        "matmul_flops_per_second": peak,
+        "fraction_of_matmul_peak": flops / train_seconds / peak,
+        "peak_memory_bytes": peak_memory,
+    }

@@ -1,0 +1,198 @@
+"""One training of a study: its stages, of which rows with the same settings share the first ones, and its scores."""
+
+import copy
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tal_jax.data import atomic
+from tal_jax.data.dataset import Split, open_split
+from tal_jax.data.holdout import grouped, hold_out_ids
+from tal_jax.devices.mesh import local_mesh
+from tal_jax.errors import InputError
+from tal_jax.evaluation.detection import HIGH_TIOU, LOW_TIOU, evaluate_detections
+from tal_jax.evaluation.proposals import evaluate_proposals
+from tal_jax.evaluation.segment_table import SegmentTable
+from tal_jax.experiments.study import Run, digest
+from tal_jax.experiments.study_summary import Outcome
+from tal_jax.stages.predictor import Predictor, truth_table
+from tal_jax.stages.stage import CLASS_SCORES, KNOWLEDGE, PROPOSALS, build_stage
+from tal_jax.stages.workdir import read_config
+from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.history import read_history
+from tal_jax.train.loop import needed, train_and_evaluate
+
+# What a kind of stage hands on: the later stage's key for a file of it, and the file's name.
+HANDED_ON = {
+    "bmn": ("proposals", PROPOSALS),
+    "classifier": ("class_scores", CLASS_SCORES),
+    "trimmed": ("trimmed", KNOWLEDGE),
+}
+RESULT, FOUND = "result.json", "found_seed{}.npz"
+
+
+def measured(run: Run) -> tuple[Split, np.ndarray, np.ndarray]:
+    """The recordings that a run is measured on: a split, [R] positions in it, and [R] the groups that they belong to.
+
+    Raises:
+      InputError: there is no such split, an id names no group, or all recordings are of one group.
+    """
+    data = run.config["data"]
+    if data["holdout_ids"]:
+        split = open_split(data["dir"], data["train_split"])
+        index = hold_out_ids(split, data["holdout_ids"])[1]
+    else:
+        split = open_split(data["dir"], data["eval_split"])
+        index = np.arange(len(split))
+    groups = grouped(split, index, run.groups)
+    if len(np.unique(groups)) < 2:
+        alone = f"group {groups[0]} alone" if run.groups and len(groups) else f"{len(index) or 'no'} recording"
+        raise InputError(
+            f"{data['dir']}: fold {run.fold} is measured on {alone}, which has no spread: choose other "
+            f"{'groups, other ' if run.groups else ''}folds or another evaluation split"
+        )
+    return split, index, groups
+
+
+def check_annotated(run: Run) -> None:
+    """Raises InputError where nothing that a run is measured on is annotated."""
+    split, index, _ = measured(run)
+    if len(truth_table(split, index)) == 0:
+        raise InputError(f"{split.directory}: fold {run.fold}: none of what it is measured on is annotated")
+
+
+def finished(run: Run, workdir: Path) -> bool:
+    """Whether it is trained and scored.
+
+    Raises:
+      InputError: its folder holds other settings, or another data set.
+    """
+    path = workdir / "runs" / run.folder / RESULT
+    if not path.exists():
+        return False
+    if _result(path)["digest"] != run.digest:
+        raise InputError(
+            f"{path.parent}: holds row {run.row} with other settings or of another data set: choose another --workdir, "
+            "or remove that folder"
+        )
+    return True
+
+
+def outcomes(run: Run, workdir: Path) -> list[Outcome]:
+    """Trains, unless that is done, and scores: an outcome for every seed.
+
+    Args:
+      run: of the study.
+      workdir: of the study.
+
+    Raises:
+      InputError: anything wrong with config or data, or a folder that holds this run with other settings.
+      Interrupted: see `train_and_evaluate`.
+    """
+    folder = workdir / "runs" / run.folder
+    if not finished(run, workdir):
+        shared = _train(run, workdir, folder)
+        _measure(run, folder, shared)
+    values = _result(folder / RESULT)["values"]
+    *_, groups = measured(run)
+    return [_read(run, folder, seed, own, groups) for seed, own in zip(run.seeds, values, strict=True)]
+
+
+def _train(run: Run, workdir: Path, folder: Path) -> list[tuple[Path, str]]:
+    """Trains all stages; where the first ones are: (workdir, name)."""
+    config, shared = copy.deepcopy(run.config), []
+    last = config["track"][-1]
+    for name in config["track"][:-1]:
+        if not needed(config, name):
+            continue
+        section = config["stages"][name]
+        if section["task"] not in HANDED_ON:
+            raise InputError(f"study: row {run.row}: stage {name} of kind {section['task']} is followed by another one")
+        own = {**config, "track": (name,), "stages": {name: section}}
+        home = workdir / "shared" / f"{name}-{digest(own, run.fingerprint)}"
+        train_and_evaluate(own, home)
+        key, file = HANDED_ON[section["task"]]
+        config["stages"][last][key] = str((home / name / file).absolute())
+        shared.append((home, name))
+    train_and_evaluate(config, folder)
+    return shared
+
+
+def _measure(run: Run, folder: Path, shared: list[tuple[Path, str]]) -> None:
+    """Detects in what was held out (or in the evaluation split) and writes the scores, last of all."""
+    name = run.config["track"][-1]
+    stage = build_stage(read_config(folder), name, folder)
+    split, index, _ = measured(run)
+    truth, predictor = truth_table(split, index), Predictor(stage.task, local_mesh())
+    seconds = sum(_seconds(*where) for where in (*shared, (folder, name)))
+    values = []
+    for member, seed in enumerate(run.seeds):
+        params = restore_params(folder, name, member=member)
+        batch_size = run.config["stages"][name]["batch_size"]
+        found = predictor(params, split, stage.assembler, index=index, batch_size=batch_size)
+        scores = _scores(truth, found, split.metadata.labels, stage.kind)
+        size = float(sum(np.size(leaf) for leaf in jax.tree.leaves(params)))
+        values.append({**scores, "parameters": size, "seconds": seconds / len(run.seeds)})
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            recordings=index,
+            labels=np.array(split.metadata.labels),
+            **{f"truth_{k}": v for k, v in vars(truth).items()},
+            **{f"found_{k}": v for k, v in vars(found).items()},
+        )
+        atomic.write(folder / FOUND.format(seed), buffer.getvalue())
+    atomic.write(folder / RESULT, json.dumps({"digest": run.digest, "values": values}, indent=1).encode())
+
+
+def _seconds(workdir: Path, stage: str) -> float:
+    """What a stage's steps took, evaluations and starts left out, over all of its lives."""
+    lines = [(p.step, p.value) for p in read_history(workdir, [stage]) if p.metric == "step_seconds"]
+    steps = np.diff([0, *(step for step, _ in lines)])
+    return float(sum(n * (value or 0.0) for n, (_, value) in zip(steps, lines, strict=True)))
+
+
+def _scores(truth: SegmentTable, found: SegmentTable, labels: tuple[str, ...], kind: str) -> dict[str, float]:
+    """Fractions: mAP where the stage knows classes, AR@AN and AUC of the segments alone."""
+    result = evaluate_proposals(truth, found)
+    recall = {f"AR@{n}": float(result.average_recall[n - 1]) for n in (1, 5, 10, 100)}
+    if kind == "bmn":
+        return {"AUC": result.auc, **recall}
+    high, low = (evaluate_detections(truth, found, labels, tiou) for tiou in (HIGH_TIOU, LOW_TIOU))
+    at = {f"mAP@{t:.2f}": float(m) for t, m in zip(high.tiou, high.mAP, strict=True) if t in (0.5, 0.75, 0.95)}
+    return {"average_mAP": high.average, "low_mAP": low.average, **at, "AUC": result.auc, **recall}
+
+
+def _result(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text())
+        result["digest"], result["values"][0]["AUC"]
+    except (ValueError, KeyError, IndexError, TypeError) as e:
+        raise _damaged(path, path.parent / RESULT) from e
+    return result
+
+
+def _read(run: Run, folder: Path, seed: int, values: Mapping[str, float], groups: np.ndarray) -> Outcome:
+    path = folder / FOUND.format(seed)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: dict[str, Any] = dict(file)
+        truth, found = (
+            SegmentTable(**{k.removeprefix(f"{name}_"): v for k, v in arrays.items() if k.startswith(f"{name}_")})
+            for name in ("truth", "found")
+        )
+        labels = tuple(str(label) for label in arrays["labels"])
+        recordings = arrays["recordings"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as e:
+        raise _damaged(path, folder / RESULT) from e
+    return Outcome(run.row, run.fold, seed, values, truth, found, recordings, labels, groups)
+
+
+def _damaged(path: Path, result: Path) -> InputError:
+    return InputError(f"{path}: missing or damaged: remove {result} and start again: that training is measured anew")

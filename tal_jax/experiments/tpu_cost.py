@@ -1,0 +1,173 @@
+"""The real steps of a stage, compiled for a TPU topology on a machine without a TPU: do they fit, what do they cost."""
+
+import importlib.util
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from tal_jax.devices.compilation import no_cache
+from tal_jax.devices.mesh import by_row, replicated
+from tal_jax.errors import InputError
+from tal_jax.experiments.step_cost import STEPS, synthetic_batch, synthetic_task
+from tal_jax.ops.backend import compiling_for
+from tal_jax.ops.model_axis import DATA, MODEL
+from tal_jax.train.optimizer import build_optimizer
+from tal_jax.train.population import make_program
+
+MEMORY = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}  # GiB of a chip, as Google's documentation has them
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+
+
+def devices_of(topology: str) -> tuple[list[Any], float]:
+    """The devices of a topology such as "v5e:16x16", and the bytes of memory of each.
+
+    Raises:
+      InputError: libtpu is not installed, or no such topology.
+    """
+    name, _, shape = topology.partition(":")
+    if name not in MEMORY or not re.fullmatch(r"\d+(x\d+){1,2}", shape):
+        raise InputError(f"--topology={topology}: give one of {', '.join(MEMORY)} and its shape, such as v5e:16x16")
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError("libtpu is not installed: pip install libtpu")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server to ask
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # nor a TPU that only one process may use
+    try:
+        devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    except (ValueError, RuntimeError) as e:
+        raise InputError(f"--topology={topology}: {str(e).splitlines()[0]}") from e
+    chips = math.prod(map(int, shape.split("x")))
+    return list(devices), MEMORY[name] * 2**30 * chips / len(devices)
+
+
+def compile_for(
+    config: Mapping[str, Any],
+    stage: str,
+    topology: str,
+    *,
+    rows: int,
+    snippets: int,
+    channels: int,
+    classes: int,
+    proposals: int,
+) -> dict[str, Any]:
+    """Compiles the training and the prediction step of a stage, batches split over all devices of the topology.
+
+    Args:
+      config: plain nested values.
+      stage: its name.
+      topology: of TPUs, such as "v5e:16x16".
+      rows: of the global batch; 0: the stage's batch size, or one row a device where that is more.
+      snippets: T; 0: the stage's frame.
+      channels: C.
+      classes: K.
+      proposals: P of a recording; 0: what the stage trains with.
+
+    Returns:
+      `fits`, `memory_bytes` of a device, and for `train` and `predict`: bytes a device needs, operations and bytes
+      moved (of a device, as XLA counts them: the body of a loop counts once), XLA's estimate of the seconds, how many
+      collectives of which kind, seconds of compiling.
+
+    Raises:
+      InputError: a stage, config or topology that does not fit, or no libtpu.
+    """
+    devices, memory = devices_of(topology)
+    model = config.get("mesh", {}).get("model", 1)
+    if len(devices) % model:
+        raise InputError(f"config: mesh.model {model} does not divide {len(devices)} devices")
+    mesh = Mesh(np.asarray(devices).reshape(-1, model), (DATA, MODEL))
+    section = config["stages"].get(stage, {})
+    data = section.get("data", {})
+    snippets = snippets or data.get("snippets") or data.get("max_snippets") or 0
+    proposals = proposals or data.get("train_proposals") or data.get("proposals") or 0
+    across = mesh.shape[DATA]
+    rows = rows or max(section.get("batch_size", 0), across)
+    if rows % across:
+        raise InputError(f"--batch={rows}: does not divide over {across} devices")
+    sizes = {"snippets": snippets, "channels": channels, "classes": classes}
+    with compiling_for("tpu"), jax.set_mesh(mesh), no_cache():
+        task, section = synthetic_task(config, stage, **sizes)
+        batch = synthetic_batch(task, section, 1, proposals=proposals, **sizes)
+        shaped = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
+        optimizer, _ = build_optimizer(steps=STEPS, **section["optimizer"])
+        program = make_program(
+            task, optimizer, mesh, batch, seed=0, ema_decay=section["ema_decay"], steps=STEPS,
+            accumulate=section.get("accumulate", 0),
+        )  # fmt: skip
+        state = jax.eval_shape(program.init)
+        predict = jax.jit(task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
+        found = {
+            "train": _compiled(program.step, state, shaped),
+            "predict": _compiled(predict, state.params, shaped.replace(clips=None)),
+        }
+    return {
+        "stage": stage,
+        "topology": topology,
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+        "batch": rows,
+        **sizes,
+        "proposals": shaped.proposals.shape[1],
+        "memory_bytes": int(memory),
+        "fits": all(step["bytes"] <= memory for step in found.values()),
+        **found,
+    }
+
+
+def _compiled(step: Any, *arguments: Any) -> dict[str, Any]:
+    begin = time.perf_counter()
+    try:
+        compiled = step.lower(*arguments).compile()
+    except jax.errors.JaxRuntimeError as e:
+        # The compiler itself refuses what does not fit; its message says what would be needed.
+        if "RESOURCE_EXHAUSTED" not in str(e):
+            raise
+        needed = re.search(r"(?:Used|\() ?([\d.]+)([KMGT])\b", str(e))
+        size = int(float(needed[1]) * 1024 ** " KMGT".index(needed[2])) if needed else sys.maxsize
+        return {"bytes": size, "compile_seconds": time.perf_counter() - begin}
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    text = compiled.as_text()
+    collectives = {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES}
+    return {
+        "bytes": memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "flops": float(cost.get("flops", 0.0)),
+        "bytes_moved": float(cost.get("bytes accessed", 0.0)),
+        "estimated_seconds": float(cost.get("optimal_seconds", 0.0)),
+        "collectives": {name: count for name, count in collectives.items() if count},
+        "compile_seconds": time.perf_counter() - begin,
+    }
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """The figures as a small table."""
+    gib = found["memory_bytes"] / 2**30
+    out = [
+        f"stage {found['stage']} on {found['topology']}: {found['devices']} devices ({found['device']}) of {gib:.0f} "
+        f"GiB, batch {found['batch']}, T = {found['snippets']}",
+        f"  {'':<8} {'GiB':>7} {'of it':>8} {'GFLOP':>9} {'GB moved':>9} {'estimate':>10} {'compiled':>9}  collectives",
+    ]
+    for name in ("train", "predict"):
+        step = found[name]
+        share = step["bytes"] / found["memory_bytes"]
+        if "flops" not in step:
+            out.append(f"  {name:<8} {step['bytes'] / 2**30:>7.2f} {share:>7.0%}  does not fit")
+            continue
+        spread = ", ".join(f"{n} {k}" for k, n in step["collectives"].items()) or "none"
+        estimate = f"{1e3 * step['estimated_seconds']:.2f} ms" if step["estimated_seconds"] > 0 else "-"
+        out.append(
+            f"  {name:<8} {step['bytes'] / 2**30:>7.2f} {share:>8.1%} {step['flops'] / 1e9:>9.1f} "
+            f"{step['bytes_moved'] / 1e9:>9.2f} {estimate:>10} {step['compile_seconds']:>7.0f} s  {spread}"
+        )
+    return out

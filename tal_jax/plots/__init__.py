@@ -1,0 +1,1 @@
+"""Pictures of recordings: their truth, detections and class activation sequences."""

@@ -1,0 +1,214 @@
+"""The plan of launch.prepare: everything that is checked and decided before the first feature is read."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tal_jax.data import annotations, dataset
+from tal_jax.data.annotations import Note
+from tal_jax.data.dataset import VERSION
+from tal_jax.errors import InputError
+from tal_jax.prepare import clips, matching
+from tal_jax.prepare import feature_files as features
+from tal_jax.prepare import shards as packing
+
+MIN_SHARDS, MIN_SHARD_BYTES = 16, 4 << 20  # enough shards to share work out, none tiny
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of launch.prepare, as given."""
+
+    annotations: str
+    features: Mapping[str, str]  # stream name -> folder, or one HDF5 file
+    stride: str  # seconds per snippet, or "resized"
+    out: str
+    proposals: str | None = None  # folder of CSV files
+    dtype: str = "float16"
+    widths: Mapping[str, str] = field(default_factory=dict)  # stream name -> C
+    layouts: Mapping[str, str] = field(default_factory=dict)  # stream name -> "TC" or "CT"
+    missing: str = "error"  # or "skip"
+    min_seconds: float = 0.0
+    damaged: str | None = None  # see `damaged.read`
+    clips: str | None = None  # annotations of trimmed clips
+    clip_features: Mapping[str, str] = field(default_factory=dict)  # stream name -> folder, or one HDF5 file
+    workers: int | None = None  # processes; None: all cores
+    shard_mb: int = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before the first feature is read."""
+
+    splits: Mapping[str, packing.Group]  # splits without recordings left out; clips last
+    proposals: Mapping[str, str]  # id -> CSV file
+    notes: Sequence[Note]
+    fingerprint: str
+    shard_bytes: int
+
+
+def pairs(flag: str, values: Sequence[str]) -> dict[str, str]:
+    """Parses repeated NAME=VALUE arguments.
+
+    Raises:
+      InputError: another form, or a name that comes twice.
+    """
+    result: dict[str, str] = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if not (equals and rest and name.isidentifier()):
+            raise InputError(f"--{flag}={value}: expected NAME=VALUE, where NAME is a word")
+        if name in result:
+            raise InputError(f"--{flag}={value}: {name} comes twice: give every stream another name")
+        result[name] = rest
+    return result
+
+
+def make_plan(options: Options) -> Plan:
+    """Checks all arguments, the annotations, and that the feature files are there and agree on their widths.
+
+    Raises:
+      InputError: naming the file, the record and the remedy.
+    """
+    stride = _stride(options.stride)
+    if not (math.isfinite(options.min_seconds) and options.min_seconds >= 0):
+        raise InputError(f"--min_seconds={options.min_seconds}: expected seconds, 0 or more")
+    widths = {name: _width(name, value) for name, value in options.widths.items()}
+    for flag, values in (("width", options.widths), ("layout", options.layouts)):
+        for name in set(values) - set(options.features):
+            raise InputError(f"--{flag}={name}=..: no such stream: --features has {', '.join(options.features)}")
+    for name, value in options.layouts.items():
+        if value not in features.LAYOUTS:
+            raise InputError(f"--layout={name}={value}: expected TC (snippets first) or CT (channels first)")
+    _check_clip_flags(options)
+    recordings = annotations.read(options.annotations)
+    labels = _labels(options.annotations, recordings)
+    streams, items, notes = matching.match(
+        recordings,
+        matching.Sources(options.annotations, "features", options.features),
+        damaged=options.damaged,
+        missing=options.missing,
+        widths=widths,
+        layouts=options.layouts,
+    )
+    for item in items:
+        if bare := item.recording.labels_without_segment():
+            notes.append(Note("labels only", item.recording.id, ", ".join(bare)))
+    csv = _proposal_files(options, [item.recording.id for item in items], notes)
+    settings = packing.Settings(labels, streams, stride, options.dtype, options.min_seconds)
+    splits = {split: tuple(i for i in items if i.recording.subset == split) for split in dataset.SPLITS}
+    groups = {split: packing.Group(settings, members) for split, members in splits.items() if members}
+    if options.clips is not None:
+        found, unfit = clips.read(options.clips, labels)
+        streams, items, more = matching.match(
+            found,
+            matching.Sources(
+                options.clips, "clip_features", {name: options.clip_features[name] for name in options.features}
+            ),
+            damaged=options.damaged,
+            missing=options.missing,
+            widths={stream.name: stream.width for stream in streams},
+            layouts=options.layouts,
+        )
+        groups[dataset.CLIPS] = packing.Group(replace(settings, streams=streams), items)
+        notes += [*unfit, *(note.of_clip() for note in more)]
+    total = sum(sum(item.sizes) for group in groups.values() for item in group.items)
+    return Plan(
+        splits=groups,
+        proposals=csv,
+        notes=notes,
+        fingerprint=_fingerprint(options, groups, csv),
+        shard_bytes=min(options.shard_mb << 20, max(total // MIN_SHARDS, MIN_SHARD_BYTES)),
+    )
+
+
+def _check_clip_flags(options: Options) -> None:
+    names = ", ".join(options.features)
+    if options.clips is None:
+        if options.clip_features:
+            name, folder = next(iter(options.clip_features.items()))
+            raise InputError(f"--clip_features={name}={folder}: of which clips? Give their annotations, --clips=C.json")
+        return
+    if options.clip_features.keys() != options.features.keys():
+        given = ", ".join(options.clip_features) or "none"
+        raise InputError(
+            f"--clips={options.clips}: clips have the streams of the recordings, {names}, not {given}: give one "
+            "--clip_features=NAME=DIR for each"
+        )
+
+
+def _stride(text: str) -> float | None:
+    if text == "resized":
+        return None
+    try:
+        stride = float(text)
+    except ValueError:
+        stride = math.nan
+    if not (math.isfinite(stride) and stride > 0):
+        raise InputError(f"--stride={text}: expected seconds per snippet, or 'resized'")
+    return stride
+
+
+def _width(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise InputError(f"--width={name}={text}: expected a number of channels")
+    return int(text)
+
+
+def _labels(path: str, recordings: Mapping[str, annotations.Recording]) -> tuple[str, ...]:
+    """The labels of the training split as annotated, so that leaving recordings out never renumbers the classes.
+
+    Where there is no training split (one's own recordings to detect in; THUMOS, whose training set is called
+    validation), the first split there is takes its place.
+    """
+    by_split: dict[str, set[str]] = {}
+    for recording in recordings.values():
+        by_split.setdefault(recording.subset, set()).update(recording.labels)
+    first = next((split for split in dataset.SPLITS if split in by_split), None)
+    if first is None:
+        raise InputError(f"{path}: no recordings in the database: add some")
+    for recording in recordings.values():
+        for label in recording.labels:
+            if label not in by_split[first]:
+                raise InputError(
+                    f"{path}: record {recording.id}: unknown label {label!r} in {recording.subset}: "
+                    f"{first} has no such class: correct the label, or add {first} recordings of it"
+                )
+    return tuple(sorted(by_split[first]))
+
+
+def _proposal_files(options: Options, recordings: Collection[str], notes: list[Note]) -> dict[str, str]:
+    if options.proposals is None:
+        return {}
+    found = features.find_files(options.proposals, recordings, (".csv",), "--proposals")
+    if not found:
+        raise InputError(f"--proposals={options.proposals}: no file ID.csv for any recording: check the folder")
+    for id in sorted(set(recordings) - found.keys()):
+        notes.append(Note("missing proposals", id, f"no {id}.csv in {options.proposals}"))
+    return found
+
+
+def _fingerprint(options: Options, groups: Mapping[str, packing.Group], csv: Mapping[str, str]) -> str:
+    values: dict[str, Any] = {
+        "version": VERSION,
+        "annotations": _digest(options.annotations),
+        "clips": None if options.clips is None else _digest(options.clips),
+        "settings": {split: repr(group.settings) for split, group in groups.items()},
+        "shard_mb": options.shard_mb,
+        # names and sizes only: a copy of the files elsewhere is the same data
+        "files": {
+            split: [[i.recording.id, [[Path(f.path).name, f.key] for f in i.files], i.sizes] for i in group.items]
+            for split, group in groups.items()
+        },
+        "proposals": {id: [Path(path).name, os.path.getsize(path)] for id, path in sorted(csv.items())},
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,118 @@
+"""Packs annotations and features into a data set: what `launch.prepare` does once the plan is made.
+
+A run is split into shards that are planned beforehand, so that the result does not depend on the number of workers.
+While a set is in the making, `OUT/unfinished/` holds the fingerprint of the run and a note for every finished shard:
+started again, the run goes on with the others. `dataset_info.json` is written last.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tal_jax.data import atomic, dataset, proposals
+from tal_jax.errors import InputError
+from tal_jax.prepare import metadata as finish
+from tal_jax.prepare import shards as packing
+from tal_jax.prepare import workers
+from tal_jax.prepare.plan import Options, Plan, make_plan
+from tal_jax.prepare.summary import Summary
+
+DONE = ".done.json"  # notes of finished shards
+
+
+def prepare(options: Options) -> str:
+    """Prepares a data set, or goes on with one that was interrupted.
+
+    Returns:
+      The summary as text: what was kept, and what was left out or changed and why.
+
+    Raises:
+      InputError: an argument or a file is wrong; no `dataset_info.json` is left.
+      OSError: the disk is full; free some and start again.
+    """
+    plan = make_plan(options)
+    out = Path(options.out)
+    if (out / "dataset_info.json").exists():
+        table = _complete(out, plan).table()
+        return f"{out} is already complete (remove it to pack feature files that were written anew).\n{table}"
+    created = not out.exists()
+    with _claim(out, plan) as unfinished:
+        shards = list(_shards(out, unfinished, plan))
+        try:
+            _pack(out, shards, plan, options.workers or os.cpu_count() or 1)
+        except BaseException:
+            if not any(unfinished.glob(f"*{DONE}")):  # nothing worth going on with
+                shutil.rmtree(out if created else unfinished, ignore_errors=True)
+            raise
+        summary = finish.finish(out, unfinished, shards, plan.notes, plan.fingerprint)
+    shutil.rmtree(unfinished)
+    return summary.table()
+
+
+def _complete(out: Path, plan: Plan) -> Summary:
+    if dataset.read_metadata(out).fingerprint != plan.fingerprint:
+        raise InputError(f"{out}: holds a set prepared from other arguments or data: choose another --out or remove it")
+    for split in plan.splits:
+        dataset.open_split(out, split)
+    shutil.rmtree(out / "unfinished", ignore_errors=True)
+    return finish.read_summary(out)
+
+
+@contextmanager
+def _claim(out: Path, plan: Plan) -> Iterator[Path]:
+    """Takes hold of the folder, empty or of an interrupted run of the same fingerprint; gives `OUT/unfinished`."""
+    unfinished = out / "unfinished"
+    manifest = unfinished / "manifest.json"
+    try:
+        ours = manifest.exists()
+        if not ours and out.exists() and any(path != unfinished for path in out.iterdir()):
+            raise InputError(f"{out}: not empty, and no set of launch.prepare: choose another --out or empty it")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        with open(unfinished / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not ours:
+                atomic.write(manifest, json.dumps({"fingerprint": plan.fingerprint}).encode())
+            elif json.loads(manifest.read_bytes()).get("fingerprint") != plan.fingerprint:
+                raise InputError(
+                    f"{out}: holds an unfinished set of other arguments or data: choose another --out or remove it"
+                )
+            for path in [*out.glob(f"*{atomic.SUFFIX}"), *unfinished.glob(f"*{atomic.SUFFIX}")]:
+                path.unlink(missing_ok=True)
+            yield unfinished
+    except BlockingIOError as e:
+        raise InputError(f"{out}: another launch.prepare is writing here: wait for it, or choose another --out") from e
+    except (PermissionError, FileExistsError, NotADirectoryError) as e:
+        raise InputError(f"{out}: cannot be written ({e.strerror}): choose another --out") from e
+
+
+def _shards(out: Path, unfinished: Path, plan: Plan) -> Iterator[packing.Shard]:
+    for split, group in plan.splits.items():
+        parts: list[list[packing.Item]] = []
+        room = 0
+        for item in group.items:
+            needed = sum(item.sizes)
+            if not parts or needed > room:
+                parts.append([])
+                room = plan.shard_bytes
+            parts[-1].append(item)
+            room -= needed
+        for path, part in zip(dataset.shard_paths(out, split, len(parts)), parts, strict=True):
+            done = unfinished / f"{path.name}{DONE}"
+            yield packing.Shard(split, str(path), str(done), tuple(part), group.settings)
+
+
+def _pack(out: Path, shards: Sequence[packing.Shard], plan: Plan, processes: int) -> None:
+    pending = [shard for shard in shards if packing.read_done(shard) is None]
+    done = sum(len(shard.items) for shard in shards) - sum(len(shard.items) for shard in pending)
+    with tqdm(total=done + sum(len(s.items) for s in pending), initial=done, unit=" recordings", disable=None) as bar:
+        for shard in workers.run(packing.write_shard, pending, processes):
+            bar.update(len(shard.items))
+    if plan.proposals:
+        items = tqdm(sorted(plan.proposals.items()), unit=" proposal files", disable=None)
+        proposals.write(out / proposals.FILE_NAME, ((id, *proposals.read_csv(path)) for id, path in items))

@@ -1,0 +1,202 @@
+"""From the files of some recordings to one finished shard: what a worker process of launch.prepare does."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_dtypes import bfloat16
+
+from tal_jax.data import annotations, atomic, dataset, tfrecord
+from tal_jax.data.annotations import Note
+from tal_jax.errors import InputError
+from tal_jax.prepare import feature_files as features
+from tal_jax.prepare.feature_formats import File
+
+CUT_SNIPPETS, CUT_FRACTION = 2, 0.02  # streams of one recording may differ in length by the larger of these
+UNLIKE_SECONDS, UNLIKE_FRACTION = 2.0, 0.1  # features may differ from the duration by the larger of these
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for every recording of a split. Within a set, only the layout of the files differs between splits."""
+
+    labels: tuple[str, ...]
+    streams: tuple[features.Stream, ...]
+    stride: float | None  # seconds per snippet; None: the features cover each recording evenly
+    dtype: str  # of storage, one of dataset.DTYPES
+    min_seconds: float  # instances of this length or less are left out
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording and its feature files, in the order of the streams."""
+
+    recording: annotations.Recording
+    files: tuple[File, ...]
+    sizes: tuple[int, ...]  # bytes that the features in each take, about
+
+
+@dataclass(frozen=True)
+class Group:
+    """A split to pack."""
+
+    settings: Settings
+    items: tuple[Item, ...]  # sorted by id
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard to write: the unit of work, and of going on after an interruption."""
+
+    split: str
+    path: str
+    done_path: str  # a JSON file that says what the shard holds, written after it
+    items: tuple[Item, ...]
+    settings: Settings
+
+    def digest(self) -> str:
+        """Of everything the shard depends on; a feature file that was written again changes it. Raises OSError."""
+        digest = hashlib.sha256(repr(self).encode())
+        for item in self.items:
+            for file in item.files:
+                status = os.stat(file.path)
+                digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+
+class Stopped(Exception):
+    """Another worker has failed."""
+
+
+def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
+    """Writes one shard, then its `done_path`: {"digest", "records": [..], "notes": [..]}.
+
+    Args:
+      shard: what to write.
+      stop: asked before every recording.
+
+    Raises:
+      InputError: a feature file is missing, damaged, or does not fit.
+      OSError: the disk is full.
+      Stopped: `stop` said so.
+    """
+    spec = dataset.record_features(
+        shard.settings.labels, {s.name: s.width for s in shard.settings.streams}, shard.settings.dtype
+    )
+    rows: list[dict[str, Any]] = []
+    notes: list[Note] = []
+
+    def examples() -> Iterator[bytes]:
+        for item in shard.items:
+            if stop():
+                raise Stopped
+            record, more = build(item, shard.settings)
+            notes.extend(more)
+            rows.append(
+                {
+                    "id": record.id,
+                    "num_snippets": len(next(iter(record.features.values()))),
+                    "duration": record.duration,
+                    "segment_seconds": (record.segments[:, 1] - record.segments[:, 0]).tolist(),
+                }
+            )
+            yield dataset.encode(spec, record)
+
+    digest = shard.digest()
+    offsets, lengths = tfrecord.write_shard(shard.path, examples())
+    for row, offset, length in zip(rows, offsets.tolist(), lengths.tolist(), strict=True):
+        row.update(offset=offset, length=length)
+    done = {"digest": digest, "records": rows, "notes": notes}
+    atomic.write(shard.done_path, json.dumps(done).encode())
+
+
+def read_done(shard: Shard) -> dict[str, Any] | None:
+    """Returns what `write_shard` noted, or None where the shard is not finished, not whole, or out of date."""
+    try:
+        done = json.loads(Path(shard.done_path).read_bytes())
+        if done["digest"] != shard.digest():
+            return None
+        offsets, lengths = tfrecord.scan(shard.path)
+    except (OSError, ValueError, KeyError):
+        return None
+    rows = [(row["offset"], row["length"]) for row in done["records"]]
+    return done if rows == list(zip(offsets.tolist(), lengths.tolist(), strict=True)) else None
+
+
+def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note]]:
+    """Reads, checks and converts one recording.
+
+    Returns:
+      The record, and notes on what was left out or changed ("streams cut", "unlike duration", and see
+      `annotations.clean`).
+
+    Raises:
+      InputError: naming the file, the record and the remedy.
+    """
+    recording = item.recording
+    notes: list[Note] = []
+    arrays = [features.read(s, recording.id, f) for s, f in zip(settings.streams, item.files, strict=True)]
+    arrays = _equal_lengths(item, arrays, notes)
+    count = len(arrays[0])
+    if settings.stride is None:
+        if recording.duration is None:
+            raise InputError(
+                f"{item.files[0].path}: record {recording.id}: --stride=resized needs its duration: add it to the "
+                "annotations, or give --stride in seconds"
+            )
+        duration = recording.duration
+        stride = duration / count
+    else:
+        stride = settings.stride
+        covered = count * stride
+        duration = covered if recording.duration is None else recording.duration
+        if abs(covered - duration) > max(UNLIKE_SECONDS, UNLIKE_FRACTION * duration):
+            text = (
+                f"{count} snippets x {stride:g} s = {covered:.1f} s, annotated {duration:.1f} s: is the stride right?"
+            )
+            notes.append(Note("unlike duration", recording.id, text))
+    instances, more = annotations.clean(recording, duration, settings.min_seconds)
+    notes += more
+    index = {label: i for i, label in enumerate(settings.labels)}
+    return dataset.Record(
+        id=recording.id,
+        features={
+            stream.name: _store(item.files[i].path, recording.id, stream.name, arrays[i], settings.dtype)
+            for i, stream in enumerate(settings.streams)
+        },
+        stride=stride,
+        duration=duration,
+        segments=np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2),
+        labels=np.array([index[i.label] for i in instances], np.int32),
+        # not of `instances`: a segment that is dropped leaves its class
+        present=np.array(sorted(index[label] for label in recording.labels), np.int32),
+    ), notes
+
+
+def _equal_lengths(item: Item, arrays: list[np.ndarray], notes: list[Note]) -> list[np.ndarray]:
+    lengths = [len(array) for array in arrays]
+    shortest, longest = min(lengths), max(lengths)
+    if shortest == longest:
+        return arrays
+    text = f"streams of {', '.join(map(str, lengths))} snippets"
+    if longest - shortest > max(CUT_SNIPPETS, CUT_FRACTION * longest):
+        path = item.files[lengths.index(shortest)].path
+        raise InputError(f"{path}: record {item.recording.id}: {text}: extract them again with one stride")
+    notes.append(Note("streams cut", item.recording.id, f"{text}, cut to {shortest}"))
+    return [array[:shortest] for array in arrays]
+
+
+def _store(path: str, id: str, name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    kind = bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    with np.errstate(over="ignore"):
+        stored = np.ascontiguousarray(array.astype(kind))
+    if not np.isfinite(stored.astype(np.float32)).all():
+        largest = float(np.abs(array.astype(np.float64)).max())
+        remedy = "use --dtype=bfloat16 or float32" if dtype == "float16" else "scale the features down"
+        raise InputError(f"{path}: record {id}: {largest:g} in stream {name} does not fit in {dtype}: {remedy}")
+    return stored

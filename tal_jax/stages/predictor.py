@@ -1,0 +1,144 @@
+"""The prediction loop: every recording of a split once, windows merged, in seconds."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from tal_jax.data.batches import detection_batches
+from tal_jax.data.dataset import Split
+from tal_jax.data.rows import Assembler, Origin
+from tal_jax.devices.mesh import by_row, put_batch, replicated
+from tal_jax.devices.processes import gather, share
+from tal_jax.evaluation.segment_table import SegmentTable, table_of
+from tal_jax.tasks.task import Params, Task
+from tal_jax.types import Batch, Detections
+from tal_jax.windows import Found, Window, joined
+
+
+class Predictor:
+    """A task's compiled prediction step over a mesh of this process's devices; compiled once for all calls.
+
+    `predict` takes the place of `task.predict`; its first argument is then whatever the calls give as `params`.
+    """
+
+    def __init__(self, task: Task, mesh: Mesh, predict: Callable[[Any, Batch], Detections] | None = None):
+        self._mesh = mesh
+        self._merge = jax.jit(task.merge)
+        self._step = jax.jit(
+            predict or task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh)
+        )
+
+    def __call__(
+        self,
+        params: Params,
+        split: Split,
+        assembler: Assembler,
+        *,
+        index: np.ndarray,
+        batch_size: int,
+        advance: Callable[[int], Any] = lambda n: None,
+    ) -> SegmentTable:
+        """Detections of the given recordings, which several processes share out; each gets the whole table.
+
+        Args:
+          params: of the task.
+          split: records.
+          assembler: makes the rows.
+          index: [N] positions in the split.
+          batch_size: rows per step of this process, rounded up to a multiple of its devices.
+          advance: called with the number of recordings that were finished.
+
+        Returns:
+          A table in seconds; `recording` is the position in the split.
+        """
+        params = jax.device_put(params, replicated(self._mesh))
+        batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
+        parts: list[tuple[int, Found]] = []
+        for position, windows in self._windows(params, split, assembler, share(index), batch_size):
+            parts.append((position, merged(self._merge, windows)))
+            advance(1)
+        own = vars(table_of(parts))
+        everyone = gather(own)
+        table = SegmentTable(**{name: np.concatenate([part[name] for part in everyone]) for name in own})
+        if len(everyone) == 1:
+            return table
+        # In the order of the index, as one process would have them.
+        rank = np.empty(len(split), np.int64)
+        rank[index] = np.arange(len(index))
+        return table.take(np.argsort(rank[table.recording], kind="stable"))
+
+    def _windows(
+        self, params: Params, split: Split, assembler: Assembler, index: np.ndarray, batch_size: int
+    ) -> Iterator[tuple[int, list[Found]]]:
+        """Unpadded detections in seconds, all windows of a recording together."""
+        _, batches = detection_batches(split, assembler, index=index, batch_size=batch_size)
+        current = -1
+        windows: list[Found] = []
+        for batch, origin, found in self._ahead(params, batches):
+            for row, position in enumerate(origin.index):
+                if position < 0:
+                    continue
+                if position != current and windows:
+                    yield current, windows
+                    windows = []
+                current = int(position)
+                windows.append(out(found, batch, row, start=origin.offset[row], recording=split.durations[current]))
+        if windows:
+            yield current, windows
+
+    def _ahead(self, params: Params, batches: Any) -> Iterator[tuple[Batch, Origin, Detections]]:
+        """Dispatches a batch before the results of the one before are read, so that the device does not wait."""
+        waiting: tuple[Batch, Origin, Detections] | None = None
+        for batch, origin in batches:
+            found = self._step(params, put_batch(self._mesh, batch))
+            if waiting is not None:
+                yield waiting[0], waiting[1], jax.device_get(waiting[2])
+            waiting = (batch, origin, found)
+        if waiting is not None:
+            yield waiting[0], waiting[1], jax.device_get(waiting[2])
+
+
+def out(found: Detections, batch: Batch, row: int, *, start: float, recording: float) -> Found:
+    """A row's detections in seconds, without padding.
+
+    Args:
+      found: of the whole batch, on the host.
+      batch, row: what they were found in.
+      start: seconds, where the window begins.
+      recording: seconds of the whole recording.
+    """
+    window = Window(
+        snippets=batch.features.shape[1],
+        real=int(np.sum(batch.mask[row])),
+        stride=float(batch.stride[row]),
+        start=float(start),
+        duration=float(batch.duration[row]),
+        recording=float(recording),
+    )
+    return window.out(Found(*(x[row] for x in _fields(found))))
+
+
+def merged(merge: Callable[[Detections], Detections], windows: list[Found]) -> Found:
+    """The detections of a recording from those of its windows, through the task's own NMS."""
+    if len(windows) == 1:
+        return windows[0]
+    together = jax.device_get(merge(Detections(*(x[None] for x in joined(windows)))))
+    return Found(*(x[0][together.mask[0]] for x in _fields(together)))
+
+
+def _fields(d: Detections) -> Found:
+    return Found(d.segments, d.labels, d.scores, d.mask)
+
+
+def truth_table(split: Split, index: np.ndarray) -> SegmentTable:
+    """The ground truth of the given recordings, as stored."""
+    records = list(zip((int(i) for i in index), split.records(index), strict=True))
+    return SegmentTable(
+        np.concatenate([np.full(len(r.labels), i, np.int64) for i, r in records]),
+        np.concatenate([r.labels for _, r in records]).astype(np.int64),
+        np.concatenate([r.segments for _, r in records]),
+        np.ones(sum(len(r.labels) for _, r in records)),
+    )

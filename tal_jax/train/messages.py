@@ -1,0 +1,107 @@
+"""What a training says of itself: before its first step, when a loss is not finite, and of a population at its end."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from tal_jax.data import atomic
+from tal_jax.data.augmentation import Augmentation
+from tal_jax.data.rows import Origin
+from tal_jax.devices.processes import first, say
+from tal_jax.errors import InputError
+from tal_jax.stages.stage import Stage
+from tal_jax.train.population import Member, spread
+from tal_jax.train.step import TrainState
+
+
+def report_missing_proposals(stage: Stage) -> None:
+    """Says which training recordings a refinement stage has nothing to learn from.
+
+    Raises:
+      InputError: none of them has proposals.
+    """
+    known = stage.assembler.proposals
+    if known is None:
+        return
+    ids = [str(i) for i in stage.training.ids[stage.train_index]]
+    bare = [i for i in ids if i not in known]
+    if len(bare) == len(ids):
+        raise InputError(
+            f"stage {stage.name}: the proposals are of none of the recordings ({ids[0]}, ..): compare the ids in both"
+        )
+    if bare:
+        say(f"stage {stage.name}: {len(bare)} training recordings have no proposals: {', '.join(bare[:5])}")
+
+
+def report_population(
+    stage: Stage, members: Sequence[Member], results: Sequence[Mapping[str, float]], workdir: Path
+) -> None:
+    """Prints each member's scores, mean and spread for each learning rate, and writes STAGE/population.json."""
+    names = list(results[0])
+    if not names:
+        say(f"stage {stage.name}: a population without an evaluation: give data.eval_split or data.holdout(_ids)")
+        return
+
+    def line(*cells: Any) -> str:
+        first, second, *values = cells
+        return f"  {first!s:<6}{second!s:>14}" + "".join(f"{v:>14}" for v in values)
+
+    lines = [f"stage {stage.name}: {len(results)} members", line("seed", "learning rate", *names)]
+    for m, r in zip(members, results, strict=True):
+        lines.append(line(m.seed, f"x {m.learning_rate:g}", *(f"{r[n]:.4f}" for n in names)))
+    summary = []
+    for rate in dict.fromkeys(m.learning_rate for m in members):
+        found = spread([r for m, r in zip(members, results, strict=True) if m.learning_rate == rate])
+        summary.append({"learning_rate": rate, **found})
+        for key in ("mean", "sd"):
+            lines.append(line(key, f"x {rate:g}", *(f"{found[n][key]:.4f}" for n in names)))
+    say("\n".join(lines))
+    if first():
+        rows = [{**dataclasses.asdict(m), **r} for m, r in zip(members, results, strict=True)]
+        text = json.dumps({"members": rows, "summary": summary}, indent=1)
+        atomic.write(workdir / stage.name / "population.json", text.encode())
+
+
+def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Origin) -> None:
+    """Stops a run whose loss or gradient is NaN or infinite; the parameters are still those of the step before.
+
+    Raises:
+      InputError: names the step and the recordings of its batch.
+    """
+    if not float(metrics["finite"]):
+        ids = ", ".join(str(stage.training.ids[i]) for i in origin.index)
+        raise InputError(
+            f"stage {stage.name}: loss or gradient is not finite at step {step}, recordings {ids}: look at their "
+            "features, or lower the learning rate; the last checkpoint is kept"
+        )
+
+
+def describe(stage: Stage, state: TrainState, recordings: int, steps: int, batch_size: int, start: int) -> str:
+    """The lines printed before the first step: parameters per module, shapes, where the run starts."""
+    framing = stage.assembler.framing
+    counts = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in state.params.get("params", {}).items()}
+    width = max(len(n) for n in [*counts, "parameters"])
+    rows = [f"  {name:<{width}} {count:>12,}" for name, count in counts.items()]
+    return "\n".join(
+        [
+            f"stage {stage.name}: {recordings} recordings, {steps} steps of {batch_size}"
+            + (f", going on from step {start}" if start else ""),
+            f"  frame: {framing.mode}, {framing.snippets} snippets of {framing.scale:g} stored ones",
+            *turning(stage.assembler.augmentation),
+            *rows,
+            f"  {'parameters':<{width}} {sum(counts.values()):>12,}",
+        ]
+    )
+
+
+def turning(augmentation: Augmentation) -> list[str]:
+    """The line that tells what is rotated in training; none where nothing is meant to be."""
+    if not augmentation.turns:
+        return []
+    count = sum(last - first for first, last in augmentation.triaxial)
+    told = f"{count} channels, samples of three-axis sensors" if count else "nothing, no samples of three-axis sensors"
+    return [f"  rotated in training: {told} (data.triaxial)"]

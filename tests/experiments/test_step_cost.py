@@ -1,0 +1,77 @@
+"""Measuring steps: the command, its figures, and what it refuses."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from commands import run
+
+from tal_jax.experiments.step_cost import random_batch, synthetic_batch, synthetic_task
+from tal_jax.tasks.mgfn import MGFNTask
+
+SIZES = {"snippets": 16, "channels": 8, "classes": 3}
+ARGUMENTS = [f"--{name}={value}" for name, value in SIZES.items()]
+
+
+TINY = {"bmn": "sensor_set import tiny_config", "tcanet": "sensor_set import tiny_config"}
+TINY["mgfn"] = "clip_set import tiny_weak_config"
+
+
+@pytest.mark.parametrize("stage", TINY)
+def test_the_command_measures_every_kind_of_stage(stage, tmp_path):
+    path, config = tmp_path / "figures.json", tmp_path / "config.py"
+    config.write_text(f"from {TINY[stage]} as tiny\ndef get_config():\n    return tiny('')\n")
+    arguments = [*ARGUMENTS, "--proposals=4", "--batch=2", "--steps=2", f"--json={path}"]
+    done = run("benchmark", f"--config={config}", f"--stage={stage}", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(path.read_text())
+    assert found.items() >= {"stage": stage, "batch": 2, **SIZES, "backend": "cpu"}.items()
+    assert found["proposals"] == (4 if stage == "tcanet" else 0)
+    for name in (
+        "train_step_seconds", "predict_step_seconds", "train_compile_seconds", "train_flops", "peak_memory_bytes",
+        "matmul_flops_per_second",
+    ):  # fmt: skip
+        assert found[name] > 0, name
+    assert found["train_recordings_per_second"] == pytest.approx(2 / found["train_step_seconds"])
+    assert all(name in done.stdout for name in found)
+
+
+def test_an_unknown_stage_is_refused():
+    done = run("benchmark", "--config=configs/weak_watch.py", "--stage=bmn", *ARGUMENTS)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("--stage=bmn: no such stage: the config has mgfn, trimmed")
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("benchmark", ["--stage=bmn"]), ("train", ["--workdir=W"])])
+def test_a_config_that_is_not_there_is_one_line(name, arguments):
+    done = run(name, "--config=configs/nothing.py", *arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"launch.{name}: error: ")
+    assert "No such file or directory: 'configs/nothing.py'" in line
+
+
+def test_batches_are_what_losses_read():
+    batch = random_batch(3, snippets=20, channels=2, classes=4, proposals=5, segments=2)
+    assert batch.proposals.shape == (3, 5, 2)
+    assert (batch.segments[..., 0] < batch.segments[..., 1]).all()
+    assert (batch.segments <= 20).all()
+    assert (np.diff(batch.proposals, axis=-1) >= 0).all()
+    rows = np.arange(3)[:, None]
+    assert (batch.labels[rows, batch.segment_labels] == 1).all()
+
+
+def test_clips_carry_knowledge_of_the_model_s_width():
+    from configs.weak_watch import get_config
+
+    config = get_config("full")
+    config.stages.mgfn.model.update(hidden=8, branch_hidden=8)
+    config = config.to_dict()
+    task, section = synthetic_task(config, "mgfn", **SIZES)
+    assert isinstance(task, MGFNTask)
+    batch = synthetic_batch(task, section, 2, proposals=0, **SIZES)
+    params = jax.jit(task.init)(jax.random.key(0), batch)
+    loss, metrics = jax.jit(lambda p: task.loss(p, batch, jax.random.key(0)))(params)
+    assert np.isfinite(loss)
+    assert "mmd" in metrics

@@ -1,0 +1,1 @@
+"""What several test files share: oracles, small data sets, runs of commands."""
