@@ -24,7 +24,7 @@ def _made(file: str, variant: tuple[str, ...], stage: str, changes: dict[str, An
     config.stages[stage].model.update(changes)
     data = {"snippets": sizes["snippets"], "channels": sizes["channels"], "classes": sizes.get("classes", 2)}
     task, section = synthetic_task(config.to_dict(), stage, **data)
-    batch = synthetic_batch(task, section, sizes["rows"], proposals=sizes.get("proposals", 0), **data)
+    batch = synthetic_batch(task, sizes["rows"], proposals=sizes.get("proposals", 0), **data)
     return task, section, jax.device_put(batch)
 
 

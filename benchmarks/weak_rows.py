@@ -30,7 +30,7 @@ def prepare_step(config: dict[str, Any]) -> tuple[Any, Any, Batch]:
     """The compiled step of a row, its state, and a batch; clips carry random knowledge."""
     sizes = {"snippets": _SNIPPETS.value, "channels": _CHANNELS.value, "classes": _CLASSES.value}
     task, section = synthetic_task(config, "mgfn", **sizes)
-    batch = jax.device_put(synthetic_batch(task, section, _BATCH.value, proposals=0, **sizes))
+    batch = jax.device_put(synthetic_batch(task, _BATCH.value, proposals=0, **sizes))
     state, train, _ = compiled_train_step(task, section, batch, donate=False)
     return train, state, batch
 

@@ -28,14 +28,14 @@ _PICTURED = flags.DEFINE_integer("pictured", 4, "Recordings in the picture.", lo
 
 
 def main(argv: Sequence[str]) -> None:
-    """Climbs the ladder."""
+    """Trains, tunes and measures the rows."""
     del argv
     from tal_jax.devices.compilation import use_cache
-    from tal_jax.experiments import weak_ablation as climb
+    from tal_jax.experiments import weak_ablation
 
     use_cache()
-    table = climb.climb(
-        climb.load_rows(_CONFIG.value, _ROWS.value, _DATA.value, _SEED.value),
+    table = weak_ablation.run_ablation(
+        weak_ablation.load_rows(_CONFIG.value, _ROWS.value, _DATA.value, _SEED.value),
         Path(_OUT.value),
         ground_truth=_GROUND_TRUTH.value,
         split=_SPLIT.value,

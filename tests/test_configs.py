@@ -9,7 +9,7 @@ import pytest
 from configs import weak
 from tal_jax.data.dataset import Metadata
 from tal_jax.data.framing import choose_framing
-from tal_jax.stages.config import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
+from tal_jax.stages.config import parse
 from tal_jax.stages.methods import build_task
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.types import Batch
@@ -62,35 +62,31 @@ def batch(rows, snippets, width, classes, proposals, segments=20, clips=None, kn
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_config_builds_and_traces(name, variant):
     module = importlib.import_module(f"configs.{name}")
-    config = (module.get_config(variant) if variant else module.get_config()).to_dict()
+    config = parse((module.get_config(variant) if variant else module.get_config()).to_dict())
     data, pooled = metadata(name), 0
     data = data.without_segments() if name.startswith("weak") else data
-    checked(config, CONFIG_KEYS, "config")
-    checked(config["data"], SHARED_DATA_KEYS, "data")
-    for stage in config["track"]:
-        settings = config["stages"][stage]
-        checked(settings, STAGE_KEYS, stage)
-        frame = checked(settings["data"], DATA_KEYS, stage)
-        framing = choose_framing(data, 1500, **{k: frame[k] for k in FRAMING_KEYS})
-        task = build_task(settings, data, framing, stage)
-        build_optimizer(steps=settings["steps"], **settings["optimizer"])
-        proposals = frame["proposals"] if settings["task"] == "tcanet" else 0
+    for stage in config.track:
+        section = config.stages[stage]
+        framing = choose_framing(data, 1500, **section.data.framing_fields())
+        task = build_task(section, data, framing, stage)
+        build_optimizer(section.optimizer, section.steps)
+        proposals = section.data.proposals
         size = (framing.snippets, data.streams["x"], len(data.labels), proposals)
         clips = batch(2, *size, 0, None, jax.ShapeDtypeStruct((2, pooled), jnp.float32)) if pooled else None
         shapes = batch(2, *size, 0 if name.startswith("weak") else 20, clips)
         params = jax.eval_shape(task.init, jax.random.key(0), shapes)
         loss, metrics = jax.eval_shape(task.loss, params, shapes, jax.random.key(1))
         assert loss.shape == ()
-        if settings["task"] == "trimmed":
+        if section.task == "trimmed":
             output, _ = jax.eval_shape(task.outputs, params, shapes)
             pooled = sum(s.pooled.shape[0] * s.pooled.shape[3] for s in output.stages)
-        if settings["task"] == "mgfn":  # each row adds its part to the loss
+        if section.task == "mgfn":  # each row adds its part to the loss
             parts = {"classes1", *({"classes2"} if weak.ROWS.index(variant) > 1 else ())}
             parts |= {"mmd"} if variant in ("ktm", "full") else set()
             assert set(metrics) == parts | ({"oic"} if variant == "full" else set())
         found = jax.eval_shape(task.predict, params, shapes)
         assert found.segments.shape[:2] == found.scores.shape == found.labels.shape
-        if settings["task"] == "bmn":
+        if section.task == "bmn":
             long = data.segment_seconds[-2] / data.stride / framing.scale if data.stride else 0
             assert task.model.durations >= min(long, framing.snippets)
 
@@ -100,7 +96,8 @@ def test_sizes_of_the_report():
     from configs import supervised_hacs
 
     stage = supervised_hacs.get_config("video").stages.tcanet
-    task = build_task(stage.to_dict(), metadata("hacs"), Framing("window", 1000), "tcanet")
+    section = parse(supervised_hacs.get_config("video").to_dict()).stages["tcanet"]
+    task = build_task(section, metadata("hacs"), Framing("window", 1000), "tcanet")
     model = task.model
     assert (model.hidden, model.encoders, model.heads, model.local_heads, model.window) == (512, 2, 8, 4, 9)
     assert (model.stages, task.thresholds, model.tau, stage.data.snippets) == (3, (0.5, 0.6, 0.7), 0.5, 1000)

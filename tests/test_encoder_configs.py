@@ -16,7 +16,7 @@ from tal_jax.data.framing import choose_framing
 from tal_jax.errors import InputError
 from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare
-from tal_jax.stages.config import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
+from tal_jax.stages.config import parse
 from tal_jax.stages.methods import build_task
 from tal_jax.stages.stage import build_stage
 from tal_jax.train.loop import train_and_evaluate
@@ -27,20 +27,16 @@ SET = "tsn"  # the narrowest encoder: the set has its published widths
 
 @pytest.mark.parametrize("variant", variants())
 def test_every_variant_builds(variant):
-    config = get_config(variant).to_dict()
-    checked(config, CONFIG_KEYS, "config")
-    shared = checked(config["data"], SHARED_DATA_KEYS, "data")
-    assert set(shared["widths"]) == set(shared["streams"])
+    config = parse(get_config(variant).to_dict())
+    assert set(config.data.widths) == set(config.data.streams)
     lengths = tuple(1.5 * x for x in (1, 1, 2, 4, 5, 6, 8, 9, 10))
     labels = tuple(f"c{i:03d}" for i in range(200))
-    data = Metadata(labels, shared["widths"], 8 / 15, {"training": 100}, lengths, {}, 20, "float16", "f")
-    for name in config["track"]:
-        stage = config["stages"][name]
-        checked(stage, STAGE_KEYS, name)
-        frame = checked(stage["data"], DATA_KEYS, name)
-        framing = choose_framing(data, 1500, **{k: frame[k] for k in FRAMING_KEYS})
-        build_task(stage, data, framing, name)
-        build_optimizer(steps=stage["steps"], **stage["optimizer"])
+    data = Metadata(labels, dict(config.data.widths), 8 / 15, {"training": 100}, lengths, {}, 20, "float16", "f")
+    for name in config.track:
+        section = config.stages[name]
+        framing = choose_framing(data, 1500, **section.data.framing_fields())
+        build_task(section, data, framing, name)
+        build_optimizer(section.optimizer, section.steps)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +52,7 @@ def test_every_variant_builds(variant):
 def test_a_variant_is_its_tracks_config_on_other_streams(variant, streams, width, base):
     config = get_config(variant)
     assert (config.data.streams, config.data.widths.to_dict()) == (streams, dict.fromkeys(streams, width))
-    config.data.streams = ()
-    del config.data.widths
+    config.data.streams, config.data.widths = (), {}
     assert config.to_dict() == base.to_dict()
 
 

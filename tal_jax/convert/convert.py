@@ -16,15 +16,16 @@ from tal_jax.convert import state_dict
 from tal_jax.convert.families import FAMILIES, GROUPS, Family
 from tal_jax.convert.match import parameters_of, snippets_of, tensors_of
 from tal_jax.data import atomic
-from tal_jax.data.dataset import SPLITS, Metadata
+from tal_jax.data.dataset import SPLITS
 from tal_jax.data.framing import choose_framing
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
-from tal_jax.stages.artifacts import hand_on
-from tal_jax.stages.config import FRAMING_KEYS
+from tal_jax.stages.config import parse, to_tree
+from tal_jax.stages.handover import write_artifact
 from tal_jax.stages.predictor import Predictor
-from tal_jax.stages.stage import Stage, build_stage
-from tal_jax.stages.workdir import begun, claim_config, locked, read_config
+from tal_jax.stages.sections import Config
+from tal_jax.stages.stage import Stage, build_stage, remember
+from tal_jax.stages.workdir import check_config, has_checkpoint, locked, read_config, read_set, write_config
 from tal_jax.train.checkpoint import Checkpoints, restore_params
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.step import TrainState
@@ -67,15 +68,16 @@ def convert(family: str, checkpoint: str | Path, config: Mapping[str, Any], work
       InputError: the checkpoint, the config and the data do not fit together, or the stage has begun already.
     """
     layout, path = _family(family), Path(workdir).absolute()
-    name = _stage_of(layout, config, "config")
-    if config.get("population", 0) or config.get("learning_rates", ()):
+    given = parse(config)
+    name = _stage_of(layout, given, "config")
+    if given.population or given.learning_rates:
         raise InputError("config: population and learning_rates are for trainings from random starts: leave them empty")
     tensors = state_dict.read(Path(checkpoint))
     with locked(path):
-        if begun(path, name):
+        if has_checkpoint(path, name):
             raise InputError(f"{path}: stage {name} has begun: choose another --workdir, or remove {path / name}")
-        whole, others = _with_begun_stages(config, path, name)
-        section = whole["stages"][name]
+        tree, others = _with_begun_stages(given, path, name)
+        section = tree["stages"][name]
         snippets = section["data"]["snippets"]
         if not snippets:
             key = f"stages.{name}.data.snippets"
@@ -84,16 +86,19 @@ def convert(family: str, checkpoint: str | Path, config: Mapping[str, Any], work
                 f"--config.{key}={snippets_of(layout, tensors) or 'T'}"
             )
         changes = tuple(_apply(section, layout.settings(snippets, tensors), f"stages.{name}"))
+        whole = parse(tree)
         stage = build_stage(whole, name, path)
         _check_channels(layout, tensors, stage, str(checkpoint))
         parameters = parameters_of(layout, tensors, _template(stage), snippets, str(checkpoint))
-        tree = flax.traverse_util.unflatten_dict(parameters, sep="/")
-        params = {"params": jax.tree.map(jnp.asarray, tree)}
-        state = _state(section, name, params)
-        claim_config(whole, path, [name, *others])
+        nested = flax.traverse_util.unflatten_dict(parameters, sep="/")
+        params = {"params": jax.tree.map(jnp.asarray, nested)}
+        state = _state(stage, params)
+        check_config(whole, path, [name, *others])
+        write_config(whole, path, [name, *others])
         atomic.write(path / "config.py", CONFIG.encode())
+        remember(stage, path)
         # Proposals first: until there is a checkpoint the stage has not begun, and the command can be repeated.
-        _hand_on(stage, params, section["batch_size"], path)
+        _hand_on(stage, params, path)
         checkpoints = Checkpoints(path, name)
         try:
             checkpoints.save(0, state)
@@ -128,17 +133,17 @@ def _family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def _stage_of(family: Family, config: Mapping[str, Any], where: str) -> str:
-    for name in config["track"]:
-        if config["stages"].get(name, {}).get("task") == family.kind:
+def _stage_of(family: Family, config: Config, where: str) -> str:
+    for name in config.track:
+        if config.stages[name].task == family.method:
             return name
-    raise InputError(f"{where}: no stage of kind {family.kind!r} in the track for {family.name}: take another config")
+    raise InputError(f"{where}: no {family.method} stage in the track for {family.name}: take another config")
 
 
-def _with_begun_stages(config: Mapping[str, Any], workdir: Path, name: str) -> tuple[dict[str, Any], list[str]]:
+def _with_begun_stages(config: Config, workdir: Path, name: str) -> tuple[dict[str, Any], list[str]]:
     """The config with the stored sections of the track's other stages that have begun, and their names."""
-    whole = json.loads(json.dumps(config, default=list))
-    others = [n for n in config["track"] if n != name and begun(workdir, n)]
+    whole = to_tree(config)
+    others = [n for n in config.track if n != name and has_checkpoint(workdir, n)]
     for other in others:
         path = workdir / other / "config.json"
         try:
@@ -183,40 +188,36 @@ def _check_channels(family: Family, tensors: Mapping[str, np.ndarray], stage: St
         )
 
 
-def _state(section: Mapping[str, Any], name: str, params: Any) -> TrainState:
+def _state(stage: Stage, params: Any) -> TrainState:
     """The state that training would begin with, had it drawn these parameters."""
-    try:
-        optimizer, _ = build_optimizer(steps=section["steps"], **section["optimizer"])
-    except TypeError as e:
-        raise InputError(f"config: stages.{name}.optimizer: {e}") from e
-    ema = jax.tree.map(jnp.copy, params) if section["ema_decay"] > 0 else None
+    optimizer, _ = build_optimizer(stage.section.optimizer, stage.section.steps)
+    ema = jax.tree.map(jnp.copy, params) if stage.section.ema_decay > 0 else None
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema)
 
 
-def _hand_on(stage: Stage, params: Any, batch_size: int, workdir: Path) -> None:
-    if stage.kind != "bmn":
+def _hand_on(stage: Stage, params: Any, workdir: Path) -> None:
+    if not stage.task.makes:
         return
     splits = stage.training.metadata.splits
     total = sum(splits[s] for s in SPLITS if s in splits)
     with tqdm(total=total, desc=f"{stage.name} proposals", unit="recording", disable=None) as bar:
-        hand_on(stage, Predictor(stage.task, local_mesh()), params, batch_size, workdir, bar.update)
+        predictor = Predictor(stage.task, local_mesh())
+        write_artifact(stage, predictor, params, stage.section.batch_size, workdir, bar.update)
 
 
-def _check_expressible(family: Family, config: Mapping[str, Any], name: str, workdir: Path) -> int:
+def _check_expressible(family: Family, config: Config, name: str, workdir: Path) -> int:
     """T of a stage whose settings are those that the family means. Raises InputError: they are not."""
-    section = config["stages"][name]
-    stored = json.loads((workdir / name / "data.json").read_text())
-    metadata = Metadata.from_json(stored["metadata"])
-    frame = {k: section["data"][k] for k in FRAMING_KEYS}
-    snippets = choose_framing(metadata, stored["longest"], **frame).snippets
-    own = section["model"]
+    section, known = config.stages[name], read_set(workdir, name)
+    assert known is not None  # its parameters have been read
+    metadata, longest = known
+    snippets = choose_framing(metadata, longest, **section.data.framing_fields()).snippets
+    own = section.model
     other = [
         f"model.{k} is {own.get(k)!r} instead of {v!r}"
         for k, v in family.settings(snippets)["model"].items()
-        # A key that an older workdir does not know is neutral when empty.
-        if _plain(own.get(k)) != _plain(v) and (own.get(k) or v)
+        if _plain(own[k]) != _plain(v)
     ]
-    width = sum(metadata.streams[s] for s in config["data"]["streams"] or metadata.streams)
+    width = sum(metadata.streams[s] for s in config.data.streams or metadata.streams)
     if width % GROUPS:
         other.append(f"{width} channels are no multiple of {GROUPS}")
     if other:

@@ -20,7 +20,7 @@ class Family:
     """One system's layout of a model."""
 
     name: str
-    kind: str  # of the stage that holds such a model
+    method: str  # of the stage that holds such a model
     rules: tuple[Rule, ...]
     model: Mapping[str, Any]  # fields of the model that its numerics ask for
     options: Mapping[str, Any]  # and of its task
@@ -31,7 +31,7 @@ class Family:
     def settings(self, snippets: int, tensors: Mapping[str, np.ndarray] | None = None) -> dict[str, dict[str, Any]]:
         """What a stage's section must say for a model of T snippets, with the widths of a checkpoint if given."""
         model = dict(self.model)
-        if self.kind == "bmn":
+        if self.method == "bmn":
             model["durations"] = snippets
         if tensors is not None:
             for field, parameters in self.widths.items():

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,19 @@ from tal_jax.errors import InputError
 LABELS_KEY = b"labels"
 
 
-def write(path: str | os.PathLike, labels: Sequence[str], items: Iterable[tuple[str, Any]]) -> None:
+def write(
+    path: str | os.PathLike,
+    labels: Sequence[str],
+    items: Iterable[tuple[str, Any]],
+    origin: Mapping[str, Any] | None = None,
+) -> None:
     """Writes video-level class scores: columns id and scores (K float32), the labels in the file's metadata.
 
     Args:
       path: of the Parquet file; it appears when it is complete.
       labels: K class names, the order of the scores.
       items: (id, scores [K]) per recording.
+      origin: a note on where it comes from, see `parquet.read_origin`.
 
     Raises:
       InputError: scores of another length, or not finite.
@@ -34,7 +40,7 @@ def write(path: str | os.PathLike, labels: Sequence[str], items: Iterable[tuple[
     flat = np.concatenate(rows) if rows else np.empty(0, np.float32)
     scores = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), max(len(labels), 1))
     table = pa.table({"id": pa.array(ids, pa.string()), "scores": scores})
-    write_table(path, table.replace_schema_metadata({LABELS_KEY: json.dumps(list(labels)).encode()}))
+    write_table(path, table.replace_schema_metadata({LABELS_KEY: json.dumps(list(labels)).encode()}), origin)
 
 
 def read(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
 """The knowledge of a trimmed branch: one vector of pooled features per clip, in one Parquet file."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,15 @@ from tal_jax.errors import InputError
 REMEDY = "train the trimmed stage again"
 
 
-def write(path: str | os.PathLike, items: Iterable[tuple[str, np.ndarray]]) -> None:
+def write(
+    path: str | os.PathLike, items: Iterable[tuple[str, np.ndarray]], origin: Mapping[str, Any] | None = None
+) -> None:
     """Writes columns id and features (D float32).
 
     Args:
       path: of the file; it appears when it is complete.
       items: (id, [D]) per clip, at least one, all of one length.
+      origin: a note on where it comes from, see `parquet.read_origin`.
 
     Raises:
       OSError: the disk is full.
@@ -26,7 +30,7 @@ def write(path: str | os.PathLike, items: Iterable[tuple[str, np.ndarray]]) -> N
     ids, rows = zip(*items, strict=True)
     flat = pa.array(np.concatenate(rows).astype(np.float32))
     features = pa.FixedSizeListArray.from_arrays(flat, len(rows[0]))
-    write_table(path, pa.table({"id": pa.array(ids, pa.string()), "features": features}))
+    write_table(path, pa.table({"id": pa.array(ids, pa.string()), "features": features}), origin)
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -56,6 +56,12 @@ class Metadata:
     segments_per_recording: int  # the most in any recording, clips not counted
     dtype: str  # of the stored features, one of DTYPES
     fingerprint: str  # of the arguments and the annotations it was prepared from
+    content: str = ""  # of all records as they are stored; "": a set of before this was noted
+
+    def is_set_of(self, other: "Metadata") -> bool:
+        """Whether both are of one set, or of equal ones; contents count where both are known."""
+        known = self.content and other.content
+        return self.fingerprint == other.fingerprint and (not known or self.content == other.content)
 
     def without_segments(self) -> "Metadata":
         """What may be known where only labels are: nothing that comes from a segment."""
@@ -80,6 +86,7 @@ class Metadata:
             segments_per_recording=values["segments_per_recording"],
             dtype=values["dtype"],
             fingerprint=values["fingerprint"],
+            content=str(values.get("content", "")),
         )
 
 

@@ -1,11 +1,12 @@
 """Mean and standard deviation of the training features, for inputs on scales of their own (raw sensors)."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 
+from tal_jax.data import atomic
 from tal_jax.data.dataset import Split
+from tal_jax.errors import InputError
 from tal_jax.windows import Normalization
 
 
@@ -24,13 +25,21 @@ def measure(split: Split, streams: tuple[str, ...], recordings: int = 500) -> No
     return Normalization(mean.astype(np.float32), std.astype(np.float32))
 
 
-def load_or_measure(path: Path, split: Split, streams: tuple[str, ...]) -> Normalization:
-    """Reads the statistics stored at `path` (.npz), or measures and stores them."""
-    if path.exists():
-        with np.load(path, allow_pickle=False) as stored:
+def write(path: Path, statistics: Normalization) -> None:
+    """Stores statistics (.npz)."""
+    with atomic.writing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, mean=statistics.mean, std=statistics.std)
+
+
+def read(path: Path) -> Normalization:
+    """Reads what `write` stored.
+
+    Raises:
+      InputError: the file is missing or damaged.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             return Normalization(stored["mean"], stored["std"])
-    found = measure(split, streams)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    np.savez(temporary, mean=found.mean, std=found.std)
-    temporary.rename(path)
-    return found
+    except Exception as e:  # zip and NumPy raise a dozen types for what is damaged
+        text = " ".join(f"{e!s:.80}".split())
+        raise InputError(f"{path}: cannot be read ({text}): restore it, or train the stage again") from e

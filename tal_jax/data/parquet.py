@@ -1,13 +1,17 @@
 """Parquet files: written whole or not at all, read with a clear word where they are not what was expected."""
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tal_jax.data import atomic
 from tal_jax.errors import InputError
+
+ORIGIN_KEY = b"tal_jax.origin"  # of a file's metadata
 
 
 def read_table(path: str | os.PathLike, columns: Sequence[str]) -> pa.Table:
@@ -24,7 +28,24 @@ def read_table(path: str | os.PathLike, columns: Sequence[str]) -> pa.Table:
     return table
 
 
-def write_table(path: str | os.PathLike, table: pa.Table) -> None:
-    """Writes a table, compressed. Raises OSError where the disk is full."""
+def read_origin(path: str | os.PathLike) -> dict[str, Any] | None:
+    """What `write_table` noted on where a file comes from; None: nothing.
+
+    Raises:
+      InputError: the file is missing or not Parquet.
+    """
+    try:
+        content = json.loads((pq.read_schema(path).metadata or {}).get(ORIGIN_KEY, b"null"))
+    except (OSError, pa.ArrowException, ValueError) as e:
+        raise InputError(f"{path}: cannot be read ({e!s:.100}): check the path, or write it again") from e
+    return content if isinstance(content, dict) else None
+
+
+def write_table(path: str | os.PathLike, table: pa.Table, origin: Mapping[str, Any] | None = None) -> None:
+    """Writes a table, compressed, with a note on where it comes from. Raises OSError where the disk is full."""
+    if origin is not None:
+        table = table.replace_schema_metadata(
+            {**(table.schema.metadata or {}), ORIGIN_KEY: json.dumps(dict(origin)).encode()}
+        )
     with atomic.writing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")

@@ -83,13 +83,16 @@ def check(where: str, segments: Any, scores: Any) -> tuple[np.ndarray, np.ndarra
     return segments, scores
 
 
-def write(path: str | os.PathLike, items: Iterable[tuple[str, Any, Any]]) -> None:
+def write(
+    path: str | os.PathLike, items: Iterable[tuple[str, Any, Any]], origin: Mapping[str, Any] | None = None
+) -> None:
     """Writes the proposals of a set: rows sorted by id, then by falling score. The file appears when it is complete.
 
     Args:
       path: of the Parquet file, columns id, start, end, score.
       items: (id, segments [P, 2] seconds, scores [P]) per recording, in any order; P = 0 is kept as a recording
         without proposals.
+      origin: a note on where it comes from, see `parquet.read_origin`.
 
     Raises:
       InputError: an id comes twice, or see `check`.
@@ -118,7 +121,7 @@ def write(path: str | os.PathLike, items: Iterable[tuple[str, Any, Any]]) -> Non
     # recordings without proposals have no row, but they are not missing either
     empty = [id for id, order in zip(ids, orders, strict=True) if not len(order)]
     table = table.replace_schema_metadata({b"empty": json.dumps(empty).encode()})
-    write_table(path, table)
+    write_table(path, table, origin)
 
 
 def read(path: str | os.PathLike) -> Proposals:

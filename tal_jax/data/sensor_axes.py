@@ -1,6 +1,5 @@
 """Streams of raw samples of three-axis sensors (x, y, z, x, y, z, ..), which turn with the device: told by gravity."""
 
-import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,17 +19,21 @@ LEAST_SAMPLES = 2  # of one sample a snippet it cannot be told from a mean besid
 RECORDINGS = 50  # to look at
 
 
-def load_or_tell(path: Path, named: Sequence[str], split: Split, streams: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Reads what `triaxial_channels` found before, stored at `path` (.json), or calls it and stores that."""
-    with contextlib.suppress(FileNotFoundError):
-        stored = path.read_bytes()  # at once: another process of the training may just be starting anew
-        try:
-            return tuple((int(first), int(last)) for first, last in json.loads(stored))
-        except (ValueError, TypeError) as e:
-            raise InputError(f"{path}: not a list of channel ranges ({e!r:.60}): remove it") from e
-    found = triaxial_channels(named, split, streams)
-    atomic.write(path, json.dumps(found).encode())
-    return found
+def write(path: Path, channels: Sequence[tuple[int, int]]) -> None:
+    """Stores what `triaxial_channels` found (.json)."""
+    atomic.write(path, json.dumps(channels).encode())
+
+
+def read(path: Path) -> tuple[tuple[int, int], ...]:
+    """Reads what `write` stored.
+
+    Raises:
+      InputError: the file is missing or damaged.
+    """
+    try:
+        return tuple((int(first), int(last)) for first, last in json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as e:
+        raise InputError(f"{path}: not a list of channel ranges ({e!r:.60}): remove it") from e
 
 
 def triaxial_channels(named: Sequence[str], split: Split, streams: Sequence[str]) -> tuple[tuple[int, int], ...]:

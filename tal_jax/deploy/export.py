@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,16 @@ from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.onnx import require_jax2onnx
 from tal_jax.deploy.onnx_files import write as write_onnx
 from tal_jax.deploy.stablehlo import Sizes, flat, merging, prediction
+from tal_jax.detect.detect import stage_named
 from tal_jax.errors import InputError
+from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage, build_stage
 from tal_jax.stages.tuned_decoding import tuned
 from tal_jax.stages.workdir import read_config
-from tal_jax.tasks.tcanet import TCANetTask
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.windows import MERGE_CANDIDATES
 
 LEAST_MERGE = 64
-ANY_LENGTH = ("classifier", "trimmed", "mgfn")  # tasks that no shape ties to the frame
 
 README = """# {title}
 
@@ -76,9 +75,7 @@ def export(
     if onnx:
         require_jax2onnx()
     config = read_config(workdir)
-    name = stage or config["track"][-1]
-    if name not in config["track"]:
-        raise InputError(f"--stage={name}: no such stage: the track is {', '.join(config['track'])}")
+    name = stage_named(config, stage)
     if out.exists():
         raise InputError(f"{out}: exists: remove it, or give another --out")
     last = build_stage(config, name, workdir)
@@ -97,20 +94,16 @@ def export(
     return out
 
 
-def _before(config: Mapping[str, Any], last: Stage) -> tuple[list[str], list[str]]:
+def _before(config: Config, last: Stage) -> tuple[list[str], list[str]]:
     """The stages whose results a stage takes, and the results that have to come from outside."""
-    section, before, needs = config["stages"][last.name], [], []
-    if last.kind != "tcanet":
-        return [], []
-    assert isinstance(last.task, TCANetTask)
-    wanted = {"bmn": "proposals"} | ({"classifier": "class_scores"} if last.task.classes != "head" else {})
-    for kind, result in wanted.items():
-        made = [n for n in config["track"] if config["stages"][n]["task"] == kind]
-        if made and not section.get(result):
-            before.append(made[0])
+    before, outside = [], []
+    for artifact in last.artifacts:
+        makers = [name for name in config.track if config.stages[name].kind.makes == artifact]
+        if makers and not last.section.files.get(artifact):
+            before.append(makers[0])
         else:
-            needs.append(result)
-    return before, needs
+            outside.append(artifact)
+    return before, outside
 
 
 def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: int, onnx: bool) -> dict[str, Any]:
@@ -119,7 +112,7 @@ def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: i
     task, assembler = tuned(stage.task, workdir, stage.name), stage.assembler
     home = folder / stage.name
     home.mkdir()
-    any_length = stage.kind in ANY_LENGTH
+    any_length = task.any_length
     sizes = Sizes(assembler.framing.snippets, assembler.width, assembler.num_classes, assembler.max_proposals)
     (home / layout.PREDICT).write_bytes(prediction(task, params, sizes, any_length=any_length))
     merges = []
@@ -133,7 +126,8 @@ def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: i
     save_file(arrays, home / layout.WEIGHTS)
     entry = {
         "name": stage.name,
-        "kind": stage.kind,
+        "kind": stage.section.task,
+        "makes": task.makes,
         "framing": dataclasses.asdict(assembler.framing),
         "proposals": assembler.max_proposals,
         "merges": merges,

@@ -14,6 +14,7 @@ from tal_jax.deploy.runtimes import Program, programs
 from tal_jax.errors import InputError
 from tal_jax.windows import Found, Framing, Normalization, Window, joined, view
 
+MADE_BY = {"bmn": "proposals", "classifier": "class_scores"}  # in folders of before stages said what they make
 Segments = tuple[np.ndarray, np.ndarray]  # seconds [P, 2], scores [P]
 
 
@@ -34,7 +35,8 @@ class Stage:
     """One stage of an exported model."""
 
     name: str
-    kind: str
+    kind: str  # the method's name in its config
+    makes: str  # "proposals" or "class_scores", for the stages to come; anything else is of no use to them
     framing: Framing
     proposals: int  # P of its input
     classes: int  # K
@@ -182,9 +184,9 @@ class Model:
     def finish(self, stage: Stage, recording: Known, windows: Sequence[Found]) -> None:
         """Notes in a recording what a stage found in its windows, for the stages to come."""
         recording.found = stage.merged(windows)
-        if stage.kind == "bmn":
+        if stage.makes == "proposals":
             recording.proposals = (recording.found.segments, recording.found.scores)
-        if stage.kind == "classifier":
+        if stage.makes == "class_scores":
             recording.class_scores = np.zeros(len(self.labels), np.float32)
             recording.class_scores[recording.found.labels] = recording.found.scores
 
@@ -241,6 +243,7 @@ def _stage(path: Path, entry: Mapping[str, Any], classes: int, runtime: str) -> 
     return Stage(
         name=entry["name"],
         kind=entry["kind"],
+        makes=entry.get("makes", MADE_BY.get(entry["kind"], "")),
         framing=Framing(**entry["framing"]),
         proposals=entry["proposals"],
         classes=classes,

@@ -57,12 +57,12 @@ class Query:
         return cls(**found)
 
 
-def recording(model: Model, kind: str, body: bytes, query: Query, *, max_snippets: int) -> Known:
+def recording(model: Model, media: str, body: bytes, query: Query, *, max_snippets: int) -> Known:
     """A recording that fits the model.
 
     Args:
       model: that shall detect in it.
-      kind: media type of the body, one of NPY or JSON.
+      media: type of the body, one of NPY or JSON.
       body: a `.npy` file of features [T, C], or JSON {"features": [[..]], ..} with FIELDS.
       query: its stride and duration come before those of the body.
       max_snippets: the most T.
@@ -72,13 +72,13 @@ def recording(model: Model, kind: str, body: bytes, query: Query, *, max_snippet
         not fit the model.
     """
     fields: dict[str, Any] = {}
-    if kind in NPY:
+    if media in NPY:
         streams = [npy(body)]
-    elif kind == JSON:
+    elif media == JSON:
         fields = _fields(model, body)
         streams = fields.pop("features")
     else:
-        raise Refused(415, f"content-type {kind or 'missing'!r:.80}: send {NPY[0]} (a .npy file) or {JSON}")
+        raise Refused(415, f"content-type {media or 'missing'!r:.80}: send {NPY[0]} (a .npy file) or {JSON}")
     for name in ("stride", "duration"):
         fields[name] = value = getattr(query, name) or _number(name, fields.get(name))
         if getattr(query, name) == 0 or (value is not None and not SECONDS[0] <= value <= SECONDS[1]):

@@ -1,28 +1,21 @@
 """The class activation sequences (CAS) of the stages of an MGFN, as Figure 7 of the report shows them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tal_jax.data.batches import detection_batches
 from tal_jax.data.dataset import Split
 from tal_jax.data.rows import Assembler
-from tal_jax.models.mgfn import activate
 from tal_jax.report.inputs import Curve
-from tal_jax.tasks.cas_decoding import select_classes
-from tal_jax.tasks.mgfn import MGFNTask
-from tal_jax.tasks.task import Params
-from tal_jax.types import Array, Batch
+from tal_jax.tasks.task import Params, Task
 
-STAGES = ("simple", "multi-dilated", "second stage", "cascade")  # from top to bottom
 OTHERS = 3  # classes that are not in the recording, the likeliest ones
 
 
 def stage_sequences(
-    task: MGFNTask,
+    task: Task,
     params: Params,
     split: Split,
     assembler: Assembler,
@@ -31,14 +24,10 @@ def stage_sequences(
     labels: tuple[str, ...],
     batch_size: int,
 ) -> dict[int, dict[str, Curve]]:
-    """Sequences by recording and stage, scaled to [0, 1] class by class and not smoothed.
-
-    "simple": the first branch of the first stage alone (H_0); "multi-dilated": with all of its branches; "second
-    stage": what the second one sees where the first has discovered nothing; "cascade": the higher of both. Stages that
-    the model does not have are left out.
+    """Sequences by recording and by what made them, scaled to [0, 1] class by class and not smoothed.
 
     Args:
-      task: with the model.
+      task: with sequences, see `Task.sequences`.
       params: of the task.
       split: records.
       assembler: makes the rows; windows that overlap are averaged.
@@ -49,23 +38,7 @@ def stage_sequences(
     Returns:
       position -> stage -> the classes of the recording, and at most OTHERS more that the decoding takes up.
     """
-    model = task.model
-    first = model.clone(dilations=model.dilations[:1], cascade=False, anchors=())
-
-    @jax.jit
-    def run(params: Params, batch: Batch) -> tuple[dict[str, Array], Array]:
-        output, probabilities = task.outputs(params, batch)
-        found: dict[str, Any] = {}
-        if len(model.dilations) > 1:
-            simple: Any = first.apply(params, batch.features, batch.mask, None, train=False)
-            found["simple"] = simple.sequence
-        found["multi-dilated" if len(model.dilations) > 1 else "simple"] = output.stages[0].sequence
-        if len(output.stages) > 1:
-            found |= {"second stage": output.stages[1].sequence, "cascade": output.sequence}
-        taken = select_classes(probabilities, task.decoding.class_threshold)
-        sequences = {stage: activate(x, model.activation) for stage, x in found.items()}
-        return sequences, jnp.where(taken, probabilities, -1.0)
-
+    run = jax.jit(task.sequences)
     parts: dict[int, list[tuple[float, float, dict[str, np.ndarray]]]] = {}
     likely: dict[int, np.ndarray] = {}
     _, batches = detection_batches(split, assembler, index=sorted(present), batch_size=batch_size)
@@ -83,9 +56,8 @@ def stage_sequences(
         others = [k for k in order if k not in true and likely[position][k] >= 0]
         names = {k: labels[k] for k in [*true, *others[:OTHERS]]}
         sequences[position] = {
-            stage: _curve([(offset, x[stage]) for offset, _, x in windows], windows[0][1], names)
-            for stage in STAGES
-            if stage in windows[0][2]
+            name: _curve([(offset, x[name]) for offset, _, x in windows], windows[0][1], names)
+            for name in windows[0][2]
         }
     return sequences
 

@@ -90,7 +90,7 @@ def _weights(rule: str, runs: Sequence[Run], stage: str, say: Say) -> list[float
     if rule == "uniform":
         shares, notes = normalized([1.0] * len(runs)), [""] * len(runs)
     elif rule == "performance":
-        scores = [_performance(run, stage or run.config["track"][-1]) for run in runs]
+        scores = [_performance(run, stage or run.config.track[-1]) for run in runs]
         shares = normalized(scores)
         notes = [f", scores {score:.3f} on its own evaluation recordings" for score in scores]
     else:
@@ -109,8 +109,7 @@ def _performance(run: Run, stage: str) -> float:
     built = build_stage(config, stage, run.workdir)
     params = restore_params(run.workdir, stage, which=run.checkpoint)
     task = tuned(built.task, run.workdir, stage)
-    batch_size = config["stages"][stage]["batch_size"]
-    scores = evaluate_stage(built, Predictor(task, local_mesh()), params, batch_size)
+    scores = evaluate_stage(built, Predictor(task, local_mesh()), params, built.section.batch_size)
     if not scores:
         raise InputError(
             f"{run.workdir}: no recordings with ground truth to weigh it by: train with --config.data.holdout=0.1, or "

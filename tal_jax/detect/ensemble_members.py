@@ -9,10 +9,10 @@ import numpy as np
 
 from tal_jax.data.dataset import Split, open_split
 from tal_jax.errors import InputError
-from tal_jax.stages.stage import Stage, build_stage, elsewhere
+from tal_jax.stages.sections import Config
+from tal_jax.stages.stage import Stage, build_stage, with_dataset
 from tal_jax.stages.tuned_decoding import tuned
 from tal_jax.stages.workdir import read_config
-from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Params
 from tal_jax.train.checkpoint import restore_params
 
@@ -24,7 +24,7 @@ class Run:
     """A training that takes part."""
 
     workdir: Path
-    config: dict[str, Any]
+    config: Config
     records: Split  # what is to be detected in, as this run's encoder sees it
     position: Mapping[str, int]  # of a recording in `records`
     checkpoint: str
@@ -63,10 +63,10 @@ def open_runs(
     runs = []
     for i, workdir in enumerate(workdirs):
         config = read_config(workdir)
-        directory = data[i] if data else config["data"]["dir"]
+        directory = data[i] if data else config.data.dir
         records = open_split(directory, split)
         if data:
-            elsewhere(config, directory, split)
+            config = with_dataset(config, directory, split)
         position = {str(id): n for n, id in enumerate(records.ids)}
         runs.append(Run(Path(workdir).absolute(), config, records, position, checkpoint))
     return runs
@@ -83,27 +83,35 @@ def check_alike(members: Sequence[Member]) -> None:
     """Raises InputError where the outputs of members cannot be averaged."""
     first = members[0]
     remedy = "fuse their detections instead (--fusion=detections)"
-    if not hasattr(first.stage.task, "fused"):
+    if not first.stage.task.fusable:
         raise InputError(
-            f"{first.run.workdir}: stage {first.stage.name} of kind {first.stage.kind}: each model refines proposals "
-            f"of its own, whose outputs cannot be averaged: {remedy}"
+            f"{first.run.workdir}: stage {first.stage.name} ({first.stage.section.task}): its outputs are of proposals "
+            f"that each model makes for itself, and cannot be averaged: {remedy}"
         )
     for other in members[1:]:
         pair = f"{first.run.workdir} and {other.run.workdir}"
-        if (first.stage.kind, type(first.stage.task)) != (other.stage.kind, type(other.stage.task)):
-            raise InputError(f"{pair}: stages of kind {first.stage.kind} and {other.stage.kind}: {remedy}")
+        kinds = [member.stage.section.task for member in (first, other)]
+        if type(first.stage.task) is not type(other.stage.task):
+            raise InputError(f"{pair}: stages of {kinds[0]} and {kinds[1]}: {remedy}")
         if first.stage.trained_on.labels != other.stage.trained_on.labels:
             raise InputError(f"{pair}: other classes, or in another order: {remedy}")
         spans = [m.span() for m in (first, other)]
         if abs(spans[0] - spans[1]) > SAME * max(spans):
             raise InputError(f"{pair}: frames of {spans[0]:g} s and {spans[1]:g} s: {remedy}")
-        tasks = [m.stage.task for m in (first, other)]
-        if all(isinstance(task, MGFNTask) for task in tasks):
-            anchors = [
-                np.asarray(task.model.anchors) / m.stage.assembler.framing.snippets  # type: ignore[attr-defined]
-                for task, m in zip(tasks, (first, other), strict=True)
-            ]
-            if anchors[0].shape != anchors[1].shape or not np.allclose(anchors[0], anchors[1], rtol=SAME):
-                raise InputError(f"{pair}: anchors of other lengths: {remedy}")
-        if getattr(tasks[0], "classes", None) != getattr(tasks[1], "classes", None):
-            raise InputError(f"{pair}: classes from elsewhere: {remedy}")
+        mine, theirs = _alike(first), _alike(other)
+        for name, value in mine.items():
+            if not _same(value, theirs[name]):
+                raise InputError(f"{pair}: other {name} ({value} and {theirs[name]}): {remedy}")
+
+
+def _alike(member: Member) -> dict[str, Any]:
+    task: Any = member.stage.task
+    return task.alike(member.stage.assembler.framing.snippets)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Numbers but for a small fraction, anything else exactly."""
+    x, y = np.asarray(a), np.asarray(b)
+    if x.shape != y.shape or x.dtype.kind != "f":
+        return a == b
+    return np.allclose(x, y, rtol=SAME)

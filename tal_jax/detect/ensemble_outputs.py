@@ -16,7 +16,7 @@ from tal_jax.detect.ensemble_weights import normalized
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import SegmentTable, table_of
-from tal_jax.stages.artifacts import as_input, per_recording
+from tal_jax.stages.handover import as_input, per_recording
 from tal_jax.stages.predictor import merged, out
 from tal_jax.tasks.task import Params
 from tal_jax.types import Batch, Detections
@@ -40,10 +40,10 @@ def detect_together(
     Raises:
       InputError: the runs do not fit together: other kinds of stages, classes, frames or anchors.
     """
-    names = [stage or run.config["track"][-1] for run in runs]
+    names = [stage or run.config.track[-1] for run in runs]
     for name, run in zip(names, runs, strict=True):
-        if name not in run.config["track"]:
-            raise InputError(f"--stage={name}: {run.workdir} has no such stage: {', '.join(run.config['track'])}")
+        if name not in run.config.track:
+            raise InputError(f"--stage={name}: {run.workdir} has no such stage: {', '.join(run.config.track)}")
     ids = sorted({id for run in runs for id in run.position})
     members = [open_member(run, name) for run, name in zip(runs, names, strict=True)]
     table = _together(members, weights, ids, batch_size)
@@ -70,26 +70,22 @@ def _with_shared_inputs(
     members: list[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int
 ) -> list[Member]:
     """Gives all members the same proposals and class scores, by the stages before where all have one."""
-    first = members[0].stage.assembler
-    if first.proposals is None:
-        return members
+    first = members[0].stage
     shared: dict[str, Any] = {}
-    for field, kind in (("proposals", "bmn"), ("class_scores", "classifier")):
-        given = getattr(first, field)
-        if given is None:
-            continue
-        before = [trained_stage(m.run.config, m.run.workdir, kind) for m in members]
+    for artifact, given in first.artifacts.items():
+        before = [trained_stage(m.run.config, m.run.workdir, artifact) for m in members]
         if all(before):
             inner = [open_member(m.run, str(name)) for m, name in zip(members, before, strict=True)]
             rows = per_recording(np.asarray(ids), _together(inner, weights, ids, batch_size))
-            shared[field] = {id: as_input(kind, table, members[0].stage.assembler.num_classes) for id, table in rows}
+            classes = first.assembler.num_classes
+            shared[artifact] = {id: as_input(artifact, table, classes) for id, table in rows}
         else:
-            shared[field] = given
-        missing = [id for id in ids if id not in shared[field]]
+            shared[artifact] = given.values
+        missing = [id for id in ids if id not in shared[artifact]]
         if missing:
             raise InputError(
-                f"recording {missing[0]} and {len(missing) - 1} more have no {field.replace('_', ' ')}: not all runs "
-                f"have a trained {kind} stage, and {members[0].run.workdir} was given none for them"
+                f"recording {missing[0]} and {len(missing) - 1} more have no {artifact.replace('_', ' ')}: not all "
+                f"runs have a trained stage that makes them, and {members[0].run.workdir} was given none for them"
             )
     return [
         dataclasses.replace(

@@ -1,8 +1,5 @@
 """The loss of every recording by itself: which ones does a model find hard?"""
 
-import dataclasses
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -31,7 +28,7 @@ def recording_losses(
     Returns:
       [N] float64; NaN where the loss is not finite.
     """
-    task = quiet(task)
+    task = task.without_noise()
     rng = jax.random.key(0)
 
     @jax.jit
@@ -52,14 +49,3 @@ def recording_losses(
         np.add.at(weight, origin.index[used], real[used])
     mean = np.divide(total, weight, out=np.full(len(split), np.nan), where=weight > 0)
     return np.where(np.isfinite(mean), mean, np.nan)[index]
-
-
-def quiet(task: Task) -> Task:
-    """The task without dropout and without jitter, where it has them."""
-    changes: dict[str, Any] = {}
-    model: Any = getattr(task, "model", None)
-    if getattr(model, "dropout", 0):
-        changes["model"] = model.clone(dropout=0.0)
-    if getattr(task, "jitter", 0):
-        changes["jitter"] = 0.0
-    return dataclasses.replace(task, **changes) if changes else task  # type: ignore[type-var]

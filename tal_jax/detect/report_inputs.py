@@ -6,16 +6,15 @@ import numpy as np
 
 from tal_jax.data.dataset import open_split
 from tal_jax.detect.cas_by_stage import stage_sequences
-from tal_jax.detect.detect import joined
+from tal_jax.detect.detect import completed
 from tal_jax.detect.recording_losses import recording_losses
 from tal_jax.errors import InputError
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.plots.cas import choose
 from tal_jax.report.inputs import Curve, Material
-from tal_jax.stages.stage import build_stage, elsewhere
+from tal_jax.stages.stage import build_stage, with_dataset
 from tal_jax.stages.tuned_decoding import tuned
 from tal_jax.stages.workdir import read_config
-from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.history import read_history
 
@@ -38,19 +37,19 @@ def read_material(
     """
     config = read_config(workdir)
     if data_dir:
-        elsewhere(config, data_dir, split)
-    path, stage_name = Path(workdir).absolute(), config["track"][-1]
-    records = open_split(config["data"]["dir"], split)
+        config = with_dataset(config, data_dir, split)
+    path, stage_name = Path(workdir).absolute(), config.track[-1]
+    records = open_split(config.data.dir, split)
     stage = build_stage(config, stage_name, path)
     params = restore_params(path, stage_name)
-    assembler = joined(stage, config, path, records)
-    batch_size = config["stages"][stage_name]["batch_size"]
+    assembler = completed(stage, config, path, records)
+    batch_size = stage.section.batch_size
 
     wanted = set(chosen.recordings)
     index = np.flatnonzero([str(id) in wanted for id in records.ids])
     if len(index) == 0:
         raise InputError(
-            f"{config['data']['dir']}: none of the {len(records)} recordings of split {split} is in the report (first: "
+            f"{config.data.dir}: none of the {len(records)} recordings of split {split} is in the report (first: "
             f"{str(records.ids[0])!r}): give the set that the annotations are of with --data=DATA"
         )
     values = recording_losses(stage.task, params, records, assembler, index=index, batch_size=batch_size)
@@ -58,7 +57,7 @@ def read_material(
 
     sequences: dict[str, dict[str, Curve]] = {}
     task = tuned(stage.task, path, stage_name)
-    if isinstance(task, MGFNTask):
+    if task.has_sequences:
         true: dict[str, set[str]] = {}
         for r, k in zip(chosen.truth.recording.tolist(), chosen.truth.label.tolist(), strict=True):
             true.setdefault(chosen.recordings[r], set()).add(chosen.labels[k])
@@ -74,4 +73,4 @@ def read_material(
             batch_size=batch_size,
         )
         sequences = {str(records.ids[i]): rows for i, rows in found.items()}
-    return Material(name, read_history(path, config["track"]), losses, stage_name, sequences)
+    return Material(name, read_history(path, list(config.track)), losses, stage_name, sequences)

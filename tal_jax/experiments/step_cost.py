@@ -14,9 +14,10 @@ import numpy as np
 from tal_jax.data.dataset import Metadata
 from tal_jax.devices.compilation import compile_step
 from tal_jax.errors import InputError
+from tal_jax.stages.config import parse
 from tal_jax.stages.methods import build_task
-from tal_jax.tasks.mgfn import MGFNTask
-from tal_jax.tasks.task import Task
+from tal_jax.stages.sections import Config, StageSection
+from tal_jax.tasks.task import PROPOSALS, Task
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.step import TrainState, init_state, make_train_step
 from tal_jax.types import Batch
@@ -55,35 +56,33 @@ def random_batch(
 
 
 def synthetic_task(
-    config: Mapping[str, Any], stage: str, *, snippets: int, channels: int, classes: int
-) -> tuple[Task, Mapping[str, Any]]:
+    config: Config | Mapping[str, Any], stage: str, *, snippets: int, channels: int, classes: int
+) -> tuple[Task, StageSection]:
     """The task of a stage for data of these sizes, and the stage's section.
 
     Raises:
       InputError: no such stage, or a config that does not fit.
     """
-    if stage not in config["stages"]:
-        raise InputError(f"--stage={stage}: no such stage: the config has {', '.join(config['stages'])}")
-    section = config["stages"][stage]
+    config = parse(config)
+    if stage not in config.stages:
+        raise InputError(f"--stage={stage}: no such stage: the config has {', '.join(config.stages)}")
+    section = config.stages[stage]
     labels = tuple(f"class {k:04d}" for k in range(classes))
     metadata = Metadata(labels, {"features": channels}, 1.0, {"training": 1}, (), {}, 1, "float32", "")
     return build_task(section, metadata, Framing("window", snippets), f"stages.{stage}"), section
 
 
-def synthetic_batch(
-    task: Task, section: Mapping[str, Any], rows: int, *, snippets: int, channels: int, classes: int, proposals: int
-) -> Batch:
+def synthetic_batch(task: Task, rows: int, *, snippets: int, channels: int, classes: int, proposals: int) -> Batch:
     """A random batch with all that the task's loss reads."""
     batch = random_batch(
         rows,
         snippets=snippets,
         channels=channels,
         classes=classes,
-        proposals=proposals if section["task"] == "tcanet" else 0,
+        proposals=proposals if PROPOSALS in task.accepts else 0,
     )
-    if isinstance(task, MGFNTask) and task.mmd_weight and section["task"] == "mgfn":
-        model = task.model
-        width = (1 + model.cascade) * len(model.dilations) * model.branch_hidden * max(len(model.streams), 1)
+    width = task.clip_feature_width()
+    if width:
         knowledge = np.random.default_rng(1).normal(size=(rows, width)).astype(np.float32)
         clips = random_batch(rows, snippets=8, channels=channels, classes=classes, seed=2)
         batch = dataclasses.replace(batch, clips=dataclasses.replace(clips, knowledge=knowledge))
@@ -91,16 +90,16 @@ def synthetic_batch(
 
 
 def compiled_train_step(
-    task: Task, section: Mapping[str, Any], batch: Batch, *, donate: bool = True
+    task: Task, section: StageSection, batch: Batch, *, donate: bool = True
 ) -> tuple[TrainState, Any, float]:
     """A state in the middle of a training, the compiled training step, and how many seconds compiling took.
 
     The step takes its state's memory for the next one, as in training, unless `donate` is False.
     """
-    optimizer, _ = build_optimizer(steps=STEPS, **section["optimizer"])
-    state = jax.jit(lambda: init_state(task, optimizer, batch, seed=0, ema=section["ema_decay"] > 0))()
+    optimizer, _ = build_optimizer(section.optimizer, STEPS)
+    state = jax.jit(lambda: init_state(task, optimizer, batch, seed=0, ema=section.ema_decay > 0))()
     state = state.replace(step=state.step + int(0.9 * STEPS))  # past all ramps
-    step = make_train_step(task, optimizer, seed=0, ema_decay=section["ema_decay"], steps=STEPS)
+    step = make_train_step(task, optimizer, seed=0, ema_decay=section.ema_decay, steps=STEPS)
     begin = time.perf_counter()
     compiled = compile_step(jax.jit(step, donate_argnums=0 if donate else ()), state, batch)
     return state, compiled, time.perf_counter() - begin
@@ -145,7 +144,7 @@ def peak_bytes() -> int:
 
 
 def measure(
-    config: Mapping[str, Any],
+    config: Config | Mapping[str, Any],
     stage: str,
     *,
     rows: int,
@@ -177,7 +176,7 @@ def measure(
     """
     sizes = {"snippets": snippets, "channels": channels, "classes": classes}
     task, section = synthetic_task(config, stage, **sizes)
-    batch = jax.device_put(synthetic_batch(task, section, rows, proposals=proposals, **sizes))
+    batch = jax.device_put(synthetic_batch(task, rows, proposals=proposals, **sizes))
     state, train, train_compile = compiled_train_step(task, section, batch)
     box = [state]
 

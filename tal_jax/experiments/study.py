@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from tal_jax.errors import InputError
 from tal_jax.stages.config import nearest
-from tal_jax.stages.workdir import flat, is_free
+from tal_jax.stages.workdir import flat, is_semantic
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
 VARIANT = "variant"  # the change that takes another variant of the config file
@@ -114,7 +114,7 @@ class Run:
 
 def digest(config: Mapping[str, Any], fingerprint: str) -> str:
     """Of a config and a prepared set: not of how it is watched or where it lies, nor of keys that are 0 or empty."""
-    values = {key: value for key, value in flat(config).items() if value and not is_free(key)}
+    values = {key: value for key, value in flat(config).items() if value and is_semantic(key)}
     text = json.dumps([values, fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

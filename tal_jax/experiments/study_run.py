@@ -1,24 +1,21 @@
 """All trainings of a study one after the other, with an estimate of what is left, and its tables at the end."""
 
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tal_jax.data.dataset import open_split, read_metadata
-from tal_jax.data.framing import choose_framing
+from tal_jax.data.dataset import read_metadata
 from tal_jax.devices.processes import say
 from tal_jax.errors import InputError
 from tal_jax.experiments import study_files
 from tal_jax.experiments.study import Run, Study, runs
 from tal_jax.experiments.study_summary import Outcome, summarize
 from tal_jax.experiments.study_training import check_annotated, finished, measured, outcomes
-from tal_jax.stages.config import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
-from tal_jax.stages.methods import WEAK, build_task
-from tal_jax.stages.stage import CLIPS
-from tal_jax.train.optimizer import build_optimizer
+from tal_jax.stages.config import parse
+from tal_jax.train.track import check_track
 
 
 def carry_out(study: Study, data: str, workdir: Path, *, title: str, resamples: int, prefix: str = "") -> str:
@@ -79,25 +76,13 @@ def check(run: Run) -> None:
     Raises:
       InputError: a key or a value that does not fit, or nothing to measure.
     """
-    config, where = run.config, f"study: row {run.row}"
+    where = f"study: row {run.row}"
     try:
-        checked(config, CONFIG_KEYS, "config")
-        checked(config["data"], SHARED_DATA_KEYS, "data")
+        config = parse(run.config)
         check_annotated(run)
-        for name in config["track"]:
-            _check_stage(config, name)
+        with tempfile.TemporaryDirectory() as nothing:  # no stage has begun there
+            check_track(config, Path(nothing))
     except InputError as e:
         raise InputError(f"{where}: {e}") from e
     except (KeyError, TypeError, ValueError) as e:
         raise InputError(f"{where}: {type(e).__name__}: {e}") from e
-
-
-def _check_stage(config: Mapping[str, Any], name: str) -> None:
-    stage, data = config["stages"][name], config["data"]
-    checked(stage, STAGE_KEYS, f"stages.{name}")
-    frame = checked(stage["data"], DATA_KEYS, f"stages.{name}.data")
-    split = open_split(data["dir"], CLIPS if stage["task"] == "trimmed" else data["train_split"])
-    metadata = split.metadata.without_segments() if stage["task"] in WEAK else split.metadata
-    framing = choose_framing(metadata, int(split.num_snippets.max()), **{k: frame[k] for k in FRAMING_KEYS})
-    build_task(stage, metadata, framing, f"stages.{name}")
-    build_optimizer(steps=int(stage["steps"]), **stage["optimizer"])

@@ -1,6 +1,6 @@
 """One training of a study: its stages, of which rows with the same settings share the first ones, and its scores."""
 
-import copy
+import dataclasses
 import io
 import json
 import zipfile
@@ -21,19 +21,16 @@ from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.experiments.study import Run, digest
 from tal_jax.experiments.study_summary import Outcome
+from tal_jax.stages.artifacts import FILES
+from tal_jax.stages.config import parse, to_tree
 from tal_jax.stages.predictor import Predictor, truth_table
-from tal_jax.stages.stage import CLASS_SCORES, KNOWLEDGE, PROPOSALS, build_stage
+from tal_jax.stages.stage import build_stage
 from tal_jax.stages.workdir import read_config
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.history import read_history
-from tal_jax.train.loop import needed, train_and_evaluate
+from tal_jax.train.loop import train_and_evaluate
+from tal_jax.train.track import needed
 
-# What a kind of stage hands on: the later stage's key for a file of it, and the file's name.
-HANDED_ON = {
-    "bmn": ("proposals", PROPOSALS),
-    "classifier": ("class_scores", CLASS_SCORES),
-    "trimmed": ("trimmed", KNOWLEDGE),
-}
 RESULT, FOUND = "result.json", "found_seed{}.npz"
 
 
@@ -106,19 +103,22 @@ def outcomes(run: Run, workdir: Path) -> list[Outcome]:
 
 def _train(run: Run, workdir: Path, folder: Path) -> list[tuple[Path, str]]:
     """Trains all stages; where the first ones are: (workdir, name)."""
-    config, shared = copy.deepcopy(run.config), []
-    last = config["track"][-1]
-    for name in config["track"][:-1]:
+    config, shared = parse(run.config), []
+    last = config.track[-1]
+    for name in config.track[:-1]:
         if not needed(config, name):
             continue
-        section = config["stages"][name]
-        if section["task"] not in HANDED_ON:
-            raise InputError(f"study: row {run.row}: stage {name} of kind {section['task']} is followed by another one")
-        own = {**config, "track": (name,), "stages": {name: section}}
+        section = config.stages[name]
+        made = section.kind.makes
+        if not made:
+            raise InputError(f"study: row {run.row}: stage {name} hands nothing on, and is followed by another one")
+        own = to_tree(dataclasses.replace(config, track=(name,), stages={name: section}))
         home = workdir / "shared" / f"{name}-{digest(own, run.fingerprint)}"
         train_and_evaluate(own, home)
-        key, file = HANDED_ON[section["task"]]
-        config["stages"][last][key] = str((home / name / file).absolute())
+        taker = config.stages[last]
+        files = {**taker.files, made: str((home / name / FILES[made]).absolute())}
+        stages = {**config.stages, last: dataclasses.replace(taker, files=files)}
+        config = dataclasses.replace(config, stages=stages)
         shared.append((home, name))
     train_and_evaluate(config, folder)
     return shared
@@ -134,9 +134,8 @@ def _measure(run: Run, folder: Path, shared: list[tuple[Path, str]]) -> None:
     values = []
     for member, seed in enumerate(run.seeds):
         params = restore_params(folder, name, member=member)
-        batch_size = run.config["stages"][name]["batch_size"]
-        found = predictor(params, split, stage.assembler, index=index, batch_size=batch_size)
-        scores = _scores(truth, found, split.metadata.labels, stage.kind)
+        found = predictor(params, split, stage.assembler, index=index, batch_size=stage.section.batch_size)
+        scores = _scores(truth, found, split.metadata.labels, stage.task.measured_by)
         size = float(sum(np.size(leaf) for leaf in jax.tree.leaves(params)))
         values.append({**scores, "parameters": size, "seconds": seconds / len(run.seeds)})
         buffer = io.BytesIO()
@@ -158,11 +157,11 @@ def _seconds(workdir: Path, stage: str) -> float:
     return float(sum(n * (value or 0.0) for n, (_, value) in zip(steps, lines, strict=True)))
 
 
-def _scores(truth: SegmentTable, found: SegmentTable, labels: tuple[str, ...], kind: str) -> dict[str, float]:
+def _scores(truth: SegmentTable, found: SegmentTable, labels: tuple[str, ...], measured_by: str) -> dict[str, float]:
     """Fractions: mAP where the stage knows classes, AR@AN and AUC of the segments alone."""
     result = evaluate_proposals(truth, found)
     recall = {f"AR@{n}": float(result.average_recall[n - 1]) for n in (1, 5, 10, 100)}
-    if kind == "bmn":
+    if measured_by == "proposals":
         return {"AUC": result.auc, **recall}
     high, low = (evaluate_detections(truth, found, labels, tiou) for tiou in (HIGH_TIOU, LOW_TIOU))
     at = {f"mAP@{t:.2f}": float(m) for t, m in zip(high.tiou, high.mAP, strict=True) if t in (0.5, 0.75, 0.95)}

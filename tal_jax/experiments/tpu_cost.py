@@ -20,6 +20,9 @@ from tal_jax.errors import InputError
 from tal_jax.experiments.step_cost import STEPS, synthetic_batch, synthetic_task
 from tal_jax.ops.backend import compiling_for
 from tal_jax.ops.model_axis import DATA, MODEL
+from tal_jax.stages.config import parse
+from tal_jax.stages.sections import Config
+from tal_jax.stages.stage import section_of
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.population import make_program
 
@@ -49,7 +52,7 @@ def devices_of(topology: str) -> tuple[list[Any], float]:
 
 
 def compile_for(
-    config: Mapping[str, Any],
+    config: Config | Mapping[str, Any],
     stage: str,
     topology: str,
     *,
@@ -80,27 +83,27 @@ def compile_for(
       InputError: a stage, config or topology that does not fit, or no libtpu.
     """
     devices, memory = devices_of(topology)
-    model = config.get("mesh", {}).get("model", 1)
+    config = parse(config)
+    model = config.mesh.model
     if len(devices) % model:
         raise InputError(f"config: mesh.model {model} does not divide {len(devices)} devices")
     mesh = Mesh(np.asarray(devices).reshape(-1, model), (DATA, MODEL))
-    section = config["stages"].get(stage, {})
-    data = section.get("data", {})
-    snippets = snippets or data.get("snippets") or data.get("max_snippets") or 0
-    proposals = proposals or data.get("train_proposals") or data.get("proposals") or 0
-    across = mesh.shape[DATA]
-    rows = rows or max(section.get("batch_size", 0), across)
+    section = section_of(config, stage)
+    data, across = section.data, mesh.shape[DATA]
+    snippets = snippets or data.snippets or data.max_snippets
+    proposals = proposals or data.train_proposals or data.proposals
+    rows = rows or max(section.batch_size, across)
     if rows % across:
         raise InputError(f"--batch={rows}: does not divide over {across} devices")
     sizes = {"snippets": snippets, "channels": channels, "classes": classes}
     with compiling_for("tpu"), jax.set_mesh(mesh), no_cache():
         task, section = synthetic_task(config, stage, **sizes)
-        batch = synthetic_batch(task, section, 1, proposals=proposals, **sizes)
+        batch = synthetic_batch(task, 1, proposals=proposals, **sizes)
         shaped = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
-        optimizer, _ = build_optimizer(steps=STEPS, **section["optimizer"])
+        optimizer, _ = build_optimizer(section.optimizer, STEPS)
         program = make_program(
-            task, optimizer, mesh, batch, seed=0, ema_decay=section["ema_decay"], steps=STEPS,
-            accumulate=section.get("accumulate", 0),
+            task, optimizer, mesh, batch, seed=0, ema_decay=section.ema_decay, steps=STEPS,
+            accumulate=section.accumulate,
         )  # fmt: skip
         state = jax.eval_shape(program.init)
         predict = jax.jit(task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))

@@ -10,18 +10,18 @@ import numpy as np
 from tqdm import tqdm
 
 from tal_jax.data.composites import Excerpt, compose, excerpts
-from tal_jax.data.dataset import open_split
+from tal_jax.data.dataset import CLIPS, open_split
 from tal_jax.data.holdout import hold_out
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
 from tal_jax.experiments.tune_trials import prepare_trials
 from tal_jax.stages.predictor import Predictor
-from tal_jax.stages.stage import CLIPS, Stage, build_stage
+from tal_jax.stages.sections import Config
+from tal_jax.stages.stage import Stage, build_stage
 from tal_jax.stages.tuned_decoding import write_tuned
 from tal_jax.stages.workdir import read_config
 from tal_jax.tasks.cas_decoding import Decoding
-from tal_jax.tasks.mgfn import MGFNTask
-from tal_jax.tasks.task import Params
+from tal_jax.tasks.task import Params, Tunable, as_tunable
 from tal_jax.train.checkpoint import restore_params
 
 # Not searched: class_threshold and class_weight. A composite knows few classes to be absent, so it says little about
@@ -72,22 +72,23 @@ def tune(workdir: str | Path, *, stage: str = "", seed: int = 0) -> Tuning:
     """
     begin = time.monotonic()
     config = read_config(workdir)
-    name = stage or config["track"][-1]
-    if name not in config["track"]:
-        raise InputError(f"--stage={name}: no such stage: the track is {', '.join(config['track'])}")
-    kind = config["stages"][name]["task"]
-    if kind != "mgfn":
-        raise InputError(f"--stage={name}: a stage of kind {kind!r} has no decoding to tune: choose one of kind 'mgfn'")
+    name = stage or config.track[-1]
+    if name not in config.track:
+        raise InputError(f"--stage={name}: no such stage: the track is {', '.join(config.track)}")
+    if not config.stages[name].kind.tunable:
+        method = config.stages[name].task
+        raise InputError(f"--stage={name}: method {method!r} has no decoding to tune: choose a stage of method 'mgfn'")
     params = restore_params(workdir, name)
-    built, task = _build(config, name, Path(workdir).absolute())
+    built = _build(config, name, Path(workdir).absolute())
+    task = as_tunable(built.task, f"--stage={name}")
     before = task.decoding
-    batch_size = config["stages"][name]["batch_size"]
-    clips, source = _clips(built, config["data"]["holdout"]), "clips"
+    batch_size = built.section.batch_size
+    clips, source = _clips(built, config.data.holdout), "clips"
     if not clips:
-        clips, source = _pseudo_clips(built, task, params, batch_size), "detections"
+        clips, source = _pseudo_clips(built, params, batch_size), "detections"
     composites = compose(
         built.training,
-        built.eval_index,
+        built.recordings.eval_index,
         clips,
         streams=built.assembler.streams,
         framing=built.assembler.framing,
@@ -95,7 +96,7 @@ def tune(workdir: str | Path, *, stage: str = "", seed: int = 0) -> Tuning:
         seed=seed,
     )
     trials = prepare_trials(
-        task,
+        built.task,
         params,
         composites,
         built.assembler,
@@ -162,23 +163,18 @@ def search(
     return best, scores
 
 
-def fields_in_use(task: MGFNTask, stride: float) -> dict[str, tuple[float, ...]]:
+def fields_in_use(task: Tunable, stride: float) -> dict[str, tuple[float, ...]]:
     """GRID without the fields that the task's decoding does not read, and with values of smoothing that fit the stride.
 
     Args:
       task: of the stage.
       stride: seconds per snippet of the frame.
     """
-    grid = dict(GRID)
+    read = task.decoding_fields()
+    grid = {name: values for name, values in GRID.items() if name in read}
     grid["smoothing"] = tuple(s for s in GRID["smoothing"] if s == 0 or s > stride)  # less than a snippet is none
     if stride > 1:
         grid["smoothing"] = tuple(sorted({*grid["smoothing"], *(n * stride for n in SNIPPETS)}))
-    if task.model.anchors and task.segments in ("auto", "regressed"):
-        del grid["highest"]  # regressed segments know one threshold
-    if task.segments != "both":
-        del grid["regressed_weight"]
-    if task.nms_method != "gaussian":
-        del grid["nms_sigma"]
     return grid
 
 
@@ -198,21 +194,18 @@ def table(result: Tuning) -> str:
     )
 
 
-def _build(config: dict[str, Any], name: str, workdir: Path) -> tuple[Stage, MGFNTask]:
-    """The stage and its task, whose decoding is the config's."""
+def _build(config: Config, name: str, workdir: Path) -> Stage:
+    """The stage, whose decoding is the config's."""
     built = build_stage(config, name, workdir)
-    data = config["data"]
-    if (data["holdout"] <= 0 and not data.get("holdout_ids")) or len(built.eval_index) == 0:
+    data = config.data
+    if (data.holdout <= 0 and not data.holdout_ids) or len(built.recordings.eval_index) == 0:
         raise InputError(
-            f"{workdir}: stage {name} held out no training recording (data.holdout {data['holdout']}): train "
+            f"{workdir}: stage {name} held out no training recording (data.holdout {data.holdout}): train "
             "with --config.data.holdout=0.1 in another --workdir"
         )
-    if built.training.metadata.fingerprint != built.trained_on.fingerprint:
-        raise InputError(
-            f"{workdir}: stage {name} was trained on another data set than {config['data']['dir']} is now: restore it"
-        )
-    assert isinstance(built.task, MGFNTask)
-    return built, built.task
+    if not built.on_its_own_set:
+        raise InputError(f"{workdir}: stage {name} was trained on another data set than {data.dir} is now: restore it")
+    return built
 
 
 def _clips(stage: Stage, holdout: float) -> list[Excerpt]:
@@ -221,17 +214,18 @@ def _clips(stage: Stage, holdout: float) -> list[Excerpt]:
         return []
     split = open_split(stage.training.directory, CLIPS)
     _, index = hold_out(len(split), holdout)
-    learned = {str(id) for id in np.delete(stage.training.ids, stage.eval_index)}
+    learned = {str(id) for id in np.delete(stage.training.ids, stage.recordings.eval_index)}
     index = index[[str(split.ids[i]) not in learned for i in index]]  # a clip may be cut from a recording
     spread = np.unique(np.linspace(0, len(index) - 1, min(len(index), MAX_CLIPS)).astype(int))
     return excerpts(split, index[spread], stage.assembler.streams)
 
 
-def _pseudo_clips(stage: Stage, task: MGFNTask, params: Params, batch_size: int) -> list[Excerpt]:
+def _pseudo_clips(stage: Stage, params: Params, batch_size: int) -> list[Excerpt]:
     """The cores of the best detections of every held-out recording's own classes."""
     split, found = stage.training, []
-    table = Predictor(task, local_mesh())(params, split, stage.assembler, index=stage.eval_index, batch_size=batch_size)
-    for i in stage.eval_index.tolist():
+    index = stage.recordings.eval_index
+    table = Predictor(stage.task, local_mesh())(params, split, stage.assembler, index=index, batch_size=batch_size)
+    for i in index.tolist():
         record = split[i]
         rows = table.take((table.recording == i) & np.isin(table.label, record.present))
         best = np.argsort(-rows.score, kind="stable")[:CUTS]

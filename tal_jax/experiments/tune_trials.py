@@ -17,7 +17,6 @@ from tal_jax.evaluation.detection import evaluate_detections
 from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.models.mgfn import MGFNOutput
 from tal_jax.tasks.cas_decoding import Decoding, select_classes
-from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Params
 from tal_jax.types import Array, Batch, Detections
 
@@ -49,7 +48,7 @@ class Trials:
 
     def __init__(
         self,
-        task: MGFNTask,
+        task: Any,
         outputs: Outputs,
         truth: SegmentTable,
         ignored: np.ndarray,
@@ -109,7 +108,7 @@ class Trials:
 
 
 def prepare_trials(
-    task: MGFNTask,
+    task: Any,
     params: Params,
     composites: Composites,
     assembler: Assembler,

@@ -48,7 +48,7 @@ class DilatedClassifier(nn.Module):
 
     num_classes: int
     hidden: int = 512
-    branch_hidden: int = 256
+    branch_hidden: int = 128
     dilations: tuple[int, ...] = (1, 2, 3, 5)
     pooling: str = "gap"
     top: int = 8
@@ -117,13 +117,13 @@ class MGFN(nn.Module):
     num_classes: int
     streams: tuple[int, ...] = ()  # channels of each stream; (): all features are one stream
     hidden: int = 512
-    branch_hidden: int = 256
+    branch_hidden: int = 128
     dilations: tuple[int, ...] = (1, 2, 3, 5)
     pooling: str = "gap"
     top: int = 8
     dropout: float = 0.5
     cascade: bool = True
-    erase_threshold: float = 0.6  # on the activation sequence of the first stage, scaled to [0, 1]
+    erase_threshold: float = 0.5  # on the activation sequence of the first stage, scaled to [0, 1]
     activation: str = "sigmoid"  # see `activate`
     anchors: tuple[float, ...] = ()  # widths in snippets, M of them; (): no regressor
     regressor_hidden: int = 128
@@ -185,15 +185,15 @@ def predicted_labels(logits: Array) -> Array:
     return ((fused > 0) | best).astype(jnp.float32)
 
 
-def activate(sequence: Array, kind: str) -> Array:
+def activate(sequence: Array, activation: str) -> Array:
     """The class activation sequence that erasing, the OIC loss and decoding read.
 
     "sigmoid" squeezes logits into (0, 1), so that a few peaks do not dwarf the rest once a sequence is scaled; "linear"
     leaves them as they are, which suits GAP, whose logits have no natural zero per snippet.
     """
-    if kind not in ("sigmoid", "linear"):
-        raise ValueError(f"activation is 'sigmoid' or 'linear', not {kind!r}")
-    return nn.sigmoid(sequence) if kind == "sigmoid" else sequence
+    if activation not in ("sigmoid", "linear"):
+        raise ValueError(f"activation is 'sigmoid' or 'linear', not {activation!r}")
+    return nn.sigmoid(sequence) if activation == "sigmoid" else sequence
 
 
 def scaled(sequence: Array, mask: Array) -> Array:

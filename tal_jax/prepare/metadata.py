@@ -1,5 +1,6 @@
 """The last step of launch.prepare: indexes, summary and metadata of a set whose shards are all written."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -111,7 +112,16 @@ def _metadata(rows: dict[str, list[dict[str, Any]]], settings: packing.Settings,
         segments_per_recording=max(len(r["segment_seconds"]) for records in recordings.values() for r in records),
         dtype=settings.dtype,
         fingerprint=fingerprint,
+        content=_content(rows),
     )
+
+
+def _content(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """A digest of all records; "" where a shard was finished before their checksums were noted."""
+    records = [[split, row["id"], row.get("crc32c")] for split, group in rows.items() for row in group]
+    if any(crc is None for *_, crc in records):
+        return ""
+    return hashlib.sha256(json.dumps(records).encode()).hexdigest()
 
 
 def _quantiles(values: Sequence[float]) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 from ml_dtypes import bfloat16
 
@@ -105,7 +106,9 @@ def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
                     "segment_seconds": (record.segments[:, 1] - record.segments[:, 0]).tolist(),
                 }
             )
-            yield dataset.encode(spec, record)
+            data = dataset.encode(spec, record)
+            rows[-1]["crc32c"] = google_crc32c.value(data)
+            yield data
 
     digest = shard.digest()
     offsets, lengths = tfrecord.write_shard(shard.path, examples())

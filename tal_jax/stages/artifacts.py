@@ -1,100 +1,137 @@
-"""What a finished stage writes for the next one: proposals or class scores of every recording, once, as Parquet."""
+"""What a stage takes from another one: where the file lies, and whether it is of the right set and parameters.
 
-import itertools
-from collections.abc import Callable, Iterator
+`stages.handover` writes what is read here.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
+from tal_jax.data import atomic, class_scores, clip_features, proposals
+from tal_jax.data.dataset import Metadata
+from tal_jax.data.parquet import read_origin
+from tal_jax.errors import InputError
+from tal_jax.stages.sections import Config
+from tal_jax.stages.workdir import finished_parameters
+from tal_jax.tasks.task import CLASS_SCORES, CLIP_FEATURES, PROPOSALS
 
-from tal_jax.data import class_scores, proposals
-from tal_jax.data import clip_features as knowledge
-from tal_jax.data.batches import detection_batches
-from tal_jax.data.dataset import SPLITS, open_split
-from tal_jax.devices.processes import first, gather, share
-from tal_jax.evaluation.segment_table import SegmentTable
-from tal_jax.stages.predictor import Predictor
-from tal_jax.stages.stage import CLASS_SCORES, KNOWLEDGE, PROPOSALS, Stage
-from tal_jax.tasks.mgfn import MGFNTask, pooled_features
-from tal_jax.tasks.task import Params
-from tal_jax.types import Array, Batch
+FILES = {name: f"{name}.parquet" for name in (PROPOSALS, CLASS_SCORES, CLIP_FEATURES)}
+OLD_FILES = {CLIP_FEATURES: "knowledge.parquet"}  # as workdirs of before have them
+INPUTS = "inputs.json"  # what a stage's artifacts were made from, when its training began
 
 
-def per_recording(ids: np.ndarray, table: SegmentTable) -> Iterator[tuple[str, SegmentTable]]:
-    """Each recording's rows of a table whose `recording` column is sorted and indexes `ids`."""
-    edges = np.searchsorted(table.recording, np.arange(len(ids) + 1))
-    for i, id in enumerate(ids):
-        yield str(id), table.take(np.arange(edges[i], edges[i + 1]))
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What an artifact was made from."""
+
+    fingerprint: str  # of the prepared set, see `Metadata`
+    content: str
+    parameters: str  # see `parameter_digest`
+
+    def is_of(self, metadata: Metadata) -> bool:
+        """Whether it was made from this set."""
+        own = dataclasses.replace(metadata, fingerprint=self.fingerprint, content=self.content)
+        return own.is_set_of(metadata)
 
 
-def as_input(kind: str, rows: SegmentTable, classes: int) -> Any:
-    """What a stage of a kind found in a recording, as the assembler of a later stage joins it.
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """What a stage takes from another one, or from a file."""
 
-    Proposals (seconds [P, 2], scores [P]) of "bmn"; class scores [K] of "classifier", 0 for classes it does not name.
+    values: Mapping[str, Any]  # recording or clip -> what it has
+    origin: Origin | None  # None: a file from elsewhere, or of a workdir of before, which do not say
+    path: Path
+
+
+def artifact_path(config: Config, stage: str, artifact: str, workdir: Path) -> Path:
+    """The file that a stage takes an artifact from: the config's, or that of the track's stage that makes it.
+
+    Raises:
+      InputError: there is neither, or that stage has not been run.
     """
-    if kind == "bmn":
-        return rows.segments, rows.score
-    scores = np.zeros(classes, np.float32)
-    scores[rows.label] = rows.score
-    return scores
+    key = f"--config.stages.{stage}.{artifact}=FILE"
+    given = config.stages[stage].files.get(artifact)
+    if given:
+        return Path(given)
+    for name in config.track:
+        if name != stage and config.stages[name].kind.makes == artifact:
+            path = _file(workdir / name, artifact)
+            if not path.exists():
+                raise InputError(f"{path}: missing: run stage {name!r} first, or give a file with {key}")
+            return path
+    what = artifact.replace("_", " ")
+    raise InputError(f"config: no stage in the track makes the {what} of stage {stage!r}: give a file with {key}")
 
 
-def hand_on(
-    stage: Stage,
-    predictor: Predictor,
-    params: Params,
-    batch_size: int,
-    workdir: Path,
-    advance: Callable[[int], Any] = lambda n: None,
-) -> None:
-    """Predicts every split of recordings, or the clips of a trimmed stage, and writes the stage's Parquet file.
+def _file(folder: Path, artifact: str) -> Path:
+    old = folder / OLD_FILES.get(artifact, FILES[artifact])
+    return old if old.exists() else folder / FILES[artifact]
 
-    `advance` is called with the number of recordings that were finished, where it is recordings.
+
+def read_artifact(config: Config, stage: str, artifact: str, workdir: Path, labels: tuple[str, ...]) -> Artifact:
+    """Reads what a stage takes.
+
+    Args:
+      config: of the track.
+      stage: that takes it.
+      artifact: PROPOSALS, CLASS_SCORES or CLIP_FEATURES.
+      workdir: with the folders of the other stages.
+      labels: [K] of the set, the order of class scores.
+
+    Raises:
+      InputError: the file is missing or damaged, or is of other parameters than the stage that should have made it.
     """
-    if stage.kind == "trimmed":
-        rows = _knowledge(stage, params, batch_size)
-        if first():
-            knowledge.write(workdir / stage.name / KNOWLEDGE, rows)
-    if stage.kind not in ("bmn", "classifier"):
-        return
-    parts: list[tuple[np.ndarray, SegmentTable]] = []
-    for name in [split for split in SPLITS if split in stage.training.metadata.splits]:
-        split = open_split(stage.training.directory, name)
-        index = np.arange(len(split))
-        found = predictor(params, split, stage.assembler, index=index, batch_size=batch_size, advance=advance)
-        parts.append((split.ids, found))
-
-    if not first():
-        return
-
-    def by_recording() -> Iterator[tuple[str, SegmentTable]]:
-        return itertools.chain.from_iterable(per_recording(ids, table) for ids, table in parts)
-
-    labels = stage.training.metadata.labels
-    inputs = ((id, as_input(stage.kind, rows, len(labels))) for id, rows in by_recording())
-    if stage.kind == "bmn":
-        proposals.write(workdir / stage.name / PROPOSALS, ((id, *found) for id, found in inputs))
-    else:
-        class_scores.write(workdir / stage.name / CLASS_SCORES, labels, inputs)
+    path = artifact_path(config, stage, artifact, workdir)
+    origin = _origin(path, artifact)
+    made_with = finished_parameters(path.parent.parent, path.parent.name)
+    if origin is not None and made_with and origin.parameters != made_with:
+        raise InputError(
+            f"{path}: made with other parameters than those that stage {path.parent.name!r} has: train that stage "
+            "again (launch.train --stage), or restore its folder"
+        )
+    if artifact == PROPOSALS:
+        return Artifact(proposals.read(path), origin, path)
+    if artifact == CLASS_SCORES:
+        return Artifact(class_scores.read(path, labels), origin, path)
+    return Artifact(clip_features.read(path), origin, path)
 
 
-def _knowledge(stage: Stage, params: Params, batch_size: int) -> list[tuple[str, np.ndarray]]:
-    """Pooled features of every clip by the trained branch, all branches and stages in one vector."""
-    task = stage.task
-    assert isinstance(task, MGFNTask)
+def _origin(path: Path, artifact: str) -> Origin | None:
+    """What a file says of where it comes from; class scores may be JSON, which says nothing."""
+    if path.is_dir() or (artifact == CLASS_SCORES and path.suffix != ".parquet"):
+        return None
+    note = read_origin(path) or {}
+    try:
+        return Origin(**{f.name: str(note[f.name]) for f in dataclasses.fields(Origin)})
+    except KeyError:
+        return None
 
-    @jax.jit
-    def pooled(params: Params, batch: Batch) -> Array:
-        output, _ = task.outputs(params, batch, batch.labels)
-        return pooled_features(output.stages, batch.labels)
 
-    own = share(np.arange(len(stage.training)))
-    _, batches = detection_batches(stage.training, stage.assembler, index=own, batch_size=batch_size)
-    found: dict[int, np.ndarray] = {}
-    for batch, origin in batches:
-        rows = np.asarray(pooled(params, batch))
-        found |= {int(p): row.ravel() for row, p in zip(rows, origin.index, strict=True) if p >= 0}
-    everyone = gather({"position": np.array(list(found)), "rows": np.array(list(found.values()))})
-    merged = {int(p): row for part in everyone for p, row in zip(part["position"], part["rows"], strict=True)}
-    return [(str(stage.training.ids[p]), merged[p]) for p in sorted(merged)]
+def check_inputs(workdir: Path, stage: str, artifacts: Mapping[str, Artifact]) -> None:
+    """Holds artifacts against those that a stage began its training with.
+
+    Raises:
+      InputError: they are of other parameters or of another set.
+    """
+    path = workdir / stage / INPUTS
+    try:
+        stored = json.loads(path.read_bytes())
+        before = {name: Origin(**stored[name]) for name in artifacts if stored.get(name)}
+    except FileNotFoundError:
+        return  # a workdir of before, or a stage without artifacts
+    except (ValueError, TypeError, AttributeError) as e:
+        raise InputError(f"{path}: damaged ({e!r:.60}): restore it, or remove it to go on without this check") from e
+    for name, origin in before.items():
+        if artifacts[name].origin != origin:
+            raise InputError(
+                f"{artifacts[name].path}: not the {name.replace('_', ' ')} that stage {stage!r} was trained with: "
+                f"train it again (launch.train --stage={stage}), or restore the file"
+            )
+
+
+def write_inputs(workdir: Path, stage: str, artifacts: Mapping[str, Artifact]) -> None:
+    """Notes what `check_inputs` reads."""
+    known = {name: dataclasses.asdict(found.origin) for name, found in artifacts.items() if found.origin is not None}
+    atomic.write(workdir / stage / INPUTS, json.dumps(known, indent=1).encode())

@@ -1,49 +1,76 @@
-"""Which keys the sections of a config may have."""
+"""A config as plain nested values, as the sections that it is made of, and as what differs from their defaults."""
 
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import flax.linen as nn
+import numpy as np
+from ml_collections import ConfigDict
+
 from tal_jax.errors import InputError
+from tal_jax.stages.methods import find_method
+from tal_jax.stages.sections import Config, StageSection
+from tal_jax.tasks.task import Settings, Task, is_task, model_type
 
-CONFIG_KEYS = {
-    "seed",
-    "population",
-    "learning_rates",
-    "mesh",
-    "track",
-    "stages",
-    "data",
-    "checkpoint",
-    "log_every_steps",
-}
-SHARED_DATA_KEYS = {
-    "dir", "streams", "widths", "train_split", "eval_split", "holdout", "holdout_ids", "normalize", "triaxial",
-}  # fmt: skip
-STAGE_KEYS = {
-    "task", "model", "options", "data", "optimizer", "steps", "batch_size", "eval_every_steps", "ema_decay",
-    "accumulate", "proposals", "class_scores", "trimmed", "fusion", "regressor", "splice",
-}  # fmt: skip
-FRAMING_KEYS = ("mode", "snippets", "scale", "overlap", "keep", "longest_action", "max_snippets")
-AUGMENTATION_KEYS = ("rotation", "half_turns", "gain", "shift", "noise")
-DATA_KEYS = {
-    *FRAMING_KEYS, *AUGMENTATION_KEYS, "proposals", "train_proposals", "min_seconds", "stride_jitter", "around_actions",
-}  # fmt: skip
+RENAMED = {"trimmed": "clip_features"}  # keys of a stage that workdirs of before have
+# What the sections of all stages have; model, options, files and settings are the task's.
+OWN_FIELDS = ("kind", "files", "settings")
+ALIKE: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple,)}
 
 
-def checked(section: Mapping[str, Any], allowed: Any, where: str) -> dict[str, Any]:
-    """The section as keyword arguments for a dataclass, or for a given set of names.
+def default_config(**stages: str) -> ConfigDict:
+    """All keys with their defaults, to be changed in place.
+
+    Args:
+      **stages: the track: names of stages, in order, with the method of each.
+    """
+    return ConfigDict(to_tree(parse({"track": tuple(stages), "stages": {k: {"task": v} for k, v in stages.items()}})))
+
+
+def default_stage(method: str) -> ConfigDict:
+    """The section of a stage with its defaults; for the method see `methods.find_method`."""
+    return ConfigDict(_stage_tree(_stage({"task": method}, "stages.NAME")))
+
+
+def parse(tree: Mapping[str, Any] | Config) -> Config:
+    """The sections of a config; keys that it lacks have their defaults.
+
+    Args:
+      tree: plain nested values (`ConfigDict.to_dict()`, or the JSON of a workdir). A `Config` is returned as it is.
 
     Raises:
-      InputError: a key the target does not know; suggests the nearest.
+      InputError: a key that there is not, with the nearest one, a value of another type, or no such method.
     """
-    names = sorted(allowed if isinstance(allowed, (set, frozenset)) else _fields(allowed))
-    for key in section:
-        if key not in names:
-            hint = nearest(key, names) or f"known keys: {', '.join(names)}"
-            raise InputError(f"config: {where}.{key}: no such key: {hint}")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
+    if isinstance(tree, Config):
+        return tree
+    found = _section(Config(), {k: v for k, v in tree.items() if k != "stages"}, "", more=("stages",))
+    stages = tree.get("stages", {})
+    if not isinstance(stages, Mapping):
+        raise InputError(f"config: stages: sections by the names of stages are expected, not {stages!r:.60}")
+    sections = {str(name): _stage(section, f"stages.{name}") for name, section in stages.items()}
+    config = dataclasses.replace(found, stages=sections)
+    for name in config.track:
+        if name not in sections:
+            hint = nearest(name, sections) or f"it has {', '.join(sections)}"
+            raise InputError(f"config: track: no stage {name!r}: {hint}")
+    return config
+
+
+def to_tree(config: Config) -> dict[str, Any]:
+    """Plain nested values of all keys: the inverse of `parse`."""
+    tree = {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config) if f.name != "stages"}
+    return {**tree, "stages": {name: _stage_tree(section) for name, section in config.stages.items()}}
+
+
+def differences(config: Config) -> dict[str, Any]:
+    """The keys whose values are not the defaults, with the track and the method of every stage."""
+    tasks = {name: {"task": section.task} for name, section in config.stages.items()}
+    default = to_tree(parse({"stages": tasks}))
+    found = _difference(to_tree(config), default)
+    stages = found.get("stages", {})
+    return {**found, "stages": {name: {**task, **stages.get(name, {})} for name, task in tasks.items()}}
 
 
 def nearest(key: str, names: Iterable[str]) -> str:
@@ -52,5 +79,130 @@ def nearest(key: str, names: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else ""
 
 
-def _fields(target: type) -> set[str]:
-    return {f.name for f in dataclasses.fields(target) if f.name not in ("parent", "name", "model")}
+def check_key(key: str, names: Iterable[str], where: str) -> None:
+    """Raises InputError for a key that is not among the names; suggests the nearest."""
+    known = sorted(names)
+    if key not in known:
+        hint = nearest(key, known) or f"known keys: {', '.join(known)}"
+        raise InputError(f"config: {f'{where}.' if where else ''}{key}: no such key: {hint}")
+
+
+def _stage(tree: Any, where: str) -> StageSection:
+    if not isinstance(tree, Mapping):
+        raise InputError(f"config: {where}: a section is expected, not {tree!r:.60}")
+    if not tree.get("task"):
+        raise InputError(f"config: {where}.task: says which method it is; it is missing")
+    kind = find_method(tree["task"], f"{where}.task")
+    tree = {RENAMED[k] if RENAMED.get(k) in kind.accepts else k: v for k, v in tree.items()}
+    settings = [f.name for f in dataclasses.fields(kind.settings)]
+    own = {k: v for k, v in tree.items() if k not in (*kind.accepts, *settings, "model", "options")}
+    blank = StageSection(str(tree["task"]))
+    section = _section(blank, own, where, more=(*kind.accepts, *settings, "model", "options"), hidden=OWN_FIELDS)
+    return dataclasses.replace(
+        section,
+        kind=kind,
+        model=_values(tree.get("model", {}), model_defaults(kind), f"{where}.model"),
+        options=_values(tree.get("options", {}), option_defaults(kind), f"{where}.options"),
+        files={name: _typed(tree.get(name, ""), "", f"{where}.{name}") for name in kind.accepts},
+        settings=_section(kind.settings(), {k: tree[k] for k in settings if k in tree}, where),
+    )
+
+
+def _stage_tree(section: StageSection) -> dict[str, Any]:
+    fields = [f.name for f in dataclasses.fields(section) if f.name not in OWN_FIELDS]
+    tree = {name: _plain(getattr(section, name)) for name in fields}
+    return {**tree, **section.files, **_plain(section.settings)}
+
+
+def _section(default: Any, tree: Any, where: str, *, more: Iterable[str] = (), hidden: Iterable[str] = ()) -> Any:
+    """A dataclass with the values of its section: nested ones where a field is one."""
+    if not isinstance(tree, Mapping):
+        raise InputError(f"config: {where}: a section is expected, not {tree!r:.60}")
+    names = [f.name for f in dataclasses.fields(default) if f.name not in hidden]
+    values = {}
+    for key, value in tree.items():
+        check_key(key, (*names, *more), where)
+        own, at = getattr(default, key), f"{where}.{key}" if where else key
+        nested = dataclasses.is_dataclass(own)
+        values[key] = _section(own, value, at) if nested else _typed(value, own, at)
+    return dataclasses.replace(default, **values)
+
+
+def _values(tree: Any, default: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The defaults with the values of the tree in their places."""
+    if not isinstance(tree, Mapping):
+        raise InputError(f"config: {where}: a section is expected, not {tree!r:.60}")
+    found = dict(default)
+    for key, value in tree.items():
+        # What the data say can be said here too, though it is no default.
+        check_key(key, (*default, "num_classes"), where)
+        own, at = default.get(key), f"{where}.{key}"
+        found[key] = _values(value, own, at) if isinstance(own, dict) else _typed(value, own, at)
+    return found
+
+
+def _typed(value: Any, default: Any, where: str) -> Any:
+    """A value of the default's type; lists are tuples, and whole numbers numbers. None: any type."""
+    if isinstance(value, list):
+        value = tuple(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    expected = ALIKE.get(type(default), (object,))
+    wrong = not isinstance(value, expected)
+    if wrong or (isinstance(value, bool) and type(default) in (int, float)):
+        raise InputError(f"config: {where}: {value!r:.60}: expected a value such as {default!r}")
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def model_defaults(kind: type[Task]) -> dict[str, Any]:
+    """Fields of a task's module with their defaults; those that only the data can say are left out."""
+    return _defaults(model_type(kind), kind.from_data)
+
+
+def option_defaults(kind: type[Task]) -> dict[str, Any]:
+    """Fields of a task with their defaults."""
+    return _defaults(kind, ())
+
+
+def _defaults(cls: Any, left_out: Iterable[str]) -> dict[str, Any]:
+    """Plain nested defaults of a dataclass: modules and tasks that are fields become sections of their own."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        kind = field.type
+        if field.name in left_out or (field.name in ("parent", "name") and issubclass(cls, nn.Module)):
+            continue
+        if field.name == "model" and issubclass(cls, Task):
+            continue
+        if isinstance(kind, type) and issubclass(kind, nn.Module):
+            found[field.name] = _defaults(kind, left_out)
+        elif is_task(kind):
+            found[field.name] = option_defaults(kind)
+        elif field.default is not dataclasses.MISSING:
+            found[field.name] = _plain(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = _plain(field.default_factory())
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Values of JSON's types, but tuples stay tuples; types of numbers by their names."""
+    if isinstance(value, Settings) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (bool, int, float, str, tuple)):
+        return value
+    return np.dtype(value).name
+
+
+def _difference(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        own = default.get(key)
+        if isinstance(value, Mapping) and isinstance(own, Mapping):
+            inner = _difference(value, own)
+            if inner:
+                found[key] = inner
+        elif value != own:
+            found[key] = value
+    return found

@@ -1,43 +1,44 @@
-"""From a config and a prepared set to the objects of a stage. Below this file nobody sees a config."""
+"""From a config and a prepared set to a stage: its recordings, its task, and how a recording becomes a row.
+
+Nothing here writes: what a stage remembers is written under the lock of a training, by `remember`.
+"""
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from tal_jax.data import normalization as statistics
+from tal_jax.data import sensor_axes
 from tal_jax.data.augmentation import Augmentation
-from tal_jax.data.class_scores import read as read_class_scores
-from tal_jax.data.clip_features import read as read_knowledge
-from tal_jax.data.dataset import Metadata, Split, open_split, read_metadata
+from tal_jax.data.dataset import Metadata, Split
 from tal_jax.data.framing import choose_framing
-from tal_jax.data.holdout import hold_out, hold_out_ids, without
-from tal_jax.data.normalization import load_or_measure
-from tal_jax.data.proposals import read as read_proposals
-from tal_jax.data.rows import Assembler, Clips
-from tal_jax.data.sensor_axes import load_or_tell
-from tal_jax.data.splicing import Splicer
+from tal_jax.data.rows import Assembler
 from tal_jax.errors import InputError
-from tal_jax.stages.config import (
-    AUGMENTATION_KEYS,
-    CONFIG_KEYS,
-    DATA_KEYS,
-    FRAMING_KEYS,
-    SHARED_DATA_KEYS,
-    STAGE_KEYS,
-    checked,
-)
-from tal_jax.stages.methods import WEAK, build_task
-from tal_jax.stages.workdir import begun, remember_data
-from tal_jax.tasks.mgfn import MGFNTask
-from tal_jax.tasks.task import Task
-from tal_jax.tasks.tcanet import TCANetTask
+from tal_jax.stages.artifacts import Artifact, check_inputs, read_artifact, write_inputs
+from tal_jax.stages.config import nearest, parse
+from tal_jax.stages.methods import build_task
+from tal_jax.stages.recordings import Recordings, open_recordings
+from tal_jax.stages.sections import Config, DataSection, FrameSection, StageSection
+from tal_jax.stages.workdir import has_checkpoint, read_set, write_set
+from tal_jax.tasks.task import CLASS_SCORES, OF_RECORDINGS, PROPOSALS, Task
+from tal_jax.windows import Framing, Normalization
 
-PROPOSALS = "proposals.parquet"  # what a bmn stage hands on
-CLASS_SCORES = "class_scores.parquet"  # what a classifier stage hands on
-KNOWLEDGE = "knowledge.parquet"  # what a trimmed stage hands on
-CLIPS = "clips"  # the split of trimmed clips
+NORMALIZATION, TRIAXIAL = "normalization.npz", "triaxial.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class StagePlan:
+    """What a stage will be, known from its config and the indexes of its set alone."""
+
+    name: str
+    section: StageSection
+    recordings: Recordings
+    trained_on: Metadata  # of the set that the stage was, or is to be, trained on
+    longest: int  # stored snippets of that set's longest recording
+    streams: tuple[str, ...]  # in use
+    framing: Framing
+    task: Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,201 +46,201 @@ class Stage:
     """Everything a stage needs, ready to run."""
 
     name: str
-    kind: str  # a key of TASKS
+    section: StageSection
     task: Task
     trained_on: Metadata  # of the set that the stage was, or is to be, trained on
-    training: Split
-    evaluation: Split | None
+    longest: int  # stored snippets of that set's longest recording
+    recordings: Recordings
     assembler: Assembler
-    train_index: np.ndarray  # positions in `training` to learn from
-    eval_index: np.ndarray  # positions in `evaluation` for the periodic evaluation
+    artifacts: Mapping[str, Artifact]  # that go into its rows, by name
+
+    @property
+    def training(self) -> Split:
+        """The split to learn from, of which `recordings.train_index` are used."""
+        return self.recordings.training
+
+    @property
+    def on_its_own_set(self) -> bool:
+        """Whether the set at hand is the one that it was, or is to be, trained on."""
+        return self.trained_on.is_set_of(self.training.metadata)
 
 
-def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
-    """Opens the data, joins what earlier stages handed on, and builds model and task.
+def plan_stage(config: Config | Mapping[str, Any], name: str, workdir: Path, *, anew: bool = False) -> StagePlan:
+    """Checks all that can be known of a stage before the stages before it have run.
 
     Args:
-      config: plain nested values (`config.to_dict()`).
+      config: of the track.
       name: of the stage.
-      workdir: with the folders of the stages before.
+      workdir: of the track.
+      anew: whatever the stage was trained on before counts no more.
 
     Raises:
-      InputError: anything wrong with the config or the data.
+      InputError: anything wrong with the config or the set.
     """
-    checked(config, CONFIG_KEYS, "config")
-    stages = config["stages"]
-    if name not in stages:
-        raise InputError(f"config: no stage {name!r}: it has {', '.join(stages)}")
-    stage, where = stages[name], f"stages.{name}"
-    checked(stage, STAGE_KEYS, where)
-    frame = checked(stage["data"], DATA_KEYS, f"{where}.data")
-    shared = checked(config["data"], SHARED_DATA_KEYS, "data")
-    if not shared["dir"]:
-        raise InputError("config: data.dir is empty: give the prepared set with --config.data.dir=DATA")
+    config = parse(config)
+    section, where = section_of(config, name), f"stages.{name}"
+    recordings = open_recordings(config.data, section)
+    training = recordings.training
+    metadata = training.metadata.without_segments() if section.kind.weak else training.metadata
+    begun_with = None if anew else read_set(workdir, name)
+    trained_on, longest = begun_with or (metadata, recordings.longest)
+    streams = _streams_in_use(config.data, metadata, trained_on)
+    framing = choose_framing(trained_on, longest, **section.data.framing_fields())
+    selected = dataclasses.replace(trained_on, streams={s: trained_on.streams[s] for s in streams})
+    task = build_task(section, selected, framing, where)
+    _augmentation(section.data, f"{where}.data")
+    return StagePlan(name, section, recordings, trained_on, longest, streams, framing, task)
 
-    weak = stage["task"] in WEAK
-    trimmed = stage["task"] == "trimmed"
-    training = _open_clips(shared["dir"]) if trimmed else open_split(shared["dir"], shared["train_split"])
-    metadata = training.metadata.without_segments() if weak else training.metadata
-    streams = tuple(shared["streams"]) or tuple(metadata.streams)
-    _check_streams(streams, shared.get("widths") or {}, metadata, shared["dir"])
-    evaluation, train_index, eval_index = training, np.arange(len(training)), np.arange(0)
-    patterns = tuple(shared.get("holdout_ids", ()))
-    if patterns and not trimmed:
-        train_index, eval_index = hold_out_ids(training, patterns)
-    elif shared["holdout"] > 0:
-        train_index, eval_index = hold_out(len(training), shared["holdout"])
-    elif shared["eval_split"] in metadata.splits and not trimmed:
-        evaluation = open_split(shared["dir"], shared["eval_split"])
-        eval_index = np.arange(len(evaluation))
 
-    if trimmed:
-        train_index = without(training, train_index, patterns)
-    longest = int(max(training.num_snippets.max(), evaluation.num_snippets.max()))
-    trained_on, longest = remember_data(workdir, name, metadata, longest)
+def build_stage(config: Config | Mapping[str, Any], name: str, workdir: Path) -> Stage:
+    """Opens the data, joins what earlier stages handed on, and builds model and task.
+
+    Arguments and errors as of `plan_stage`; InputError also where an artifact is missing, or is of another set or other
+    parameters than the stage was trained with.
+    """
+    config = parse(config)
+    plan = plan_stage(config, name, workdir)
+    artifacts = _artifacts(config, plan, workdir)
+    assembler = _assembler(config, plan, artifacts, workdir)
+    return Stage(name, plan.section, plan.task, plan.trained_on, plan.longest, plan.recordings, assembler, artifacts)
+
+
+def section_of(config: Config, name: str) -> StageSection:
+    """The section of a stage. Raises InputError: there is none of this name."""
+    if name not in config.stages:
+        hint = nearest(name, config.stages) or f"it has {', '.join(config.stages)}"
+        raise InputError(f"config: no stage {name!r}: {hint}")
+    return config.stages[name]
+
+
+def remember(stage: Stage, workdir: Path) -> None:
+    """Writes what a stage has to know again when it goes on, or detects; under the lock of a training.
+
+    Args:
+      stage: that has saved nothing yet, as it is to be trained.
+      workdir: of the track.
+    """
+    write_set(workdir, stage.name, stage.trained_on, stage.longest)
+    folder, assembler = workdir / stage.name, stage.assembler
+    for file in (NORMALIZATION, TRIAXIAL):
+        (folder / file).unlink(missing_ok=True)  # of an attempt that never saved, perhaps on other data
+    if assembler.normalization is not None:
+        statistics.write(folder / NORMALIZATION, assembler.normalization)
+    if assembler.augmentation.turns:
+        sensor_axes.write(folder / TRIAXIAL, assembler.augmentation.triaxial)
+    write_inputs(workdir, stage.name, stage.artifacts)
+
+
+def with_dataset(config: Config, directory: str, split: str) -> Config:
+    """A trained config that reads another prepared set, one that need not have a training split."""
+    data = dataclasses.replace(
+        config.data, dir=directory, train_split=split, eval_split=split, holdout=0.0, holdout_ids=()
+    )
+    return dataclasses.replace(config, data=data)
+
+
+def _streams_in_use(data: DataSection, metadata: Metadata, trained_on: Metadata) -> tuple[str, ...]:
+    """Raises InputError where the set lacks a stream, or one is not as wide as the config, or the training, says."""
+    streams = data.streams or tuple(metadata.streams)
+    for stream in streams:
+        if stream not in metadata.streams:
+            raise InputError(f"config: data.streams: no stream {stream!r} in {data.dir}: {list(metadata.streams)}")
+        width = metadata.streams[stream]
+        if data.widths.get(stream, width) != width:
+            raise InputError(
+                f"{data.dir}: stream {stream!r} has {width} channels, not the {data.widths[stream]} of the config: "
+                f"prepare that encoder's features, or say what they have with --config.data.widths.{stream}={width}"
+            )
     if any(metadata.streams[s] != trained_on.streams.get(s) for s in streams):
         raise InputError(
-            f"{shared['dir']}: streams {dict(metadata.streams)} are not those of the training, {trained_on.streams}: "
+            f"{data.dir}: streams {dict(metadata.streams)} are not those of the training, {trained_on.streams}: "
             "prepare the same features"
         )
-    framing = choose_framing(
-        trained_on,
-        longest,
-        **{k: frame[k] for k in FRAMING_KEYS},
-    )
-    selected = dataclasses.replace(trained_on, streams={s: trained_on.streams[s] for s in streams})
-    task = build_task(stage, selected, framing, where)
-    kind = stage["task"]
+    return streams
 
-    proposals = None
-    if kind == "tcanet":
-        path = _handed_on(stage.get("proposals"), config, "bmn", PROPOSALS, workdir, f"{where}.proposals")
-        proposals = read_proposals(path)
-    class_scores = None
-    if isinstance(task, TCANetTask) and task.classes != "head":
-        path = _handed_on(
-            stage.get("class_scores"), config, "classifier", CLASS_SCORES, workdir, f"{where}.class_scores"
-        )
-        class_scores = read_class_scores(path, trained_on.labels)
 
-    statistics, turning = workdir / name / "normalization.npz", workdir / name / "triaxial.json"
-    if not begun(workdir, name):
-        for path in (statistics, turning):
-            path.unlink(missing_ok=True)  # of an attempt that never saved, perhaps on other data
-    normalization = load_or_measure(statistics, training, streams) if shared["normalize"] else None
-    augmentation = _augmentation(frame, f"{where}.data")
-    if augmentation.turns:
-        channels = load_or_tell(turning, shared.get("triaxial", ()), training, streams)
-        augmentation = dataclasses.replace(augmentation, triaxial=channels)
-    assembler = Assembler(
-        framing=framing,
-        streams=streams,
-        width=sum(metadata.streams[s] for s in streams),
+def _artifacts(config: Config, plan: StagePlan, workdir: Path) -> dict[str, Artifact]:
+    """What goes into the rows of recordings, by its name."""
+    names = [name for name in plan.section.needs if name in OF_RECORDINGS]
+    labels = plan.trained_on.labels
+    found = {name: read_artifact(config, plan.name, name, workdir, labels) for name in names}
+    if has_checkpoint(workdir, plan.name):
+        check_inputs(workdir, plan.name, found)
+    given = plan.section.files
+    return {name: _of_this_set(artifact, plan, bool(given.get(name))) for name, artifact in found.items()}
+
+
+def _of_this_set(artifact: Artifact, plan: StagePlan, given: bool) -> Artifact:
+    """The artifact without what is of another set: recordings of the same ids there are other recordings.
+
+    Args:
+      artifact: of the stage.
+      plan: of the stage.
+      given: the config names the file, so that it may be from elsewhere.
+
+    Raises:
+      InputError: the stage is at work on its own set, and the artifact is from another one.
+    """
+    here = plan.recordings.training.metadata
+    if plan.trained_on.is_set_of(here):
+        if artifact.origin is not None and not artifact.origin.is_of(here):
+            raise InputError(
+                f"{artifact.path}: made from another set than {plan.recordings.training.directory}: run the stage that "
+                "makes it on this set, in another --workdir, or give a file made from it"
+            )
+        return artifact
+    usable = given if artifact.origin is None else artifact.origin.is_of(here)
+    return artifact if usable else dataclasses.replace(artifact, values={})
+
+
+def _assembler(config: Config, plan: StagePlan, artifacts: Mapping[str, Artifact], workdir: Path) -> Assembler:
+    """How a recording of the stage becomes a row."""
+    frame, trained_on, weak = plan.section.data, plan.trained_on, plan.task.weak
+    values = {name: artifact.values for name, artifact in artifacts.items()}
+    return Assembler(
+        framing=plan.framing,
+        streams=plan.streams,
+        width=sum(trained_on.streams[s] for s in plan.streams),
         num_classes=len(trained_on.labels),
         max_segments=0 if weak else max(trained_on.segments_per_recording, 1),
-        max_proposals=frame["proposals"] if proposals is not None else 0,
-        train_proposals=frame.get("train_proposals", 0),
-        normalization=normalization,
-        proposals=proposals,
-        class_scores=class_scores,
-        min_seconds=frame.get("min_seconds", 0.0),
-        stride_jitter=frame.get("stride_jitter", 0.0),
-        augmentation=augmentation,
-        around_actions=frame.get("around_actions", 0.75),
+        max_proposals=frame.proposals if PROPOSALS in values else 0,
+        train_proposals=frame.train_proposals,
+        normalization=_normalization(plan, workdir) if config.data.normalize else None,
+        proposals=values.get(PROPOSALS),
+        class_scores=values.get(CLASS_SCORES),
+        min_seconds=frame.min_seconds,
+        stride_jitter=frame.stride_jitter,
+        augmentation=_turning(config, plan, workdir),
+        around_actions=frame.around_actions,
         weak=weak,
     )
-    return Stage(name, kind, task, trained_on, training, evaluation, assembler, train_index, eval_index)
 
 
-def _augmentation(frame: Mapping[str, Any], where: str) -> Augmentation:
+def _normalization(plan: StagePlan, workdir: Path) -> Normalization:
+    """Of the training: as it was measured then, or of the set at hand before the stage has saved anything."""
+    if has_checkpoint(workdir, plan.name):
+        return statistics.read(workdir / plan.name / NORMALIZATION)
+    return statistics.measure(plan.recordings.training, plan.streams)
+
+
+def _turning(config: Config, plan: StagePlan, workdir: Path) -> Augmentation:
+    """The augmentation, with the channels that it turns: as they were found in training, or as they are found now."""
+    augmentation = _augmentation(plan.section.data, f"stages.{plan.name}.data")
+    if not augmentation.turns:
+        return augmentation
+    path = workdir / plan.name / TRIAXIAL
+    if has_checkpoint(workdir, plan.name) and path.exists():
+        channels = sensor_axes.read(path)
+    else:
+        channels = sensor_axes.triaxial_channels(config.data.triaxial, plan.recordings.training, plan.streams)
+    return dataclasses.replace(augmentation, triaxial=channels)
+
+
+def _augmentation(frame: FrameSection, where: str) -> Augmentation:
     """Raises InputError for what is no amount."""
-    amounts = {key: frame[key] for key in AUGMENTATION_KEYS if key in frame}
+    names = [f.name for f in dataclasses.fields(Augmentation) if f.name != "triaxial"]
+    amounts = {name: getattr(frame, name) for name in names}
     for key, amount in amounts.items():
         if not amount >= 0:
             raise InputError(f"config: {where}.{key} is {amount}: expected 0 or more")
     return Augmentation(**amounts)
-
-
-def _check_streams(streams: tuple[str, ...], widths: Mapping[str, int], metadata: Metadata, directory: str) -> None:
-    """Raises InputError where the set lacks a stream, or one is not as wide as the config says; it need not say."""
-    for stream in streams:
-        if stream not in metadata.streams:
-            raise InputError(f"config: data.streams: no stream {stream!r} in {directory}: {list(metadata.streams)}")
-        width = metadata.streams[stream]
-        if widths.get(stream, width) != width:
-            raise InputError(
-                f"{directory}: stream {stream!r} has {width} channels, not the {widths[stream]} of the config: prepare "
-                f"that encoder's features, or say what they have with --config.data.widths.{stream}={width}"
-            )
-
-
-def _open_clips(directory: str) -> Split:
-    """The trimmed clips of a set. Raises InputError where there are none."""
-    if CLIPS not in read_metadata(directory).splits:
-        raise InputError(
-            f"{directory}: holds no clips to learn from: prepare it with --clips=C.json --clip_features=NAME=DIR, or "
-            "take a row without transfer (:ccm)"
-        )
-    return open_split(directory, CLIPS)
-
-
-def elsewhere(config: dict[str, Any], directory: str, split: str) -> None:
-    """Makes a trained config read another prepared set, in place: one that need not have a training split."""
-    config["data"].update(dir=directory, train_split=split, eval_split=split, holdout=0.0, holdout_ids=())
-
-
-def _handed_on(given: str | None, config: Mapping[str, Any], kind: str, file: str, workdir: Path, key: str) -> Path:
-    """The file a stage takes its input from: the config's, or that of the track's stage of the given kind."""
-    if given:
-        return Path(given)
-    for name in config["track"]:
-        if config["stages"][name]["task"] == kind:
-            path = workdir / name / file
-            if not path.exists():
-                raise InputError(f"{path}: missing: run stage {name!r} first, or give a file with --config.{key}=FILE")
-            return path
-    raise InputError(f"config: no stage of kind {kind!r} in the track: give a file with --config.{key}=FILE")
-
-
-def with_clips(stage: Stage, config: Mapping[str, Any], workdir: Path) -> Stage:
-    """The stage as it is to be trained: where it learns from clips, they are spliced into some of its rows, and its
-    rows carry one and what is known about it.
-
-    Raises:
-      InputError: the set has no clips, or the trimmed branch has not been trained.
-    """
-    section = config["stages"][stage.name]
-    if stage.kind != "mgfn" or not isinstance(stage.task, MGFNTask):
-        return stage
-    share = section.get("splice", 0.0)
-    if not 0 <= share <= 1:
-        raise InputError(f"config: stages.{stage.name}.splice is a share of the training rows, 0 to 1, not {share}")
-    if not stage.task.mmd_weight and not share:
-        return stage
-    split = _open_clips(config["data"]["dir"])
-    index, _ = hold_out(len(split), config["data"]["holdout"])
-    index = without(split, index, config["data"].get("holdout_ids", ()))
-    assembler = stage.assembler
-    if share:
-        splicer = Splicer(split, index, assembler.streams, assembler.framing, share)
-        assembler = dataclasses.replace(assembler, splicer=splicer)
-    if stage.task.mmd_weight:
-        assembler = dataclasses.replace(assembler, clips=_clips(stage, config, workdir, split, index))
-    return dataclasses.replace(stage, assembler=assembler)
-
-
-def _clips(stage: Stage, config: Mapping[str, Any], workdir: Path, split: Split, index: np.ndarray) -> Clips:
-    """The clips that training rows carry: those whose knowledge the trimmed branch has handed on."""
-    section = config["stages"][stage.name]
-    key = f"stages.{stage.name}.trimmed"
-    path = _handed_on(section.get("trimmed"), config, "trimmed", KNOWLEDGE, workdir, key)
-    known = read_knowledge(path)
-    index = index[[str(id) in known for id in split.ids[index]]]
-    sections = config["stages"].values()
-    frame = next((s["data"] for s in sections if s["task"] == "trimmed"), section["data"])
-    frame = checked(frame, DATA_KEYS, "stages.trimmed.data")
-    framing = choose_framing(
-        split.metadata.without_segments(), int(split.num_snippets.max()), **{k: frame[k] for k in FRAMING_KEYS}
-    )
-    clip = dataclasses.replace(stage.assembler, framing=framing, knowledge=known)
-    return Clips(split, index, clip)

@@ -8,7 +8,6 @@ from typing import Any
 from tal_jax.data import atomic
 from tal_jax.errors import InputError
 from tal_jax.tasks.cas_decoding import Decoding
-from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Task
 
 
@@ -30,7 +29,7 @@ def tuned(task: Task, workdir: Path, stage: str) -> Task:
       InputError: the file is damaged.
     """
     choice = read_tuned(workdir, stage)
-    return dataclasses.replace(task, decoding=choice) if choice and isinstance(task, MGFNTask) else task
+    return dataclasses.replace(task, decoding=choice) if choice and task.tunable else task  # type: ignore[type-var]
 
 
 def read_tuned(workdir: Path, stage: str) -> Decoding | None:

@@ -1,4 +1,4 @@
-"""What a workdir remembers: the config of every stage, and which stages are finished."""
+"""What a workdir remembers: the config and the set of every stage, and which stages are finished."""
 
 import contextlib
 import errno
@@ -14,9 +14,11 @@ from tal_jax.data import atomic
 from tal_jax.data.dataset import Metadata
 from tal_jax.devices.processes import first
 from tal_jax.errors import InputError
+from tal_jax.stages.config import parse, to_tree
+from tal_jax.stages.sections import Config
 
 # These change how a run is watched and saved or where its data lie, not what it computes.
-FREE = {"checkpoint", "log_every_steps", "data.dir", "mesh"}
+NON_SEMANTIC_KEYS = {"checkpoint", "log_every_steps", "data.dir", "mesh"}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -31,12 +33,12 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def is_free(key: str) -> bool:
-    """Whether a dotted key changes nothing of what a run computes."""
-    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+def is_semantic(key: str) -> bool:
+    """Whether a dotted key changes what a run computes."""
+    return not any(key == other or key.startswith(f"{other}.") for other in NON_SEMANTIC_KEYS)
 
 
-def begun(workdir: Path, stage: str) -> bool:
+def has_checkpoint(workdir: Path, stage: str) -> bool:
     """Whether a stage has saved anything. Until then a corrected config, or other data, simply replaces the first."""
     folder = workdir / stage / "checkpoints"
     return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())
@@ -72,8 +74,8 @@ def locked(workdir: Path) -> Iterator[None]:
         yield
 
 
-def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]) -> None:
-    """Stores the config with every stage that runs; a stage begun under another config is an error.
+def check_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
+    """Holds the config against what the stages that have saved anything were begun with.
 
     What a stage computes depends on its own section, on `data` and on `seed`, not on its neighbours' sections.
 
@@ -82,74 +84,88 @@ def claim_config(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]
     """
     for name in stages:
         path = workdir / name / "config.json"
-        mine = {k: v for k, v in config.items() if k != "stages"} | {"stages": {name: config["stages"][name]}}
-        if path.exists() and begun(workdir, name):
-            try:
-                stored = flat(json.loads(path.read_text()))
-            except ValueError as e:
-                raise InputError(f"{path}: damaged ({e}): remove the folder {path.parent} to train it anew") from e
-            wanted = flat(json.loads(json.dumps(mine, default=list)))
-            different = [
-                f"{k} {stored.get(k)!r} -> {wanted.get(k)!r}"
-                for k in sorted(stored.keys() | wanted.keys())
-                if not _same(stored, wanted, k) and not is_free(k)
-            ]
-            if different:
-                raise InputError(
-                    f"{workdir}: stage {name} belongs to another config ({'; '.join(different[:5])}): choose another "
-                    f"--workdir, or remove {path.parent} to train it anew"
-                )
-        else:
+        if not (path.exists() and has_checkpoint(workdir, name)):
+            continue
+        try:
+            content = json.loads(path.read_text())
+            track = content.pop("track", [])
+            stored = flat({**to_tree(parse(content)), "track": track})
+        except (InputError, ValueError, AttributeError, TypeError) as e:
+            raise InputError(
+                f"{path}: damaged, or of another version ({e}): remove the folder {path.parent} to train it anew"
+            ) from e
+        wanted = flat(_of_stage(config, name))
+        different = [
+            f"{k} {stored.get(k)!r} -> {wanted.get(k)!r}"
+            for k in sorted(stored.keys() | wanted.keys())
+            if stored.get(k) != wanted.get(k) and is_semantic(k)
+        ]
+        if different:
+            raise InputError(
+                f"{workdir}: stage {name} belongs to another config ({'; '.join(different[:5])}): choose another "
+                f"--workdir, or remove {path.parent} to train it anew"
+            )
+
+
+def write_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
+    """Stores the config for every one of these stages that has saved nothing yet, and for the workdir."""
+    for name in stages:
+        path = workdir / name / "config.json"
+        if not (path.exists() and has_checkpoint(workdir, name)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write(path, json.dumps(mine, indent=1, default=list).encode())
-    atomic.write(workdir / "config.json", json.dumps(config, indent=1, default=list).encode())
+            atomic.write(path, json.dumps(_of_stage(config, name), indent=1).encode())
+    atomic.write(workdir / "config.json", json.dumps(to_tree(config), indent=1).encode())
 
 
-def _same(stored: Mapping[str, Any], wanted: Mapping[str, Any], key: str) -> bool:
-    """Whether a key has one value in both. A key that only one of them has is neutral there when 0 or empty.
-
-    New keys come with such a default, so that a workdir of an older version stays what it was.
-    """
-    if key in stored and key in wanted:
-        return stored[key] == wanted[key]
-    return not (stored.get(key) or wanted.get(key))
+def _of_stage(config: Config, name: str) -> dict[str, Any]:
+    tree = to_tree(config)
+    return {**tree, "stages": {name: tree["stages"][name]}}
 
 
-def remember_data(workdir: Path, stage: str, metadata: Metadata, longest: int) -> tuple[Metadata, int]:
-    """What the stage's training set was like: written by the first call, read by all later ones.
+def read_set(workdir: Path, stage: str) -> tuple[Metadata, int] | None:
+    """What the set that a stage was begun with was like, and the stored snippets of its longest recording.
 
     Lengths and classes that a config leaves open come from here, so that a trained stage means the same on other data.
 
-    Args:
-      workdir, stage: whose.
-      metadata: of the set at hand.
-      longest: stored snippets of its longest recording.
-
     Returns:
-      (metadata, longest) of the training.
+      None for a stage that has saved nothing.
+
+    Raises:
+      InputError: the file is missing or damaged.
     """
+    if not has_checkpoint(workdir, stage):
+        return None
     path = workdir / stage / "data.json"
-    if path.exists() and begun(workdir, stage):
+    try:
         stored = json.loads(path.read_text())
-        return Metadata.from_json(stored["metadata"]), stored["longest"]
-    if first():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, json.dumps({"metadata": metadata.to_json(), "longest": longest}, indent=1).encode())
-    return metadata, longest
+        return Metadata.from_json(stored["metadata"]), int(stored["longest"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(
+            f"{path}: missing or damaged ({e!r:.80}): restore it, or remove {path.parent} to train the stage anew"
+        ) from e
 
 
-def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
+def write_set(workdir: Path, stage: str, metadata: Metadata, longest: int) -> None:
+    """Notes what `read_set` reads."""
+    path = workdir / stage / "data.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(path, json.dumps({"metadata": metadata.to_json(), "longest": longest}, indent=1).encode())
+
+
+def read_config(workdir: str | os.PathLike) -> Config:
     """The config that a workdir was trained with.
 
     Raises:
-      InputError: it is not a workdir.
+      InputError: it is not a workdir, or one whose config this version does not know.
     """
     path = Path(workdir) / "config.json"
     try:
-        return json.loads(path.read_text())
+        return parse(json.loads(path.read_text()))
     except FileNotFoundError as e:
         raise InputError(f"{path}: missing: {workdir} is not the workdir of a training (launch.train)") from e
-    except ValueError as e:
+    except InputError as e:
+        raise InputError(f"{path}: written by another version? {e}: correct the file, or train again") from e
+    except (ValueError, AttributeError, TypeError) as e:
         raise InputError(f"{path}: damaged ({e}): train again or restore the file") from e
 
 
@@ -158,7 +174,15 @@ def finished(workdir: Path, stage: str) -> bool:
     return (workdir / stage / "finished.json").exists()
 
 
-def mark_finished(workdir: Path, stage: str, steps: int) -> None:
-    """Says so, last of all."""
+def mark_finished(workdir: Path, stage: str, steps: int, parameters: str = "") -> None:
+    """Says so, last of all, with the digest of the parameters that its artifact was made with."""
     if first():
-        atomic.write(workdir / stage / "finished.json", json.dumps({"steps": steps}).encode())
+        content = {"steps": steps, "parameters": parameters}
+        atomic.write(workdir / stage / "finished.json", json.dumps(content).encode())
+
+
+def finished_parameters(workdir: Path, stage: str) -> str:
+    """The digest that `mark_finished` noted; "" where there is none."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return str(json.loads((workdir / stage / "finished.json").read_bytes()).get("parameters", ""))
+    return ""

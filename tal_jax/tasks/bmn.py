@@ -1,8 +1,9 @@
 """The proposal stage: BMN, its loss, and proposals from its map."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from tal_jax.ops.boundary_matching import cell_segments
 from tal_jax.ops.nms import soft_nms, top_k
 from tal_jax.segments import width
 from tal_jax.tasks.fusion import along, durations, mean_of_logits
-from tal_jax.tasks.task import Params
+from tal_jax.tasks.task import PROPOSALS, DataFacts, Params, Settings, Task
 from tal_jax.types import Array, Batch, Detections
 
 
@@ -28,8 +29,12 @@ def candidate_boundaries(probability: Array, mask: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class BMNTask:
+class BMNTask(Task):
     """BMN as a task. Proposals are detections with label -1."""
+
+    makes: ClassVar = PROPOSALS
+    measured_by: ClassVar = "proposals"
+    fusable: ClassVar = True
 
     model: BMN
     random_negatives: bool = False  # draw the regression's negatives as published; False: their expectation
@@ -41,6 +46,17 @@ class BMNTask:
     proposals: int = 100  # kept
     nms_sigma: float = 0.4
     nms_threshold: tuple[float, float] = (0.5, 0.9)  # from the shortest to a segment as long as the recording
+
+    @classmethod
+    def from_config(
+        cls, model: Mapping[str, Any], options: Mapping[str, Any], settings: Settings, facts: DataFacts
+    ) -> Self:
+        """As `Task.from_config`; `durations` of 0 are those of the long training actions and a tenth more.
+
+        New recordings hold longer actions than the training's.
+        """
+        durations = model.get("durations") or max(4, math.ceil(1.1 * facts.long_action / facts.scale))
+        return super().from_config({**model, "durations": durations}, options, settings, facts)
 
     def init(self, rng: Array, batch: Batch) -> Params:
         """Parameters for batches of this shape."""
@@ -83,6 +99,10 @@ class BMNTask:
             return mean_of_logits(maps, weights)
 
         return BMNOutput(line("start"), line("end"), grid("regression"), grid("classification"), first.valid)
+
+    def alike(self, snippets: int) -> dict[str, Any]:
+        """Nothing: boundaries and maps of other grids are interpolated."""
+        return {}
 
     def decoded(self, output: BMNOutput, batch: Batch) -> Detections:
         """Scores start x end x classification^a x regression of all cells between candidates; soft-NMS keeps the best.

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,18 @@ from tal_jax.losses.tcanet import video_class_loss
 from tal_jax.models.classifier import VideoClassifier
 from tal_jax.ops.nms import soft_nms
 from tal_jax.tasks.fusion import mean_of_logits
-from tal_jax.tasks.task import Params
+from tal_jax.tasks.task import CLASS_SCORES, Params, Task
 from tal_jax.types import Array, Batch, Detections
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierTask:
+class ClassifierTask(Task):
     """Video-level classification: one detection per class, over the whole recording, scored by its probability."""
+
+    makes: ClassVar = CLASS_SCORES
+    measured_by: ClassVar = "best_label"
+    any_length: ClassVar = True
+    fusable: ClassVar = True
 
     model: VideoClassifier
 
@@ -48,6 +53,10 @@ class ClassifierTask:
     def fused(self, outputs: Sequence[Array], weights: Array) -> Array:
         """Probabilities averaged over models."""
         return mean_of_logits(outputs, weights)
+
+    def alike(self, snippets: int) -> dict[str, Any]:
+        """Nothing: probabilities of whole recordings can always be averaged."""
+        return {}
 
     def decoded(self, outputs: Array, batch: Batch) -> Detections:
         """Detections [B, K], best first."""

@@ -1,7 +1,8 @@
 """Both supervised stages in one: proposals and their refinement trained together, from one encoder."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +11,13 @@ from tal_jax.losses.bmn import bmn_loss
 from tal_jax.models.bmn import BMNOutput
 from tal_jax.models.joint import Joint, JointOutput
 from tal_jax.tasks.bmn import BMNTask
-from tal_jax.tasks.task import Params
+from tal_jax.tasks.task import DataFacts, Params, Settings, Task
 from tal_jax.tasks.tcanet import TCANetTask, jitter
 from tal_jax.types import Array, Batch, Detections
 
 
 @dataclasses.dataclass(frozen=True)
-class JointTask:
+class JointTask(Task):
     """BMN's loss times `bmn_weight` + TCANet's, of the proposals that BMN picks in the same step.
 
     `bmn` and `tcanet` are the tasks of their stages, for their losses and their decoding; the model is `model` alone.
@@ -26,6 +27,35 @@ class JointTask:
     bmn: BMNTask
     tcanet: TCANetTask
     bmn_weight: float = 1.0
+
+    @classmethod
+    def from_config(
+        cls, model: Mapping[str, Any], options: Mapping[str, Any], settings: Settings, facts: DataFacts
+    ) -> Self:
+        """Both networks and their tasks, each from its own part of the section; BMN's grid is `pool` times coarser.
+
+        Raises:
+          ValueError: a value that does not fit, or classes from elsewhere than TCANet's head.
+        """
+        pool = model.get("pool", 1)
+        if not isinstance(pool, int) or pool < 1:
+            raise ValueError(f"model.pool is a whole number from 1 on, not {pool!r}")
+        coarse = dataclasses.replace(facts, scale=facts.scale * pool)
+        parts: dict[str, Any] = {}
+        for name, kind, own in (("bmn", BMNTask, coarse), ("tcanet", TCANetTask, facts)):
+            try:
+                parts[name] = kind.from_config(model.get(name, {}), options.get(name, {}), settings, own)
+            except (ValueError, TypeError) as e:
+                raise ValueError(f"{name}: {e}") from e
+        if parts["tcanet"].classes != "head":
+            raise ValueError("options.tcanet.classes: classes of a joint stage are those of its head")
+        networks = Joint(**{name: part.model for name, part in parts.items()}, pool=pool)
+        return cls(model=networks, **{**options, **parts})
+
+    def without_noise(self) -> Self:
+        """Without dropout, and TCANet's proposals stay where BMN put them."""
+        tcanet = self.tcanet.without_noise()
+        return dataclasses.replace(super().without_noise(), bmn=self.bmn.without_noise(), tcanet=tcanet)
 
     def init(self, rng: Array, batch: Batch) -> Params:
         """Parameters for batches of this shape."""

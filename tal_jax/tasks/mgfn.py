@@ -1,8 +1,9 @@
 """The weakly-supervised stages: MGFN on recordings (`mgfn`), its classifiers alone on trimmed clips (`trimmed`)."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +16,30 @@ from tal_jax.losses.mmd import mmd
 from tal_jax.losses.oic import oic_loss
 from tal_jax.losses.reduction import masked_mean
 from tal_jax.models.mgfn import MGFN, ClassifierOutput, MGFNOutput, activate, scaled
-from tal_jax.tasks.cas_decoding import Decoding, localize, merge_windows
+from tal_jax.tasks.cas_decoding import Decoding, localize, merge_windows, select_classes
 from tal_jax.tasks.fusion import along, mean, mean_of_logits
-from tal_jax.tasks.task import Params
+from tal_jax.tasks.task import CLIP_FEATURES, CLIPS, DataFacts, Params, Settings, Task, build_model
 from tal_jax.types import Array, Batch, Detections
 
 
 @dataclasses.dataclass(frozen=True)
-class MGFNTask:
+class BranchSettings(Settings):
+    """What the section of a branch says beside its model and its options."""
+
+    fusion: str = "early"  # streams concatenated; or "late": a cascade for each, sequences averaged
+    regressor: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class MGFNSettings(BranchSettings):
+    """Those of the branch for recordings, which regresses boundaries."""
+
+    regressor: bool = True
+    splice: float = 0.0  # share of training recordings that clips are spliced into; not in the report
+
+
+@dataclasses.dataclass(frozen=True)
+class MGFNTask(Task):
     """MGFN as a task: labels in, segments out.
 
     Loss: sigmoid cross-entropy of every branch of both stages against the recording's labels, mean over branches, sum
@@ -30,6 +47,17 @@ class MGFNTask:
     the batch carries any; + oic_weight x OIC of the regressed segments on the cascaded activation sequence, where the
     model regresses. The last two grow linearly from 0 between `ramp_start` and `ramp_end` of the training.
     """
+
+    accepts: ClassVar[tuple[str, ...]] = (CLIP_FEATURES,)
+    weak: ClassVar = True
+    measured_by: ClassVar = "labels"
+    any_length: ClassVar = True
+    fusable: ClassVar = True
+    tunable: ClassVar = True
+    has_sequences: ClassVar = True
+    splices: ClassVar = True
+    from_data: ClassVar[tuple[str, ...]] = ("num_classes", "streams")
+    settings: ClassVar[type[Settings]] = MGFNSettings
 
     model: MGFN
     decoding: Decoding = dataclasses.field(default_factory=Decoding)
@@ -55,6 +83,33 @@ class MGFNTask:
             raise ValueError(f"segments={self.segments!r} needs a boundary regressor: give model.anchors")
         if not 0 <= self.ramp_start < self.ramp_end:
             raise ValueError(f"ramp_start {self.ramp_start} is to be below ramp_end {self.ramp_end}")
+
+    @classmethod
+    def needs(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Features of clips, where the loss compares them with those of the recordings."""
+        return (CLIP_FEATURES,) if options["mmd_weight"] else ()
+
+    @classmethod
+    def from_config(
+        cls, model: Mapping[str, Any], options: Mapping[str, Any], settings: Settings, facts: DataFacts
+    ) -> Self:
+        """As `Task.from_config`, with streams and anchors from the data.
+
+        Anchors that are left open are powers of two from 2 snippets to half the frame: a guess that looks at no
+        annotation.
+        """
+        assert isinstance(settings, BranchSettings)
+        if settings.fusion not in ("early", "late"):
+            raise ValueError(f"fusion is 'early' or 'late', not {settings.fusion!r}")
+        fields = dict(model)
+        if settings.fusion == "late":
+            fields["streams"] = facts.stream_widths
+        if not settings.regressor:
+            fields["anchors"] = ()
+        elif not fields.get("anchors"):
+            fields["anchors"] = tuple(2.0**i for i in range(1, max(2, int(math.log2(facts.snippets)))))
+        decoding = Decoding(**options.get("decoding", {}))
+        return cls(model=build_model(cls, fields, facts), **{**options, "decoding": decoding})
 
     def init(self, rng: Array, batch: Batch) -> Params:
         """Parameters for batches of this shape."""
@@ -123,6 +178,41 @@ class MGFNTask:
         offsets = mean([along(o.offsets, t) for o, _ in outputs], weights)
         return dataclasses.replace(first, sequence=sequence, offsets=offsets), mean([p for _, p in outputs], weights)
 
+    def alike(self, snippets: int) -> dict[str, Any]:
+        """Lengths of the anchors, as fractions of the frame."""
+        return {"anchors": tuple(width / snippets for width in self.model.anchors)}
+
+    def class_probabilities(self, params: Params, batch: Batch) -> Array:
+        """[B, K] as the first stage sees them."""
+        return self.outputs(params, batch)[1]
+
+    def clip_feature_width(self) -> int:
+        """Pooled features of all branches of both stages of all streams; 0 without the MMD loss."""
+        model = self.model
+        branches = (1 + model.cascade) * len(model.dilations) * max(len(model.streams), 1)
+        return branches * model.branch_hidden if self.mmd_weight else 0
+
+    def sequences(self, params: Params, batch: Batch) -> tuple[dict[str, Array], Array]:
+        """As the report's Figure 7 shows them, [B, T, K] each, and [B, K] how likely each class is.
+
+        "simple": the first branch of the first stage alone (H_0); "multi-dilated": with all of its branches; "second
+        stage": what the second one sees where the first has discovered nothing; "cascade": the higher of both. What
+        the model does not have is left out.
+        """
+        model, several = self.model, len(self.model.dilations) > 1
+        output, probabilities = self.outputs(params, batch)
+        found: dict[str, Array] = {}
+        if several:
+            first = model.clone(dilations=model.dilations[:1], cascade=False, anchors=())
+            simple: Any = first.apply(params, batch.features, batch.mask, None, train=False)
+            found["simple"] = simple.sequence
+        found["multi-dilated" if several else "simple"] = output.stages[0].sequence
+        if len(output.stages) > 1:
+            found |= {"second stage": output.stages[1].sequence, "cascade": output.sequence}
+        taken = select_classes(probabilities, self.decoding.class_threshold)
+        sequences = {name: activate(x, model.activation) for name, x in found.items()}
+        return sequences, jnp.where(taken, probabilities, -1.0)
+
     def decoded(self, outputs: tuple[MGFNOutput, Array], batch: Batch) -> Detections:
         """Detections with the task's own decoding."""
         return self.decode(*outputs, batch, self.decoding)
@@ -145,6 +235,15 @@ class MGFNTask:
             both=self.segments == "both",
         )
 
+    def decoding_fields(self) -> tuple[str, ...]:
+        """The fields of `decoding` that are read; regressed segments know one threshold, alone they have no weight."""
+        unread = set() if self.segments == "both" else {"regressed_weight"}
+        if self.model.anchors and self.segments in ("auto", "regressed"):
+            unread.add("highest")
+        if self.nms_method != "gaussian":
+            unread.add("nms_sigma")
+        return tuple(f.name for f in dataclasses.fields(Decoding) if f.name not in unread)
+
     def merge(self, detections: Detections) -> Detections:
         """NMS over the windows of a recording."""
         return merge_windows(detections, method=self.nms_method, sigma=self.decoding.nms_sigma)
@@ -156,6 +255,38 @@ class MGFNTask:
         half = jnp.asarray(self.model.anchors, jnp.float32).reshape(1, m) / 2
         anchors = jnp.stack([centre - half, centre + half], axis=-1)
         return geometry.decode_center(jnp.broadcast_to(anchors[None], output.offsets.shape), output.offsets)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrimmedTask(MGFNTask):
+    """The classifiers of an MGFN on trimmed clips, whose pooled features the untrimmed branch learns to resemble."""
+
+    makes: ClassVar = CLIP_FEATURES
+    accepts: ClassVar[tuple[str, ...]] = ()
+    learns_from: ClassVar = CLIPS
+    tunable: ClassVar = False
+    splices: ClassVar = False
+    settings: ClassVar[type[Settings]] = BranchSettings
+    from_data: ClassVar[tuple[str, ...]] = (
+        "num_classes",
+        "streams",
+        "anchors",
+        "regressor_hidden",
+    )  # it regresses nothing
+
+    @classmethod
+    def needs(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Nothing: it is where the features of clips come from."""
+        return ()
+
+    def clip_features(self, params: Params, batch: Batch) -> Array:
+        """Pooled features of the classes of each clip, [B, S R, D]: all branches of both stages."""
+        output, _ = self.outputs(params, batch, batch.labels)
+        return pooled_features(output.stages, batch.labels)
+
+    def clip_feature_width(self) -> int:
+        """0: it takes none."""
+        return 0
 
 
 def _like(knowledge: Array, pooled: Array) -> Array:

@@ -1,8 +1,8 @@
 """The refinement stage: TCANet, its losses, and detections from its regressors."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from tal_jax.models.tcanet import TCANet, TCANetOutput
 from tal_jax.ops.nms import soft_nms, top_k
 from tal_jax.segments import match
 from tal_jax.tasks.fusion import mean, mean_of_logits
-from tal_jax.tasks.task import Params
+from tal_jax.tasks.task import CLASS_SCORES, PROPOSALS, DataFacts, Params, Settings, Task
 from tal_jax.types import Array, Batch, Detections
 
 
@@ -28,13 +28,16 @@ def jitter(proposals: Array, limit: Array, amount: float, rng: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class TCANetTask:
+class TCANetTask(Task):
     """TCANet as a task.
 
     classes="head": every proposal gets the scores of the segment-level class head. "video": video-level class
     probabilities (`Batch.class_scores`, from a file or from a classifier stage), the best `video_classes` of them times
     all proposals. "both": the product of the two.
     """
+
+    accepts: ClassVar = (PROPOSALS, CLASS_SCORES)
+    fusable: ClassVar = True
 
     model: TCANet
     thresholds: tuple[float, ...] = (0.5, 0.6, 0.7)  # IoU threshold of each stage's regression
@@ -73,6 +76,24 @@ class TCANetTask:
             raise ValueError(f"fuse is 'last', 'all' or 'none', not {self.fuse!r}")
         if max(self.confidence_stages, default=0) >= self.model.stages:
             raise ValueError(f"confidence_stages {self.confidence_stages} names a stage beyond {self.model.stages - 1}")
+
+    @classmethod
+    def needs(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Proposals, and class scores where classes are not those of its own head alone."""
+        return (PROPOSALS,) if options["classes"] == "head" else (PROPOSALS, CLASS_SCORES)
+
+    @classmethod
+    def from_config(
+        cls, model: Mapping[str, Any], options: Mapping[str, Any], settings: Settings, facts: DataFacts
+    ) -> Self:
+        """As `Task.from_config`; there is no class head where classes="video" takes them from elsewhere."""
+        if options.get("classes") == "video":
+            model = {"num_classes": 0, **model}
+        return super().from_config(model, options, settings, facts)
+
+    def without_noise(self) -> Self:
+        """Without dropout, and proposals stay where they are."""
+        return dataclasses.replace(super().without_noise(), jitter=0.0)
 
     def init(self, rng: Array, batch: Batch) -> Params:
         """Parameters for batches of this shape."""
@@ -152,6 +173,10 @@ class TCANetTask:
                 )
             )
         return dataclasses.replace(outputs[0], stages=tuple(stages))
+
+    def alike(self, snippets: int) -> dict[str, Any]:
+        """Where the classes come from."""
+        return {"classes": self.classes}
 
     def decoded(self, output: TCANetOutput, batch: Batch) -> Detections:
         """Score = proposal score^a x predicted IoUs of `confidence_stages` x class score, then soft-NMS per class."""

@@ -10,7 +10,6 @@ from tal_jax.evaluation.detection import HIGH_TIOU, evaluate_detections
 from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.stages.predictor import Predictor, truth_table
 from tal_jax.stages.stage import Stage
-from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.task import Params
 
 
@@ -18,24 +17,25 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
     """Scores of the stage's predictions on its evaluation recordings; `average` decides which checkpoint is best.
 
     Proposals: AR@AN and AUC. Detections: mAP at 0.5, 0.75, 0.95 and their average over 0.5:0.05:0.95. Classifier: mean
-    over recordings of whether the best class is right. Weakly-supervised stages: mAP of the recordings' classes, which
-    asks for no segment. Nothing without recordings or without ground truth.
+    over recordings of whether the best class is right. Labels: mAP of the recordings' classes, which asks for no
+    segment. Nothing without recordings or without ground truth.
     """
-    if stage.evaluation is None or len(stage.eval_index) == 0:
+    split, index, measured_by = stage.recordings.evaluation, stage.recordings.eval_index, stage.task.measured_by
+    if len(index) == 0:
         return {}
-    if isinstance(stage.task, MGFNTask):
-        value = label_average_precision(*_class_scores(stage, stage.task, params, batch_size))
+    if measured_by == "labels":
+        value = label_average_precision(*_class_scores(stage, params, batch_size))
         return {"average": value, "label_mAP": value}
-    truth = truth_table(stage.evaluation, stage.eval_index)
+    truth = truth_table(split, index)
     if len(truth) == 0:
         return {}
-    found = predictor(params, stage.evaluation, stage.assembler, index=stage.eval_index, batch_size=batch_size)
-    if stage.kind == "bmn":
+    found = predictor(params, split, stage.assembler, index=index, batch_size=batch_size)
+    if measured_by == "proposals":
         result = evaluate_proposals(truth, found)
         recall = result.average_recall
         at = {f"AR@{n}": float(np.interp(n, result.numbers, recall)) for n in (1, 5, 10, 100)}
         return {"average": result.auc, "AUC": result.auc, **at}
-    if stage.kind == "classifier":
+    if measured_by == "best_label":
         best: dict[int, tuple[float, int]] = {}
         for i, label, score in zip(found.recording, found.label, found.score, strict=True):
             if score > best.get(i, (-1.0, -1))[0]:
@@ -43,23 +43,21 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
         present = set(zip(truth.recording.tolist(), truth.label.tolist(), strict=True))
         right = np.mean([(i, label) in present for i, (_, label) in best.items()])
         return {"average": float(right), "top1": float(right)}
-    labels = stage.evaluation.metadata.labels
-    detection = evaluate_detections(truth, found, labels, HIGH_TIOU)
+    detection = evaluate_detections(truth, found, split.metadata.labels, HIGH_TIOU)
     at = {
         f"mAP@{t:.2f}": float(m) for t, m in zip(detection.tiou, detection.mAP, strict=True) if t in (0.5, 0.75, 0.95)
     }
     return {"average": detection.average, "average_mAP": detection.average, **at}
 
 
-def _class_scores(stage: Stage, task: MGFNTask, params: Params, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _class_scores(stage: Stage, params: Params, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities of the evaluation recordings, of each class its best window's, and labels: [N, K] each."""
-    assert stage.evaluation is not None
-    probabilities = jax.jit(lambda params, batch: task.outputs(params, batch)[1])
-    own = share(stage.eval_index)
+    probabilities = jax.jit(stage.task.class_probabilities)
+    own = share(stage.recordings.eval_index)
     row_of = {int(position): row for row, position in enumerate(own)}
     scores = np.zeros((len(row_of), stage.assembler.num_classes), np.float32)
     labels = np.zeros_like(scores)
-    _, batches = detection_batches(stage.evaluation, stage.assembler, index=own, batch_size=batch_size)
+    _, batches = detection_batches(stage.recordings.evaluation, stage.assembler, index=own, batch_size=batch_size)
     for batch, origin in batches:
         found = np.asarray(probabilities(params, batch))
         for i, position in enumerate(origin.index):

@@ -1,44 +1,49 @@
 """Training: the stages of a track one after another, each resumable."""
 
 import contextlib
+import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from tal_jax.data.batches import training_batches
-from tal_jax.devices.mesh import (
-    local_mesh,
-    make_mesh,
-    rows_per_process,
-)
+from tal_jax.data.rows import Origin
+from tal_jax.devices.mesh import local_mesh, make_mesh, rows_per_process
 from tal_jax.devices.processes import TIMEOUT, first, meet, say
-from tal_jax.errors import InputError, Interrupted
-from tal_jax.stages.artifacts import hand_on
+from tal_jax.errors import Interrupted
+from tal_jax.stages.clips import with_clips
+from tal_jax.stages.config import parse
+from tal_jax.stages.handover import write_artifact
 from tal_jax.stages.predictor import Predictor
-from tal_jax.stages.stage import build_stage, with_clips
-from tal_jax.stages.workdir import claim_config, finished, locked, mark_finished
+from tal_jax.stages.sections import Config
+from tal_jax.stages.stage import Stage, build_stage, remember
+from tal_jax.stages.workdir import finished, has_checkpoint, locked, mark_finished, write_config
+from tal_jax.tasks.task import Params
 from tal_jax.train.checkpoint import Checkpoints
 from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.interruption import Interruption, Watchdog
 from tal_jax.train.messages import check_finite, describe, report_missing_proposals, report_population
 from tal_jax.train.optimizer import build_optimizer
-from tal_jax.train.population import make_program, population, spread
+from tal_jax.train.population import Program, make_program, population, spread
 from tal_jax.train.progress import Progress, Silent
+from tal_jax.train.track import check_track, needed
+from tal_jax.types import Batch
 
 
 def train_and_evaluate(
-    config: Mapping[str, Any], workdir: str | Path, stage: str = "", *, timeout: float = TIMEOUT
+    config: Config | Mapping[str, Any], workdir: str | Path, stage: str = "", *, timeout: float = TIMEOUT
 ) -> None:
-    """Runs the stages of `config["track"]` that are not finished, in order.
+    """Runs the stages of the config's track that are not finished, in order; all are checked before the first one.
 
     Args:
-      config: plain nested values.
+      config: plain nested values; keys that it lacks have their defaults.
       workdir: results go to WORKDIR/STAGE; an interrupted stage goes on where it stopped.
       stage: run only this one; if it is finished already, again from the start, and what it had is
         kept as WORKDIR/STAGE.previous.
@@ -48,160 +53,185 @@ def train_and_evaluate(
       InputError: bad config or data, or a workdir that belongs to another config or is in use.
       Interrupted: by SIGTERM or because the machine is taken away; what was done is saved.
     """
+    config, workdir = parse(config), Path(workdir).absolute()
     patience = timeout if jax.process_count() > 1 else math.inf
     with Interruption() as interruption, Watchdog(patience, "launch.train") as watchdog, contextlib.ExitStack() as lock:
         if first():
-            lock.enter_context(locked(Path(workdir).absolute()))
-        _train_track(config, Path(workdir).absolute(), stage, interruption, watchdog)
+            lock.enter_context(locked(workdir))
+        _train_track(config, workdir, stage, interruption, watchdog)
 
 
-def _train_track(
-    config: Mapping[str, Any], workdir: Path, stage: str, interruption: Interruption, watchdog: Watchdog
-) -> None:
-    track = tuple(config["track"])
-    for name in track:
-        if name not in config["stages"]:
-            raise InputError(f"config: track: no stage {name!r}: it has {', '.join(config['stages'])}")
-    if stage and stage not in track:
-        raise InputError(f"--stage={stage}: no such stage: the track is {', '.join(track)}")
-    if stage and finished(workdir, stage):
-        # Moved, not deleted: the new run may fail, or be worse.
-        if first():
-            previous = workdir / f"{stage}.previous"
-            shutil.rmtree(previous, ignore_errors=True)
-            (workdir / stage).rename(previous)
-        meet("finished stage moved")
+def _train_track(config: Config, workdir: Path, stage: str, interruption: Interruption, watchdog: Watchdog) -> None:
+    again = bool(stage) and stage in config.track and finished(workdir, stage)
+    names = check_track(config, workdir, stage)
+    if again:
+        _move_finished(workdir, stage)
     if first():
-        claim_config(config, workdir, [stage] if stage else track)
+        write_config(config, workdir, [stage] if stage else config.track)
     meet("workdir claimed")
-    for name in [stage] if stage else track:
+    for name in names:
         if finished(workdir, name):
             say(f"stage {name}: finished, nothing to do")
-            continue
-        if name != stage and not needed(config, name):
+        elif name != stage and not needed(config, name):
             say(f"stage {name}: not needed, its results come from elsewhere")
-            continue
-        train_stage(config, name, workdir, interruption, watchdog)
+        else:
+            train_stage(config, name, workdir, interruption, watchdog)
 
 
-def needed(config: Mapping[str, Any], name: str) -> bool:
-    """Whether any later stage, or the user, reads what a stage makes: given files replace it."""
-    kind = config["stages"][name]["task"]
-    if kind == "trimmed":
-        learners = [s for n, s in config["stages"].items() if n in config["track"] and s["task"] == "mgfn"]
-        return any(not s["trimmed"] and s["options"]["mmd_weight"] for s in learners) or not learners
-    refiners = [s for n, s in config["stages"].items() if n in config["track"] and s["task"] == "tcanet"]
-    if kind == "bmn" and refiners:
-        return any(not s["proposals"] for s in refiners)
-    if kind == "classifier" and refiners:
-        return any(not s["class_scores"] and s["options"].get("classes", "head") != "head" for s in refiners)
-    return True
+def _move_finished(workdir: Path, stage: str) -> None:
+    """Moved, not deleted: the new run may fail, or be worse."""
+    if first():
+        previous = workdir / f"{stage}.previous"
+        shutil.rmtree(previous, ignore_errors=True)
+        (workdir / stage).rename(previous)
+    meet("finished stage moved")
 
 
-def train_stage(
-    config: Mapping[str, Any], name: str, workdir: Path, interruption: Interruption, watchdog: Watchdog
-) -> None:
+def train_stage(config: Config, name: str, workdir: Path, interruption: Interruption, watchdog: Watchdog) -> None:
     """Trains one stage from its last checkpoint to its last step, evaluates it and hands its results on."""
-    begun = time.monotonic()
-    settings = config["stages"][name]
+    begin = time.monotonic()
     stage = with_clips(build_stage(config, name, workdir), config, workdir)
-    if stage.training.metadata.fingerprint != stage.trained_on.fingerprint:
-        raise InputError(
-            f"{workdir}: stage {name} was begun with another data set than {config['data']['dir']}: give the one it "
-            f"had with --config.data.dir, or remove {workdir / name} to train it anew"
-        )
     report_missing_proposals(stage)
-    steps, batch_size, seed = settings["steps"], settings["batch_size"], config["seed"]
-    mesh = make_mesh(config.get("mesh", {}).get("model", 1))
-    accumulate = settings.get("accumulate", 0)
-    rows = rows_per_process(mesh, batch_size, accumulate)
+    if first() and not has_checkpoint(workdir, name):
+        remember(stage, workdir)
+    training = _prepare(config, stage)
+    checkpoints = Checkpoints(workdir, name)
+    start, state = checkpoints.restore(training.program.init())
+    say(describe(stage, training.program.member_shapes(state), start))
+    steps = stage.section.steps
+    progress = Progress(workdir / name, name=name, total=steps, start=start) if first() else Silent()
     try:
-        optimizer, rate = build_optimizer(steps=steps, **settings["optimizer"])
-    except TypeError as e:
-        raise InputError(f"config: stages.{name}.optimizer: {e}") from e
+        run = _Run(config, stage, training, checkpoints, progress, interruption, watchdog, workdir, begin)
+        params = run.steps(state, start)
+        digest = write_artifact(stage, training.predictor, params, training.rows, workdir)
+    finally:
+        progress.close()
+        checkpoints.close()
+    mark_finished(workdir, name, steps, digest)
+    meet("stage finished")
 
-    ema_decay = settings["ema_decay"]
-    example, _ = stage.assembler.training_row(stage.training[0], 0, np.random.default_rng(0))
-    example = jax.tree.map(lambda x: np.broadcast_to(x, (batch_size, *np.shape(x))), example)
-    members = population(seed, config.get("population", 0), config.get("learning_rates", ()))
+
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """What the steps of a stage are made of."""
+
+    program: Program
+    predictor: Predictor
+    rate: optax.Schedule
+    rows: int  # of a batch that this process reads
+
+
+def _prepare(config: Config, stage: Stage) -> _Training:
+    """The program, and how its results are predicted with."""
+    section = stage.section
+    mesh = make_mesh(config.mesh.model)
+    optimizer, rate = build_optimizer(section.optimizer, section.steps)
+    row, _ = stage.assembler.training_row(stage.training[0], 0, np.random.default_rng(0))
+    example = jax.tree.map(lambda x: np.broadcast_to(x, (section.batch_size, *np.shape(x))), row)
     program = make_program(
         stage.task,
         optimizer,
         mesh,
         example,
-        seed=seed,
-        members=members,
-        ema_decay=ema_decay,
-        steps=steps,
-        accumulate=accumulate,
+        seed=config.seed,
+        members=population(config.seed, config.population, config.learning_rates),
+        ema_decay=section.ema_decay,
+        steps=section.steps,
+        accumulate=section.accumulate,
     )
-    state = program.init()
-    predictor = Predictor(stage.task, local_mesh())
+    rows = rows_per_process(mesh, section.batch_size, section.accumulate)
+    return _Training(program, Predictor(stage.task, local_mesh()), rate, rows)
 
-    checkpoints = Checkpoints(workdir, name)
-    start, state = checkpoints.restore(state)
-    data = training_batches(
-        stage.training,
-        stage.assembler,
-        index=stage.train_index,
-        batch_size=batch_size if program.whole_batches else rows,
-        seed=seed,
-        process=(0, 1) if program.whole_batches else (jax.process_index(), jax.process_count()),
-        start=start,
-    )
-    batches = iter(data)
-    say(describe(stage, program.member_shapes(state), len(stage.train_index), steps, batch_size, start))
 
-    every = config["checkpoint"]["every_steps"]
-    evaluate_every = settings["eval_every_steps"]
-    log_every = config["log_every_steps"]
-    progress = Progress(workdir / name, name=name, total=steps, start=start) if first() else Silent()
-    before = compiled = None
-    interruption.steps(True)
-    try:
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """The loop over a stage's steps."""
+
+    config: Config
+    stage: Stage
+    training: _Training
+    checkpoints: Checkpoints
+    progress: Progress
+    interruption: Interruption
+    watchdog: Watchdog
+    workdir: Path
+    begin: float  # when the stage was begun
+
+    def steps(self, state: Any, start: int) -> Params:
+        """Takes all steps after `start`; gives what the (first) training of the program predicts with."""
+        program, steps = self.training.program, self.stage.section.steps
+        before = compiled = None
+        batches = self._batches(start)
+        self.interruption.steps(True)
         for step in range(start + 1, steps + 1):
-            with progress.waiting():
+            with self.progress.waiting():
                 batch, origin = next(batches)
             on_device = program.put(batch)
             if compiled is None:
                 compiled = program.compiled(state, on_device)
             state, metrics = compiled(state, on_device)
-            progress.advance()
+            self.progress.advance()
             # The step before is looked at while this one runs: the device does not wait for the host.
             if before is not None:
-                check_finite(stage, *before)
+                check_finite(self.stage, *before)
                 if before[0] == start + 1:
-                    say(f"stage {name}: first step after {time.monotonic() - begun:.1f} s")
-            watchdog.moved()
+                    say(f"stage {self.stage.name}: first step after {time.monotonic() - self.begin:.1f} s")
+            self.watchdog.moved()
             before = (step, metrics, origin)
-            stop = step < steps and interruption.reached(step)
-            if step % log_every == 0 or step == steps:
-                values = {k: float(v) for k, v in jax.device_get(metrics).items() if k != "finite"}
-                progress.log(step, {**values, "learning_rate": float(rate(step - 1))})
-            score = None
-            evaluated = (evaluate_every and step % evaluate_every == 0) or step == steps
-            if step % every == 0 or evaluated or stop:
-                check_finite(stage, *before)  # nothing is saved, or evaluated, that is not known to be good
-            if evaluated:
-                watchdog.pause()
-                results = [evaluate_stage(stage, predictor, p, rows) for p in program.eval_params(state)]
-                result = {name: values["mean"] for name, values in spread(results).items()}
-                score = result.get("average")
-                progress.log(step, result)
-                watchdog.moved()
-                if members and step == steps:
-                    report_population(stage, members, results, workdir)
-            if step % every == 0 or evaluated or stop:
-                checkpoints.save(step, state, score)
-            if stop:
-                checkpoints.wait()
-                raise Interrupted(f"stage {name}: stopped after step {step}, which is saved: the same command goes on")
-        checkpoints.wait()
-        interruption.steps(False)
-        watchdog.pause()
-        hand_on(stage, predictor, program.eval_params(state)[0], rows, workdir)
-    finally:
-        progress.close()
-        checkpoints.close()
-    mark_finished(workdir, name, steps)
-    meet("stage finished")
+            self._log(step, metrics)
+            self._save(step, state, before)
+        self.checkpoints.wait()
+        self.interruption.steps(False)
+        self.watchdog.pause()
+        return program.eval_params(state)[0]
+
+    def _batches(self, start: int) -> Iterator[tuple[Batch, Origin]]:
+        whole, section = self.training.program.whole_batches, self.stage.section
+        data = training_batches(
+            self.stage.training,
+            self.stage.assembler,
+            index=self.stage.recordings.train_index,
+            batch_size=section.batch_size if whole else self.training.rows,
+            seed=self.config.seed,
+            process=(0, 1) if whole else (jax.process_index(), jax.process_count()),
+            start=start,
+        )
+        return iter(data)
+
+    def _log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        if step % self.config.log_every_steps == 0 or step == self.stage.section.steps:
+            values = {k: float(v) for k, v in jax.device_get(metrics).items() if k != "finite"}
+            self.progress.log(step, {**values, "learning_rate": float(self.training.rate(step - 1))})
+
+    def _save(self, step: int, state: Any, taken: tuple[int, Mapping[str, Any], Origin]) -> None:
+        """Evaluates and saves where this step is one to do so after, or the last one before the process ends.
+
+        Raises:
+          Interrupted: after saving, where the process was asked to stop.
+        """
+        section = self.stage.section
+        stop = step < section.steps and self.interruption.reached(step)
+        every = section.eval_every_steps
+        evaluated = (every and step % every == 0) or step == section.steps
+        if not (evaluated or stop or step % self.config.checkpoint.every_steps == 0):
+            return
+        check_finite(self.stage, *taken)  # nothing is saved, or evaluated, whose loss was not finite
+        score = self._evaluate(step, state) if evaluated else None
+        self.checkpoints.save(step, state, score)
+        if stop:
+            self.checkpoints.wait()
+            raise Interrupted(
+                f"stage {self.stage.name}: stopped after step {step}, which is saved: the same command goes on"
+            )
+
+    def _evaluate(self, step: int, state: Any) -> float | None:
+        """The score that decides which checkpoint is the best one; None without an evaluation."""
+        self.watchdog.pause()
+        program, predictor, rows = self.training.program, self.training.predictor, self.training.rows
+        results = [evaluate_stage(self.stage, predictor, params, rows) for params in program.eval_params(state)]
+        result = {name: values["mean"] for name, values in spread(results).items()}
+        self.progress.log(step, result)
+        self.watchdog.moved()
+        if program.members and step == self.stage.section.steps:
+            report_population(self.stage, program.members, results, self.workdir)
+        return result.get("average")

@@ -27,7 +27,7 @@ def report_missing_proposals(stage: Stage) -> None:
     known = stage.assembler.proposals
     if known is None:
         return
-    ids = [str(i) for i in stage.training.ids[stage.train_index]]
+    ids = [str(i) for i in stage.training.ids[stage.recordings.train_index]]
     bare = [i for i in ids if i not in known]
     if len(bare) == len(ids):
         raise InputError(
@@ -80,16 +80,22 @@ def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Or
         )
 
 
-def describe(stage: Stage, state: TrainState, recordings: int, steps: int, batch_size: int, start: int) -> str:
-    """The lines printed before the first step: parameters per module, shapes, where the run starts."""
-    framing = stage.assembler.framing
+def describe(stage: Stage, state: TrainState, start: int) -> str:
+    """The lines printed before the first step: parameters per module, shapes, where the run starts.
+
+    Args:
+      stage: about to be trained.
+      state: of one training; only shapes count.
+      start: steps that are taken already.
+    """
+    framing, section = stage.assembler.framing, stage.section
     counts = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in state.params.get("params", {}).items()}
     width = max(len(n) for n in [*counts, "parameters"])
     rows = [f"  {name:<{width}} {count:>12,}" for name, count in counts.items()]
     return "\n".join(
         [
-            f"stage {stage.name}: {recordings} recordings, {steps} steps of {batch_size}"
-            + (f", going on from step {start}" if start else ""),
+            f"stage {stage.name}: {len(stage.recordings.train_index)} recordings, {section.steps} steps of "
+            f"{section.batch_size}" + (f", going on from step {start}" if start else ""),
             f"  frame: {framing.mode}, {framing.snippets} snippets of {framing.scale:g} stored ones",
             *turning(stage.assembler.augmentation),
             *rows,

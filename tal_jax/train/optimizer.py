@@ -4,62 +4,56 @@ import jax
 import optax
 
 from tal_jax.errors import InputError
+from tal_jax.stages.sections import OptimizerSection
 
 
-def build_schedule(
-    *, steps: int, learning_rate: float, warmup_steps: int, schedule: str, decay_at: float, decay_factor: float
-) -> optax.Schedule:
+def build_schedule(settings: OptimizerSection, steps: int) -> optax.Schedule:
     """Learning rate over steps.
 
     A linear warm-up from 0, then `step` (times decay_factor after decay_at * steps), `cosine` (to 0) or `constant`.
 
+    Args:
+      settings: the section `optimizer` of a stage.
+      steps: of the whole training.
+
     Raises:
       InputError: an unknown schedule.
     """
-    if schedule == "step":
-        main = optax.piecewise_constant_schedule(
-            learning_rate, {max(int(decay_at * steps) - warmup_steps, 0): decay_factor}
-        )
-    elif schedule == "cosine":
-        main = optax.cosine_decay_schedule(learning_rate, max(steps - warmup_steps, 1))
-    elif schedule == "constant":
-        main = optax.constant_schedule(learning_rate)
+    rate, warmup = settings.learning_rate, settings.warmup_steps
+    if settings.schedule == "step":
+        decay = max(int(settings.decay_at * steps) - warmup, 0)
+        main = optax.piecewise_constant_schedule(rate, {decay: settings.decay_factor})
+    elif settings.schedule == "cosine":
+        main = optax.cosine_decay_schedule(rate, max(steps - warmup, 1))
+    elif settings.schedule == "constant":
+        main = optax.constant_schedule(rate)
     else:
-        raise InputError(f"config: optimizer.schedule is 'step', 'cosine' or 'constant', not {schedule!r}")
-    if warmup_steps == 0:
+        raise InputError(f"config: optimizer.schedule is 'step', 'cosine' or 'constant', not {settings.schedule!r}")
+    if warmup == 0:
         return main
-    return optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup_steps), main], [warmup_steps])
+    return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), main], [warmup])
 
 
-def build_optimizer(
-    *,
-    steps: int,
-    learning_rate: float = 4e-4,
-    weight_decay: float = 1e-5,
-    warmup_steps: int = 0,
-    schedule: str = "step",
-    decay_at: float = 0.78,
-    decay_factor: float = 0.1,
-    clip_norm: float = 0.0,
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def build_optimizer(settings: OptimizerSection, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) behind optional clipping of the global gradient norm.
 
-    Weight decay applies to kernels only, not to biases and norms. The default decays after 7 of 9 epochs, as published.
+    Weight decay applies to kernels only, not to biases and norms.
+
+    Args:
+      settings: the section `optimizer` of a stage.
+      steps: of the whole training.
 
     Returns:
       (transformation, learning-rate schedule).
+
+    Raises:
+      InputError: an unknown schedule.
     """
-    rate = build_schedule(
-        steps=steps,
-        learning_rate=learning_rate,
-        warmup_steps=warmup_steps,
-        schedule=schedule,
-        decay_at=decay_at,
-        decay_factor=decay_factor,
-    )
+    rate = build_schedule(settings, steps)
 
     def kernels(params: optax.Params) -> optax.Params:
         return jax.tree.map(lambda x: x.ndim > 1, params)
 
-    adamw = optax.adamw(rate, weight_decay=weight_decay, mask=kernels)
-    return (optax.chain(optax.clip_by_global_norm(clip_norm), adamw) if clip_norm else adamw), rate
+    adamw = optax.adamw(rate, weight_decay=settings.weight_decay, mask=kernels)
+    clip = settings.clip_norm
+    return (optax.chain(optax.clip_by_global_norm(clip), adamw) if clip else adamw), rate

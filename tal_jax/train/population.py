@@ -45,6 +45,14 @@ def population(seed: int, seeds: int, learning_rates: Sequence[float]) -> tuple[
     return tuple(Member(seed + k, rate) for k in range(max(seeds, 1)) for rate in learning_rates or (1.0,))
 
 
+def check_population(members: Sequence[Member], mesh: Mesh) -> None:
+    """Raises InputError where the members do not divide over the devices, or the mesh splits recordings."""
+    if members and MODEL in mesh.shape:
+        raise InputError("config: mesh.model splits single trainings only: leave it at 1 for a population")
+    if len(members) % mesh.size:
+        raise InputError(f"config: population {len(members)} does not divide over {mesh.size} devices")
+
+
 @dataclass(frozen=True)
 class Program:
     """The device's part of a training."""
@@ -112,10 +120,7 @@ def make_program(
         init = jax.jit(lambda: init_state(task, optimizer, example, seed=seed, ema=ema_decay > 0), out_shardings=both)
         jitted = jax.jit(step, in_shardings=(both, rows), out_shardings=(both, both), donate_argnums=0)
         return Program(mesh, init, jitted, rows, ())
-    if MODEL in mesh.shape:
-        raise InputError("config: mesh.model splits single trainings only: leave it at 1 for a population")
-    if len(members) % mesh.size:
-        raise InputError(f"config: population {len(members)} does not divide over {mesh.size} devices")
+    check_population(members, mesh)
     seeds = jnp.array([m.seed for m in members])
     rates = jnp.array([m.learning_rate for m in members], jnp.float32)
     by_member = PartitionSpec(DATA)

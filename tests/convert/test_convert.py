@@ -6,8 +6,8 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from commands import run
 from support import published
+from support.commands import run
 from support.runs import losses
 from support.sensor_set import prepare_set, tiny_config
 

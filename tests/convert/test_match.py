@@ -20,7 +20,7 @@ BATCH = make_batch(snippets=T, lengths=(T,), channels=C)
 
 def made(family):
     """A small checkpoint; its constants are those of `interop.constants`, which have a test of their own."""
-    shapes = published.SHAPES[family](C, T, **published.SMALL[FAMILIES[family].kind])
+    shapes = published.SHAPES[family](C, T, **published.SMALL[FAMILIES[family].method])
     rng = np.random.default_rng(0)
     state = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     return state | {name: make(T) for name, make in FAMILIES[family].constants.items()}
@@ -29,7 +29,7 @@ def made(family):
 def like(family, state):
     model = FAMILIES[family].settings(T, state)["model"]
     inputs = (BATCH.features, BATCH.mask)
-    if FAMILIES[family].kind == "bmn":
+    if FAMILIES[family].method == "bmn":
         tree = jax.eval_shape(BMN(**model).init, jax.random.key(0), *inputs)
     else:
         inputs = (*inputs, BATCH.duration, BATCH.proposals)

@@ -8,7 +8,11 @@ from tal_jax.data.clip_features import write
 from tal_jax.data.dataset import open_split
 from tal_jax.data.holdout import grouped
 from tal_jax.errors import InputError
-from tal_jax.stages.stage import KNOWLEDGE, build_stage, with_clips
+from tal_jax.stages.artifacts import FILES
+from tal_jax.stages.clips import with_clips
+from tal_jax.stages.config import parse
+from tal_jax.stages.stage import build_stage
+from tal_jax.tasks.task import CLIP_FEATURES
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +31,17 @@ def ids(split, index):
 def test_clips_of_held_out_people_are_not_learned_from(config, tmp_path):
     trimmed = build_stage(config, "trimmed", tmp_path)
     kept = {f"c{i:02d}" for i in (0, 5, 6, 7, 8, 9)}
-    assert ids(trimmed.training, trimmed.train_index) == kept
+    assert ids(trimmed.training, trimmed.recordings.train_index) == kept
     mgfn = build_stage(config, "mgfn", tmp_path)
     every = {str(id) for id in mgfn.training.ids}
     held = {id for id in every if id[1:] in {"01", "02", "03", "04"} or id.startswith("r1")}
-    assert ids(mgfn.training, mgfn.eval_index) == held
-    assert ids(mgfn.training, mgfn.train_index) == every - held
+    assert ids(mgfn.training, mgfn.recordings.eval_index) == held
+    assert ids(mgfn.training, mgfn.recordings.train_index) == every - held
     # Knowledge of all clips, as an earlier training may have left it.
     (tmp_path / "trimmed").mkdir(exist_ok=True)
     width = 2 * 2 * 8
-    write(tmp_path / "trimmed" / KNOWLEDGE, [(str(id), [0.0] * width) for id in trimmed.training.ids])
-    assembler = with_clips(mgfn, config, tmp_path).assembler
+    write(tmp_path / "trimmed" / FILES[CLIP_FEATURES], [(str(id), [0.0] * width) for id in trimmed.training.ids])
+    assembler = with_clips(mgfn, parse(config), tmp_path).assembler
     assert ids(assembler.clips.split, assembler.clips.index) == kept
     assert ids(assembler.splicer.split, assembler.splicer.index) == kept
 

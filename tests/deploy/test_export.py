@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from commands import environment, run
 from support.clip_set import WIDTHS, prepare_clip_set, tiny_weak_config
+from support.commands import environment, run
 from support.sensor_set import STRIDE, prepare_set, tiny_config
 
 from configs import supervised

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from commands import PATIENCE, ROOT, command, environment, run, until
+from support.commands import PATIENCE, ROOT, command, environment, run, until
 from support.sensor_set import STRIDE, prepare_set, tiny_config
 
 from tal_jax.deploy import load

@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from commands import run
 from support.clip_set import prepare_clip_set, tiny_weak_config
+from support.commands import run
 from support.sensor_set import STRIDE, prepare_set, tiny_config
 
 from configs import supervised
@@ -173,11 +173,12 @@ def test_the_report_s_rule_by_hand(folder):
     for w in (folder / "w0", folder / "w1"):
         config = read_config(w)
         stage = build_stage(config, "bmn", w)
-        assert len(stage.eval_index) == 2  # a quarter of the training recordings
+        split, index = stage.recordings.evaluation, stage.recordings.eval_index
+        assert len(index) == 2  # a quarter of the training recordings
         found = Predictor(stage.task, local_mesh())(
-            restore_params(w, "bmn"), stage.evaluation, stage.assembler, index=stage.eval_index, batch_size=2
+            restore_params(w, "bmn"), split, stage.assembler, index=index, batch_size=2
         )
-        scores.append(evaluate_proposals(truth_table(stage.evaluation, stage.eval_index), found).auc)
+        scores.append(evaluate_proposals(truth_table(split, index), found).auc)
     for line, score in zip(said, scores, strict=True):
         assert (
             line.split(": ")[1]

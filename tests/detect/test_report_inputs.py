@@ -13,14 +13,18 @@ from tal_jax.data.batches import detection_batches
 from tal_jax.data.dataset import open_split
 from tal_jax.detect.cas_by_stage import stage_sequences
 from tal_jax.detect.detect import detect
-from tal_jax.detect.recording_losses import quiet, recording_losses
+from tal_jax.detect.recording_losses import recording_losses
 from tal_jax.detect.report_inputs import read_material
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection import parse_tiou
+from tal_jax.models.bmn import BMN
+from tal_jax.models.joint import Joint
 from tal_jax.models.mgfn import activate, scaled
 from tal_jax.models.tcanet import TCANet
 from tal_jax.report import analyse, compose
 from tal_jax.stages.stage import build_stage
+from tal_jax.tasks.bmn import BMNTask
+from tal_jax.tasks.joint import JointTask
 from tal_jax.tasks.tcanet import TCANetTask
 from tal_jax.train.history import read_history
 from tal_jax.train.loop import train_and_evaluate
@@ -121,9 +125,12 @@ def test_losses_are_those_of_the_task(stage, folder):
 
 def test_losses_are_without_noise():
     noisy = TCANetTask(TCANet(num_classes=2, stages=3, dropout=0.5), jitter=0.3)
-    assert (quiet(noisy).jitter, quiet(noisy).model.dropout) == (0.0, 0.0)
+    quiet = noisy.without_noise()
+    assert (quiet.jitter, quiet.model.dropout) == (0.0, 0.0)
     still = dataclasses.replace(noisy, jitter=0.0, model=noisy.model.clone(dropout=0.0))
-    assert quiet(still) is still
+    assert quiet == still
+    both = JointTask(Joint(BMN(durations=4), noisy.model), BMNTask(BMN(durations=4)), noisy).without_noise()
+    assert (both.tcanet.jitter, both.tcanet.model.dropout, both.model.tcanet.dropout) == (0.0, 0.0, 0.0)
 
 
 def test_sequences_are_those_of_the_model(stage, folder):

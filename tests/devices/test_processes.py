@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from commands import PATIENCE, environment, logged, run, started, until
 from support.clip_set import prepare_clip_set
+from support.commands import PATIENCE, environment, logged, run, started, until
 from support.runs import losses
 from support.sensor_set import prepare_set
 

@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from commands import run
+from support.commands import run
 
 from tal_jax.experiments.step_cost import random_batch, synthetic_batch, synthetic_task
 from tal_jax.tasks.mgfn import MGFNTask
@@ -68,9 +68,9 @@ def test_clips_carry_knowledge_of_the_model_s_width():
     config = get_config("full")
     config.stages.mgfn.model.update(hidden=8, branch_hidden=8)
     config = config.to_dict()
-    task, section = synthetic_task(config, "mgfn", **SIZES)
+    task, _ = synthetic_task(config, "mgfn", **SIZES)
     assert isinstance(task, MGFNTask)
-    batch = synthetic_batch(task, section, 2, proposals=0, **SIZES)
+    batch = synthetic_batch(task, 2, proposals=0, **SIZES)
     params = jax.jit(task.init)(jax.random.key(0), batch)
     loss, metrics = jax.jit(lambda p: task.loss(p, batch, jax.random.key(0)))(params)
     assert np.isfinite(loss)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from commands import run
+from support.commands import run
 from support.sensor_set import prepare_set
 
 from tal_jax.data.dataset import open_split, read_metadata
@@ -83,8 +83,8 @@ def test_held_out_recordings_are_measured_and_not_learned_from(carried_out, data
     shared = next((workdir / "shared").iterdir())
     for name, folder in (("tcanet", workdir / "runs/base/first/seed0"), ("bmn", shared)):
         stage = build_stage(json.loads((folder / "config.json").read_text()), name, folder)
-        learned = {str(split.ids[i]) for i in stage.train_index}
-        assert {str(split.ids[i]) for i in stage.eval_index} == set(HELD)
+        learned = {str(split.ids[i]) for i in stage.recordings.train_index}
+        assert {str(split.ids[i]) for i in stage.recordings.eval_index} == set(HELD)
         assert learned == {str(i) for i in split.ids} - set(HELD)
 
 

@@ -4,8 +4,8 @@ import importlib.util
 import json
 
 import pytest
-from commands import run
 from support.clip_set import tiny_weak_config
+from support.commands import run
 from support.sensor_set import tiny_config
 
 from configs import supervised

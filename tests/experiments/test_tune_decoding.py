@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
-from commands import run as command_run
 from support.clip_set import prepare_clip_set, tiny_weak_config
+from support.commands import run as command_run
 
 from tal_jax.data import dataset
 from tal_jax.detect.detect import detect

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from commands import run
 from support.clip_set import prepare_clip_set
+from support.commands import run
 
 from tal_jax.data import annotations
 from tal_jax.errors import InputError
@@ -58,8 +58,8 @@ def test_rows_are_trained_measured_and_drawn(folder):
             np.testing.assert_allclose(result.average, value, atol=1e-3)  # the file rounds times and scores
         assert f"{100 * low[row]:.1f}" in first.stdout
     assert (out / "cas.png").read_bytes().startswith(b"\x89PNG")
-    assert (out / "shared" / "trimmed" / "knowledge.parquet").exists()
-    assert not list(out.glob("*/trimmed/knowledge.parquet"))[1:]
+    assert (out / "shared" / "trimmed" / "clip_features.parquet").exists()
+    assert not list(out.glob("*/trimmed/clip_features.parquet"))[1:]
 
     again = ladder(folder, rows, f"--supervised={out / 'cas.json'}")
     assert again.returncode == 0, again.stderr

@@ -3,15 +3,15 @@
 import numpy as np
 
 from tal_jax.evaluation.segment_table import segment_table, table_of
-from tal_jax.stages.artifacts import as_input
+from tal_jax.stages.handover import as_input
 from tal_jax.windows import Found
 
 
 def test_classes_that_a_classifier_does_not_name():
     """NMS over windows drops scores of nearly nothing."""
     rows = segment_table([0, 0], [2, 0], [[0, 9], [0, 9]], [0.7, 0.2])
-    np.testing.assert_allclose(as_input("classifier", rows, 4), [0.2, 0, 0.7, 0], rtol=1e-6)
-    segments, scores = as_input("bmn", rows, 4)
+    np.testing.assert_allclose(as_input("class_scores", rows, 4), [0.2, 0, 0.7, 0], rtol=1e-6)
+    segments, scores = as_input("proposals", rows, 4)
     assert segments.tolist() == [[0, 9], [0, 9]]
     assert scores.tolist() == [0.7, 0.2]
 

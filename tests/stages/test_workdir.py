@@ -1,34 +1,52 @@
-"""A workdir knows the config that it was begun with."""
+"""A workdir knows the config and the set that its stages were begun with."""
 
 import dataclasses
+import json
 
 import pytest
 
 from tal_jax.data.dataset import Metadata
 from tal_jax.errors import InputError
-from tal_jax.stages.workdir import claim_config, finished, mark_finished, read_config, remember_data
+from tal_jax.stages.config import parse
+from tal_jax.stages.workdir import (
+    check_config,
+    finished,
+    finished_parameters,
+    mark_finished,
+    read_config,
+    read_set,
+    write_config,
+    write_set,
+)
+
+BMN = {"task": "bmn", "steps": 3, "model": {"hidden": 8}}
 
 
 def config(**changes):
     base = {
-        "seed": 0,
         "data": {"dir": "A", "streams": ("imu",)},
         "checkpoint": {"every_steps": 5},
-        "log_every_steps": 1,
-        "stages": {"bmn": {"steps": 3, "model": {"hidden": 8}}, "tcanet": {"steps": 4}},
+        "track": ("bmn", "tcanet"),
+        "stages": {"bmn": BMN, "tcanet": {"task": "tcanet", "steps": 4}},
     }
-    return base | changes
+    return parse(base | changes)
+
+
+def begin(workdir, stage="bmn"):
+    """As if the stage had saved something."""
+    write_config(config(), workdir, ["bmn", "tcanet"])
+    (workdir / stage / "checkpoints" / "2").mkdir(parents=True)
 
 
 def test_same_config_is_accepted_again(tmp_path):
-    claim_config(config(), tmp_path, ["bmn", "tcanet"])
-    claim_config(config(), tmp_path, ["bmn", "tcanet"])
-    assert read_config(tmp_path)["data"] == {"dir": "A", "streams": ["imu"]}
+    begin(tmp_path)
+    check_config(config(), tmp_path, ["bmn", "tcanet"])
+    assert read_config(tmp_path) == config()
 
 
 def test_where_data_lie_and_how_often_it_is_saved_may_change(tmp_path):
-    claim_config(config(), tmp_path, ["bmn"])
-    claim_config(config(data={"dir": "B", "streams": ("imu",)}, checkpoint={"every_steps": 9}), tmp_path, ["bmn"])
+    begin(tmp_path)
+    check_config(config(data={"dir": "B", "streams": ("imu",)}, checkpoint={"every_steps": 9}), tmp_path, ["bmn"])
 
 
 @pytest.mark.parametrize(
@@ -36,22 +54,37 @@ def test_where_data_lie_and_how_often_it_is_saved_may_change(tmp_path):
     [
         ({"seed": 1}, "seed 0 -> 1"),
         ({"data": {"dir": "A", "streams": ()}}, "data.streams"),
-        ({"stages": {"bmn": {"steps": 3, "model": {"hidden": 9}}, "tcanet": {"steps": 4}}}, "stages.bmn.model.hidden"),
+        ({"stages": {"bmn": {**BMN, "model": {"hidden": 9}}, "tcanet": {"task": "tcanet"}}}, "stages.bmn.model.hidden"),
     ],
 )
 def test_another_config_is_refused_and_named(tmp_path, changes, named):
-    claim_config(config(), tmp_path, ["bmn"])
-    claim_config(config(**changes), tmp_path, ["bmn"])  # nothing was saved: a corrected config replaces the first
-    claim_config(config(), tmp_path, ["bmn"])
-    (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
+    write_config(config(), tmp_path, ["bmn"])
+    check_config(config(**changes), tmp_path, ["bmn"])  # nothing was saved: a corrected config replaces the first
+    begin(tmp_path)
     with pytest.raises(InputError, match=named):
-        claim_config(config(**changes), tmp_path, ["bmn"])
+        check_config(config(**changes), tmp_path, ["bmn"])
 
 
 def test_a_stage_does_not_depend_on_its_neighbour(tmp_path):
-    claim_config(config(), tmp_path, ["bmn"])
-    changed = config(stages={"bmn": {"steps": 3, "model": {"hidden": 8}}, "tcanet": {"steps": 99}})
-    claim_config(changed, tmp_path, ["bmn", "tcanet"])
+    begin(tmp_path)
+    changed = config(stages={"bmn": BMN, "tcanet": {"task": "tcanet", "steps": 99}})
+    check_config(changed, tmp_path, ["bmn", "tcanet"])
+
+
+def test_what_a_stage_was_begun_with_stays(tmp_path):
+    begin(tmp_path)
+    write_config(config(seed=1), tmp_path, ["bmn", "tcanet"])
+    assert json.loads((tmp_path / "bmn" / "config.json").read_text())["seed"] == 0
+    assert json.loads((tmp_path / "tcanet" / "config.json").read_text())["seed"] == 1
+
+
+def test_keys_that_an_older_workdir_lacks_have_their_defaults(tmp_path):
+    begin(tmp_path)
+    path = tmp_path / "bmn" / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["data"]["triaxial"], stored["stages"]["bmn"]["data"]["rotation"], stored["mesh"]
+    path.write_text(json.dumps(stored))
+    check_config(config(), tmp_path, ["bmn"])
 
 
 def test_not_a_workdir(tmp_path):
@@ -60,19 +93,34 @@ def test_not_a_workdir(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
         read_config(tmp_path)
+    (tmp_path / "config.json").write_text('{"of_another_version": 1}')
+    with pytest.raises(InputError, match=r"config\.json: .*of_another_version: no such key"):
+        read_config(tmp_path)
 
 
 def test_finished(tmp_path):
-    claim_config(config(), tmp_path, ["bmn"])
+    begin(tmp_path)
     assert not finished(tmp_path, "bmn")
-    mark_finished(tmp_path, "bmn", 3)
+    assert finished_parameters(tmp_path, "bmn") == ""
+    mark_finished(tmp_path, "bmn", 3, "abc")
     assert finished(tmp_path, "bmn")
+    assert finished_parameters(tmp_path, "bmn") == "abc"
 
 
 def test_the_training_set_is_remembered(tmp_path):
-    first = Metadata(("a",), {"imu": 3}, 0.5, {"training": 2}, (1.0, 2.0), {"training": (3.0,)}, 4, "float32", "f")
-    other = dataclasses.replace(first, labels=("b",), fingerprint="g")
-    assert remember_data(tmp_path, "bmn", other, 9) == (other, 9)
-    assert remember_data(tmp_path, "bmn", first, 7) == (first, 7)
+    known = Metadata(("a",), {"imu": 3}, 0.5, {"training": 2}, (1.0, 2.0), {"training": (3.0,)}, 4, "float32", "f")
+    write_set(tmp_path, "bmn", known, 7)
+    assert read_set(tmp_path, "bmn") is None  # nothing was saved: it may be another set
     (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
-    assert remember_data(tmp_path, "bmn", other, 9) == (first, 7)
+    assert read_set(tmp_path, "bmn") == (known, 7)
+    (tmp_path / "bmn" / "data.json").write_text("{}")
+    with pytest.raises(InputError, match=r"data\.json: missing or damaged"):
+        read_set(tmp_path, "bmn")
+
+
+def test_sets_are_told_apart_by_their_contents_where_both_are_known():
+    known = Metadata(("a",), {"imu": 3}, 0.5, {"training": 2}, (), {}, 4, "float32", "f", "c")
+    assert known.is_set_of(dataclasses.replace(known, labels=()))
+    assert known.is_set_of(dataclasses.replace(known, content=""))
+    assert not known.is_set_of(dataclasses.replace(known, content="d"))
+    assert not known.is_set_of(dataclasses.replace(known, fingerprint="g"))

@@ -8,7 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from commands import logged, run, started, until
+from support.commands import logged, run, started, until
 from support.runs import losses
 from support.sensor_set import prepare_set
 

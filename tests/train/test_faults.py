@@ -9,7 +9,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from commands import PATIENCE, logged, run, started, until
+from support.commands import PATIENCE, logged, run, started, until
 from support.runs import Killed, at_step
 from support.sensor_set import prepare_set, tiny_config
 

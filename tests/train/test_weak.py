@@ -140,7 +140,7 @@ def test_segments_change_no_bit_of_training_tuning_and_detection(folder, trained
     for stage in STAGES:
         same_params(workdir, trained, stage)
         assert learned(workdir, stage) == learned(trained, stage)
-    file = "trimmed/knowledge.parquet"
+    file = "trimmed/clip_features.parquet"
     assert (workdir / file).read_bytes() == (trained / file).read_bytes()
     assert path_of(workdir, "mgfn").read_bytes() == path_of(trained, "mgfn").read_bytes()
     found = detect(workdir, "validation")
@@ -173,7 +173,7 @@ def test_the_run_above_is_one_that_could_notice(trained, expected):
 
 
 def test_knowledge_is_the_pooled_features_of_every_clip_by_the_trained_branch(folder, trained):
-    found = knowledge.read(trained / "trimmed" / "knowledge.parquet")
+    found = knowledge.read(trained / "trimmed" / "clip_features.parquet")
     clips, params = open_split(folder / "data", "clips"), restore_params(trained, "trimmed")["params"]
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     assert list(found) == clips.ids.tolist()  # held out or not
@@ -188,7 +188,7 @@ def test_knowledge_is_the_pooled_features_of_every_clip_by_the_trained_branch(fo
 
 def knowing(data, file):
     config = tiny(data)
-    config.stages.mgfn.trimmed = str(file)
+    config.stages.mgfn.clip_features = str(file)
     return config.to_dict()
 
 
@@ -199,9 +199,9 @@ def one_line(message, config, workdir):
 
 
 def test_knowledge_that_does_not_fit_is_refused(folder, trained, tmp_path):
-    rows = knowledge.read(trained / "trimmed" / "knowledge.parquet")
+    rows = knowledge.read(trained / "trimmed" / "clip_features.parquet")
     file = tmp_path / "k.parquet"
-    one_line(f"{file}: cannot be read", knowing(folder / "data", file), tmp_path / "run")
+    one_line(f"{file}: no such file of clip features", knowing(folder / "data", file), tmp_path / "run")
     knowledge.write(file, ((id, row[:-1]) for id, row in rows.items()))
     one_line("knowledge of the clips: 31 numbers .* 4 branches of 8", knowing(folder / "data", file), tmp_path / "run")
     knowledge.write(file, (("of another set", row) for row in itertools.islice(rows.values(), 1)))
@@ -215,7 +215,7 @@ def test_an_interrupted_stage_with_knowledge_from_elsewhere_ends_like_a_whole_tr
     folder, trained, tmp_path, monkeypatch, capsys
 ):
     at_step(5, monkeypatch)  # one step after the checkpoint of step 4
-    knowledge.write(tmp_path / "k", knowledge.read(trained / "trimmed" / "knowledge.parquet").items())
+    knowledge.write(tmp_path / "k", knowledge.read(trained / "trimmed" / "clip_features.parquet").items())
     config, workdir = knowing(folder / "data", tmp_path / "k"), tmp_path / "run"
     config["checkpoint"]["every_steps"] = 4
     with pytest.raises(Killed):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PATIENCE = 600  # seconds for what a command does: only a failure on a busy machine is made rarer by more
 
 

@@ -1,0 +1,61 @@
+"""What the training rows of recordings get from trimmed clips: some are spliced in, and their features come along."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from tal_jax.data.dataset import Split
+from tal_jax.data.framing import choose_framing
+from tal_jax.data.rows import Clips
+from tal_jax.data.splicing import Splicer
+from tal_jax.errors import InputError
+from tal_jax.stages.artifacts import Artifact, read_artifact
+from tal_jax.stages.recordings import open_clips
+from tal_jax.stages.sections import Config
+from tal_jax.stages.stage import Stage
+from tal_jax.tasks.task import CLIP_FEATURES
+from tal_jax.tasks.task import CLIPS as LEARNS_FROM_CLIPS
+
+
+def with_clips(stage: Stage, config: Config, workdir: Path) -> Stage:
+    """The stage as it is to be trained: where it learns from clips, they are spliced into some of its rows, and its
+    rows carry one and what is known about it.
+
+    Args:
+      stage: as `build_stage` makes it.
+      config: of the track.
+      workdir: with the folder of the stage that made the features of the clips.
+
+    Raises:
+      InputError: the set has no clips, or no stage, or one of another set, has made their features.
+    """
+    share, compared = stage.section.splice, CLIP_FEATURES in stage.section.needs
+    if not 0 <= share <= 1:
+        raise InputError(f"config: stages.{stage.name}.splice is a share of the training rows, 0 to 1, not {share}")
+    if not share and not compared:
+        return stage
+    split, index, _ = open_clips(config.data)
+    assembler, artifacts = stage.assembler, dict(stage.artifacts)
+    if share:
+        splicer = Splicer(split, index, assembler.streams, assembler.framing, share)
+        assembler = dataclasses.replace(assembler, splicer=splicer)
+    if compared:
+        known = read_artifact(config, stage.name, CLIP_FEATURES, workdir, stage.trained_on.labels)
+        if known.origin is not None and not known.origin.is_of(split.metadata):
+            raise InputError(
+                f"{known.path}: made from another set than {split.directory}: run the stage that makes it on this set, "
+                "in another --workdir, or give a file made from it"
+            )
+        artifacts[CLIP_FEATURES] = known
+        assembler = dataclasses.replace(assembler, clips=_clips(stage, config, split, index, known))
+    return dataclasses.replace(stage, assembler=assembler, artifacts=artifacts)
+
+
+def _clips(stage: Stage, config: Config, split: Split, index: np.ndarray, known: Artifact) -> Clips:
+    """The clips that training rows carry, those with features, in the frame of the stage that made them."""
+    index = index[[str(id) in known.values for id in split.ids[index]]]
+    makers = [s for s in config.stages.values() if s.kind.learns_from == LEARNS_FROM_CLIPS]
+    frame = makers[0].data if makers else stage.section.data
+    framing = choose_framing(split.metadata.without_segments(), int(split.num_snippets.max()), **frame.framing_fields())
+    return Clips(split, index, dataclasses.replace(stage.assembler, framing=framing, knowledge=known.values))

@@ -1,0 +1,67 @@
+"""Which recordings, or clips, a stage learns from, and which it is measured on."""
+
+import dataclasses
+
+import numpy as np
+
+from tal_jax.data.dataset import CLIPS as CLIPS_SPLIT
+from tal_jax.data.dataset import Split, open_split, read_metadata
+from tal_jax.data.holdout import hold_out, hold_out_ids, without
+from tal_jax.errors import InputError
+from tal_jax.stages.sections import DataSection, StageSection
+from tal_jax.tasks.task import CLIPS
+
+
+@dataclasses.dataclass(frozen=True)
+class Recordings:
+    """The splits of a stage, and positions in them."""
+
+    training: Split
+    train_index: np.ndarray  # positions in `training` to learn from
+    evaluation: Split
+    eval_index: np.ndarray  # positions in `evaluation` for the periodic evaluation; none where there is none
+
+    @property
+    def longest(self) -> int:
+        """Stored snippets of the longest of all recordings of both splits."""
+        return int(max(self.training.num_snippets.max(), self.evaluation.num_snippets.max()))
+
+
+def open_recordings(data: DataSection, section: StageSection) -> Recordings:
+    """Opens the splits of a stage and holds out what the config says.
+
+    Raises:
+      InputError: no prepared set, no such split, or what is to be held out does not exist.
+    """
+    if not data.dir:
+        raise InputError("config: data.dir is empty: give the prepared set with --config.data.dir=DATA")
+    if section.kind.learns_from == CLIPS:
+        clips, kept, held = open_clips(data)
+        return Recordings(clips, kept, clips, held)
+    training = open_split(data.dir, data.train_split)
+    if data.holdout_ids:
+        kept, held = hold_out_ids(training, data.holdout_ids)
+        return Recordings(training, kept, training, held)
+    kept, held = hold_out(len(training), data.holdout)
+    if len(held) or data.eval_split not in training.metadata.splits:
+        return Recordings(training, kept, training, held)
+    evaluation = open_split(data.dir, data.eval_split)
+    return Recordings(training, kept, evaluation, np.arange(len(evaluation)))
+
+
+def open_clips(data: DataSection) -> tuple[Split, np.ndarray, np.ndarray]:
+    """The trimmed clips of a set, positions of those to learn from, and of those held out.
+
+    Clips of which an id matches `holdout_ids` are neither: they are of whom the training is not to know.
+
+    Raises:
+      InputError: the set has none.
+    """
+    if CLIPS_SPLIT not in read_metadata(data.dir).splits:
+        raise InputError(
+            f"{data.dir}: holds no clips to learn from: prepare it with --clips=C.json --clip_features=NAME=DIR, or "
+            "take a row without transfer (:ccm)"
+        )
+    split = open_split(data.dir, CLIPS_SPLIT)
+    kept, held = hold_out(len(split), data.holdout)
+    return split, without(split, kept, data.holdout_ids), held

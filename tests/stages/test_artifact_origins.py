@@ -1,0 +1,171 @@
+"""Artifacts belong to a set and to parameters: what was made from others is refused, or made anew."""
+
+import dataclasses
+import functools
+import json
+import shutil
+
+import numpy as np
+import pytest
+from support.sensor_set import STRIDE, tiny_config, write_files
+
+from tal_jax.data import proposals
+from tal_jax.data.dataset import open_split, read_metadata
+from tal_jax.data.parquet import read_origin
+from tal_jax.detect.detect import detect
+from tal_jax.errors import InputError
+from tal_jax.prepare.plan import Options
+from tal_jax.prepare.prepare import prepare
+from tal_jax.stages.handover import parameter_digest
+from tal_jax.stages.workdir import finished_parameters
+from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.loop import train_and_evaluate
+
+FILE = "bmn/proposals.parquet"
+
+
+def packed(folder):
+    prepare(
+        Options(
+            annotations=str(folder / "annotations.json"), features={"imu": str(folder / "features")},
+            stride=str(STRIDE), out=str(folder / "data"), dtype="float32", workers=1,
+        )
+    )  # fmt: skip
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    """The recordings of the tests' set by their ids, annotations, names and sizes; their features are noise."""
+    folder = tmp_path_factory.mktemp("noise")
+    write_files(folder)
+    rng = np.random.default_rng(9)
+    for file in (folder / "features").iterdir():
+        np.save(file, rng.normal(0, 1, np.load(file).shape).astype(np.float32))
+    return packed(folder)
+
+
+@pytest.fixture(scope="module")
+def config(data):
+    config = tiny_config(data, refinements=1)
+    config.stages.bmn.steps = config.stages.tcanet.steps = 2
+    return config.to_dict()
+
+
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    train_and_evaluate(config, workdir)
+    return workdir
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    """A copy, to be changed."""
+    return shutil.copytree(trained, tmp_path / "w")
+
+
+def on(config, directory):
+    return {**config, "data": {**config["data"], "dir": str(directory)}}
+
+
+def moved(workdir, seconds, **origin):
+    """The artifact's proposals somewhere else, with some of its origin changed."""
+    path, note = workdir / FILE, read_origin(workdir / FILE)
+    found = proposals.read(path)
+    proposals.write(path, ((i, found[i][0] + seconds, found[i][1]) for i in found), {**note, **origin})
+
+
+def test_an_artifact_says_what_it_was_made_from(trained, data):
+    metadata, digest = read_metadata(data), parameter_digest(restore_params(trained, "bmn"))
+    note = {"fingerprint": metadata.fingerprint, "content": metadata.content, "parameters": digest}
+    assert metadata.content
+    assert read_origin(trained / FILE) == note
+    assert finished_parameters(trained, "bmn") == digest
+    assert json.loads((trained / "tcanet" / "inputs.json").read_text()) == {"proposals": note}
+
+
+def test_sets_of_one_shape_are_told_apart(data, noise):
+    one, other = read_metadata(data), read_metadata(noise)
+    assert one.fingerprint == other.fingerprint
+    assert not one.is_set_of(other)
+
+
+@pytest.mark.parametrize("finished", ["both", "bmn"])
+def test_a_finished_stage_belongs_to_its_set(workdir, config, noise, finished):
+    if finished == "bmn":
+        shutil.rmtree(workdir / "tcanet")
+    before = (workdir / "config.json").read_bytes()
+    with pytest.raises(InputError, match=r"stage bmn was begun with another data set than .*: give the one it had"):
+        train_and_evaluate(on(config, noise), workdir)
+    assert (workdir / "config.json").read_bytes() == before
+    assert (workdir / "tcanet").exists() == (finished == "both")
+
+
+def test_detection_in_another_set_asks_the_stages_before(workdir, noise):
+    """The recordings there have the ids of the training's, and are others: its proposals are not theirs."""
+    expected = detect(workdir, "validation", data_dir=str(noise)).table
+    own = detect(workdir, "validation").table
+    moved(workdir, 1.0)
+    again = detect(workdir, "validation", data_dir=str(noise)).table
+    for column in dataclasses.fields(expected):
+        np.testing.assert_array_equal(getattr(again, column.name), getattr(expected, column.name))
+    changed = detect(workdir, "validation").table  # of its own set they are what counts
+    assert len(changed) != len(own) or not np.array_equal(changed.segments, own.segments)
+
+
+def test_read_only_commands_write_nothing(workdir, noise):
+    def state():
+        return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in workdir.rglob("*") if p.is_file()}
+
+    before = state()
+    detect(workdir, "validation", data_dir=str(noise))
+    shutil.rmtree(workdir / "tcanet" / "checkpoints")
+    kept = {p: s for p, s in before.items() if p.exists()}
+    with pytest.raises(InputError, match="made from another set"):
+        detect(workdir, "validation", data_dir=str(noise))
+    assert state() == kept
+
+
+def test_other_parameters_are_refused(workdir):
+    moved(workdir, 0.0, parameters="of another training")
+    with pytest.raises(InputError, match=r"proposals\.parquet: made with other parameters than .* stage 'bmn' has"):
+        detect(workdir, "validation")
+
+
+def test_a_stage_goes_on_with_what_it_was_trained_with(workdir):
+    """As after `--stage=bmn` under another config: BMN is another one, and TCANet has not met its proposals."""
+    moved(workdir, 0.0, parameters="another training")
+    note = json.loads((workdir / "bmn" / "finished.json").read_text())
+    (workdir / "bmn" / "finished.json").write_text(json.dumps({**note, "parameters": "another training"}))
+    with pytest.raises(InputError, match=r"not the proposals that stage 'tcanet' was trained with: train it again"):
+        detect(workdir, "validation")
+
+
+def test_a_file_of_another_set_is_refused(trained, config, noise, tmp_path):
+    given = {**config, "stages": {**config["stages"]}, "track": ("tcanet",)}
+    given["stages"]["tcanet"] = {**config["stages"]["tcanet"], "proposals": str(trained / FILE)}
+    refuse = functools.partial(train_and_evaluate, on(given, noise), tmp_path / "w")
+    with pytest.raises(InputError, match=r"proposals\.parquet: made from another set than .*: run the stage"):
+        refuse()
+
+
+def test_an_artifact_of_before_has_no_origin_and_is_read(workdir):
+    expected = detect(workdir, "validation").table
+    found = proposals.read(workdir / FILE)
+    proposals.write(workdir / FILE, [(i, *found[i]) for i in found])
+    (workdir / "bmn" / "finished.json").write_text('{"steps": 2}')
+    (workdir / "tcanet" / "inputs.json").unlink()
+    assert read_origin(workdir / FILE) is None
+    np.testing.assert_array_equal(detect(workdir, "validation").table.segments, expected.segments)
+
+
+def test_every_record_is_part_of_what_a_set_is(data, tmp_path):
+    """One number of one recording changed: another content."""
+    write_files(tmp_path)
+    file = tmp_path / "features" / "r03.npy"
+    x = np.load(file)
+    x[-1, -1] += 1
+    np.save(file, x)
+    assert not read_metadata(packed(tmp_path)).is_set_of(read_metadata(data))
+    assert len(open_split(data, "training")) == 8
