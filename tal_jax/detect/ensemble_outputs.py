@@ -20,7 +20,7 @@ from tal_jax.stages.artifacts import as_input, per_recording
 from tal_jax.stages.predictor import merged, out
 from tal_jax.tasks.task import Params
 from tal_jax.types import Batch, Detections
-from tal_jax.windows import Found
+from tal_jax.windows import WindowDetections
 
 
 def detect_together(
@@ -56,7 +56,7 @@ def _together(members: list[Member], weights: Sequence[float], ids: Sequence[str
     groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for id in ids:
         groups[tuple(i for i, member in enumerate(members) if id in member.run.position)].append(id)
-    found: dict[str, Found] = {}
+    found: dict[str, WindowDetections] = {}
     with tqdm(total=len(ids), desc=f"{members[0].stage.name} of {len(members)} runs", unit="recording") as bar:
         for present, own in groups.items():
             part = normalized([weights[i] for i in present])
@@ -101,7 +101,7 @@ def _with_shared_inputs(
 
 def _group(
     members: Sequence[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int
-) -> Iterator[tuple[str, Found]]:
+) -> Iterator[tuple[str, WindowDetections]]:
     """Detections in seconds of recordings that all of these members have."""
     first = members[0]
     tasks: list[Any] = [member.stage.task for member in members]
@@ -113,7 +113,7 @@ def _group(
         return tasks[0].decoded(tasks[0].fused(outputs, jnp.array(weights, jnp.float32)), batches[0])
 
     merge = jax.jit(tasks[0].merge)
-    windows: dict[str, list[Found]] = {}
+    windows: dict[str, list[WindowDetections]] = {}
     starts = {id: _starts(first, id) for id in ids}
     places = [(id, start) for id in ids for start in starts[id]]
     for at in range(0, len(places), batch_size):

@@ -15,7 +15,7 @@ from tal_jax.devices.processes import gather, share
 from tal_jax.evaluation.segment_table import SegmentTable, table_of
 from tal_jax.tasks.task import Params, Task
 from tal_jax.types import Batch, Detections
-from tal_jax.windows import Found, Window, joined
+from tal_jax.windows import Window, WindowDetections, concatenated
 
 
 class Predictor:
@@ -56,7 +56,7 @@ class Predictor:
         """
         params = jax.device_put(params, replicated(self._mesh))
         batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
-        parts: list[tuple[int, Found]] = []
+        parts: list[tuple[int, WindowDetections]] = []
         for position, windows in self._windows(params, split, assembler, share(index), batch_size):
             parts.append((position, merged(self._merge, windows)))
             advance(1)
@@ -72,11 +72,11 @@ class Predictor:
 
     def _windows(
         self, params: Params, split: Split, assembler: Assembler, index: np.ndarray, batch_size: int
-    ) -> Iterator[tuple[int, list[Found]]]:
+    ) -> Iterator[tuple[int, list[WindowDetections]]]:
         """Unpadded detections in seconds, all windows of a recording together."""
         _, batches = detection_batches(split, assembler, index=index, batch_size=batch_size)
         current = -1
-        windows: list[Found] = []
+        windows: list[WindowDetections] = []
         for batch, origin, found in self._ahead(params, batches):
             for row, position in enumerate(origin.index):
                 if position < 0:
@@ -101,7 +101,7 @@ class Predictor:
             yield waiting[0], waiting[1], jax.device_get(waiting[2])
 
 
-def out(found: Detections, batch: Batch, row: int, *, start: float, recording: float) -> Found:
+def out(found: Detections, batch: Batch, row: int, *, start: float, recording: float) -> WindowDetections:
     """A row's detections in seconds, without padding.
 
     Args:
@@ -118,19 +118,19 @@ def out(found: Detections, batch: Batch, row: int, *, start: float, recording: f
         duration=float(batch.duration[row]),
         recording=float(recording),
     )
-    return window.out(Found(*(x[row] for x in _fields(found))))
+    return window.to_recording(WindowDetections(*(x[row] for x in _fields(found))))
 
 
-def merged(merge: Callable[[Detections], Detections], windows: list[Found]) -> Found:
+def merged(merge: Callable[[Detections], Detections], windows: list[WindowDetections]) -> WindowDetections:
     """The detections of a recording from those of its windows, through the task's own NMS."""
     if len(windows) == 1:
         return windows[0]
-    together = jax.device_get(merge(Detections(*(x[None] for x in joined(windows)))))
-    return Found(*(x[0][together.mask[0]] for x in _fields(together)))
+    together = jax.device_get(merge(Detections(*(x[None] for x in concatenated(windows)))))
+    return WindowDetections(*(x[0][together.mask[0]] for x in _fields(together)))
 
 
-def _fields(d: Detections) -> Found:
-    return Found(d.segments, d.labels, d.scores, d.mask)
+def _fields(d: Detections) -> WindowDetections:
+    return WindowDetections(d.segments, d.labels, d.scores, d.mask)
 
 
 def truth_table(split: Split, index: np.ndarray) -> SegmentTable:

@@ -241,5 +241,5 @@ def _clips(stage: Stage, config: Mapping[str, Any], workdir: Path, split: Split,
     framing = choose_framing(
         split.metadata.without_segments(), int(split.num_snippets.max()), **{k: frame[k] for k in FRAMING_KEYS}
     )
-    clip = dataclasses.replace(stage.assembler, framing=framing, knowledge=known)
+    clip = dataclasses.replace(stage.assembler, framing=framing, clip_features=known)
     return Clips(split, index, clip)

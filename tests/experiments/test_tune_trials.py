@@ -25,16 +25,7 @@ def outputs_of(sequence, probabilities, *, offsets=None, stride=0.5):
     """Outputs from a sequence [N, T, K] of logits."""
     n, t, k = sequence.shape
     offsets = np.zeros((n, t, 0, 2), np.float32) if offsets is None else offsets
-
-    def empty(*shape, dtype=np.float32):
-        return np.zeros((n, *shape), dtype)
-
-    batch = Batch(
-        features=empty(t, 0), mask=np.ones((n, t), bool), stride=np.full(n, stride, np.float32),
-        duration=np.full(n, t, np.float32), labels=empty(k), segments=empty(0, 2),
-        segment_labels=empty(0, dtype=np.int32), segment_mask=empty(0, dtype=bool), proposals=empty(0, 2),
-        proposal_scores=empty(0), proposal_mask=empty(0, dtype=bool), class_scores=empty(k),
-    )  # fmt: skip
+    batch = Batch.make(np.zeros((n, t, 0), np.float32), num_classes=k, stride=np.full(n, stride, np.float32))
     return Outputs(sequence.astype(np.float32), offsets, probabilities.astype(np.float32), batch)
 
 
