@@ -13,6 +13,7 @@ from tal_jax.batch_layout import INPUTS, Sizes, empty
 from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.runtimes import Program, programs
 from tal_jax.errors import InputError
+from tal_jax.frames import Place, by_recording, map_batches
 from tal_jax.windows import Framing, Normalization, Window, WindowDetections, concatenated, read_window
 
 Segments = tuple[np.ndarray, np.ndarray]  # seconds [P, 2], scores [P]
@@ -49,6 +50,22 @@ class Stage:
 
     def run(self, rows: Sequence[tuple["ResolvedRecording", float]], size: int) -> list[WindowDetections]:
         """Detections in seconds of up to `size` windows, given as (recording, offset)."""
+        inputs, windows = self.inputs(rows, size)
+        found = rows_of(self.predict(inputs))
+        return [window.to_recording(row) for window, row in zip(windows, found, strict=False)]  # some only fill it
+
+    def inputs(
+        self, rows: Sequence[tuple["ResolvedRecording", float]], size: int
+    ) -> tuple[dict[str, np.ndarray], list[Window]]:
+        """Inputs of the prediction for `size` rows, and the windows that the first ones show.
+
+        Args:
+          rows: up to `size` windows as (recording, offset in stored snippets).
+          size: of the batch; what is left is filled with rows without anything real.
+
+        Raises:
+          InputError: features that are not finite.
+        """
         t = self.framing.snippets
         channels = sum(x.shape[1] for x in rows[0][0].streams)
         inputs = empty(Sizes(t, channels, self.classes, proposals=self.proposals), size)
@@ -70,8 +87,7 @@ class Stage:
             if recording.class_scores is not None:
                 inputs["class_scores"][i] = recording.class_scores
             windows.append(window)
-        found = WindowDetections(**self.predict({name: inputs[name] for name in INPUTS}))
-        return [window.to_recording(WindowDetections(*(x[i] for x in found))) for i, window in enumerate(windows)]
+        return {name: inputs[name] for name in INPUTS}, windows
 
     def merged(self, windows: Sequence[WindowDetections]) -> WindowDetections:
         """The detections of a recording from those of its windows."""
@@ -164,13 +180,17 @@ class Model:
             yield from (r.found for r in group if r.found is not None)
 
     def _run(self, stage: Stage, group: Sequence[ResolvedRecording], size: int) -> None:
-        windows: list[list[WindowDetections]] = [[] for _ in group]
-        rows = iter([(i, offset) for i, r in enumerate(group) for offset in stage.windows_of(r)])
-        while part := list(itertools.islice(rows, size)):
-            for (i, _), found in zip(part, stage.run([(group[i], o) for i, o in part], size), strict=True):
-                windows[i].append(found)
-        for recording, own in zip(group, windows, strict=True):
-            self.finish(stage, recording, own)
+        def batches() -> Iterator[tuple[dict[str, np.ndarray], list[Place[Window] | None]]]:
+            offsets = ((i, offset) for i, recording in enumerate(group) for offset in stage.windows_of(recording))
+            while part := list(itertools.islice(offsets, size)):
+                inputs, windows = stage.inputs([(group[i], offset) for i, offset in part], size)
+                real = [Place(i, window.start, window) for (i, _), window in zip(part, windows, strict=True)]
+                yield inputs, [*real, *[None] * (size - len(part))]
+
+        frames = map_batches(stage.predict, batches(), rows_of)
+        found = ((frame.position, frame.row.to_recording(frame.result)) for frame in frames)
+        for position, windows in by_recording(found):
+            self.finish(stage, group[position], windows)
 
     def finish(self, stage: Stage, recording: ResolvedRecording, windows: Sequence[WindowDetections]) -> None:
         """Notes in a recording what a stage found in its windows, for the stages to come."""
@@ -218,6 +238,11 @@ class Model:
 def load(path: str | Path, runtime: str = "jax") -> Model:
     """Reads an exported model. Arguments and errors: see `Model`."""
     return Model(path, runtime)
+
+
+def rows_of(fields: Mapping[str, np.ndarray]) -> Iterator[WindowDetections]:
+    """A program's results [B, ..] row by row."""
+    return map(WindowDetections._make, zip(*(fields[name] for name in layout.FIELDS), strict=True))
 
 
 def _device_types(found: WindowDetections) -> WindowDetections:

@@ -1,8 +1,10 @@
 """Trained runs, of other encoders or seeds, that detect together: their outputs are averaged, then decoded."""
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,8 +18,10 @@ from tal_jax.detect.ensemble_weights import normalized
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import SegmentTable, table_of
+from tal_jax.frames import Place, by_recording, map_batches
 from tal_jax.stages.artifacts import as_input, per_recording
-from tal_jax.stages.predictor import merged, out
+from tal_jax.stages.map_frames import rows_of
+from tal_jax.stages.predictor import in_seconds, merged
 from tal_jax.tasks.task import Params
 from tal_jax.types import Batch, Detections
 from tal_jax.windows import WindowDetections
@@ -106,25 +110,29 @@ def _group(
     first = members[0]
     tasks: list[Any] = [member.stage.task for member in members]
     params = [member.params for member in members]
+    records = first.run.records
 
     @jax.jit
     def step(params: Sequence[Params], batches: Sequence[Batch]) -> Detections:
         outputs = [task.outputs(p, batch) for task, p, batch in zip(tasks, params, batches, strict=True)]
         return tasks[0].decoded(tasks[0].fused(outputs, jnp.array(weights, jnp.float32)), batches[0])
 
+    def batches() -> Iterator[tuple[list[Batch], list[Place[Batch] | None]]]:
+        """Windows where the first member has them, as every member sees them."""
+        starts = ((id, start) for id in ids for start in _starts(first, id))
+        while part := list(itertools.islice(starts, batch_size)):
+            seen = [_batch(member, part, batch_size) for member in members]
+            real = [
+                Place(first.run.position[id], start, row)
+                for (id, start), row in zip(part, rows_of(seen[0]), strict=False)  # the last batch is filled
+            ]
+            yield seen, [*real, *[None] * (batch_size - len(part))]
+
     merge = jax.jit(tasks[0].merge)
-    windows: dict[str, list[WindowDetections]] = {}
-    starts = {id: _starts(first, id) for id in ids}
-    places = [(id, start) for id in ids for start in starts[id]]
-    for at in range(0, len(places), batch_size):
-        part = places[at : at + batch_size]
-        batches = [_batch(member, part, batch_size) for member in members]
-        found = jax.device_get(step(params, batches))
-        for row, (id, start) in enumerate(part):
-            recording = first.run.records.durations[first.run.position[id]]
-            windows.setdefault(id, []).append(out(found, batches[0], row, start=start, recording=recording))
-            if len(windows[id]) == len(starts[id]):
-                yield id, merged(merge, windows.pop(id))
+    frames = map_batches(partial(step, params), batches(), rows_of)
+    found = ((frame.position, in_seconds(frame, records.durations[frame.position])) for frame in frames)
+    for position, windows in by_recording(found):
+        yield str(records.ids[position]), merged(merge, windows)
 
 
 def _stride(member: Member, id: str) -> float:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ import jax
 import numpy as np
 
 from tal_jax.data.annotations import Recording
-from tal_jax.data.batches import detection_batches
 from tal_jax.data.dataset import Split, open_split
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.evaluation.detection import HIGH_TIOU, LOW_TIOU, evaluate_detections
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import select
 from tal_jax.experiments.tune_decoding import tune
+from tal_jax.frames import by_recording
 from tal_jax.models.mgfn import activate, scaled
+from tal_jax.stages.map_frames import map_frames
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.stage import KNOWLEDGE, Stage, build_stage
 from tal_jax.stages.tuned_decoding import read_tuned
@@ -134,11 +136,8 @@ def _sequences(
         output, _ = task.outputs(params, batch)
         return scaled(activate(output.sequence, task.model.activation), batch.mask)
 
-    done: set[int] = set()
-    _, batches = detection_batches(records, stage.assembler, index=index, batch_size=min(len(index), 8))
-    for batch, origin in batches:
-        rows = np.asarray(cas(params, batch))
-        for i, position in enumerate(origin.index.tolist()):
-            if position >= 0 and position not in done:
-                done.add(position)
-                yield str(records.ids[position]), rows[i, batch.mask[i]]
+    step = partial(cas, params)
+    frames = map_frames(step, records, stage.assembler, index=index, batch_size=min(len(index), 8))
+    sequences = ((frame.position, frame.result[frame.row.mask]) for frame in frames)
+    for position, (first, *_) in by_recording(sequences):
+        yield str(records.ids[position]), first

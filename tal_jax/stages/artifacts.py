@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 
 from tal_jax.data import class_scores, proposals
 from tal_jax.data import clip_features as knowledge
-from tal_jax.data.batches import detection_batches
 from tal_jax.data.dataset import SPLITS, open_split
 from tal_jax.devices.processes import first, gather, share
 from tal_jax.evaluation.segment_table import SegmentTable
+from tal_jax.stages.map_frames import map_frames
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.stage import CLASS_SCORES, KNOWLEDGE, PROPOSALS, Stage
 from tal_jax.tasks.mgfn import MGFNTask, pooled_features
@@ -90,11 +91,9 @@ def _knowledge(stage: Stage, params: Params, batch_size: int) -> list[tuple[str,
         return pooled_features(output.stages, batch.labels)
 
     own = share(np.arange(len(stage.training)))
-    _, batches = detection_batches(stage.training, stage.assembler, index=own, batch_size=batch_size)
-    found: dict[int, np.ndarray] = {}
-    for batch, origin in batches:
-        rows = np.asarray(pooled(params, batch))
-        found |= {int(p): row.ravel() for row, p in zip(rows, origin.index, strict=True) if p >= 0}
+    step = partial(pooled, params)
+    frames = map_frames(step, stage.training, stage.assembler, index=own, batch_size=batch_size)
+    found = {frame.position: frame.result.ravel() for frame in frames}
     everyone = gather({"position": np.array(list(found)), "rows": np.array(list(found.values()))})
     merged = {int(p): row for part in everyone for p, row in zip(part["position"], part["rows"], strict=True)}
     return [(str(stage.training.ids[p]), merged[p]) for p in sorted(merged)]

@@ -136,7 +136,7 @@ def test_the_truth_of_windows():
         Memory([(0.5, np.zeros((30, 1)), [2])], "abc"), ["x"], [composition((2,), (4, 0, 6), (10, 1, 8))]
     )
     windows = outputs_of(np.zeros((3, 20, 3)), np.zeros((3, 3))).batch
-    truth, ignored = trials._truth(composites, np.zeros(3, int), np.array([0.0, 4.0, 9.5]), windows)
+    truth, ignored = trials._truth(composites, [(0, 0.0), (0, 4.0), (0, 9.5)], windows)
     rows = zip(truth.recording, truth.label, truth.segments.tolist(), strict=True)
     # In the second window a third of the first action is left, in the first and the third enough of the second one.
     assert [(int(r), int(k), *s) for r, k, s in rows] == [(0, 0, 4, 10), (0, 1, 16, 20), (1, 1, 8, 16), (2, 1, 0, 5)]
