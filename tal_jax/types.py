@@ -3,6 +3,11 @@
 from typing import Any
 
 import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tal_jax.batch_layout import LAYOUT, Sizes
 
 # A jax.Array, a NumPy array or scalar, or a tracer: the same struct holds all of them on its way.
 Array = Any
@@ -28,7 +33,70 @@ class Batch:
     proposal_mask: Array  # [B, P] bool
     class_scores: Array  # [B, K] float32: video-level class probabilities from elsewhere, zeros where there are none
     clips: "Batch | None" = None  # trimmed recordings for knowledge transfer
-    knowledge: Array | None = None  # [B, D] float32: a clip's pooled features by the frozen trimmed branch
+    clip_features: Array | None = None  # [B, D] float32: a clip's pooled features by the frozen trimmed branch
+
+    @classmethod
+    def make(
+        cls,
+        features: Array,
+        mask: Array | None = None,
+        *,
+        num_classes: int = 0,
+        num_segments: int = 0,
+        num_proposals: int = 0,
+        **fields: Any,
+    ) -> "Batch":
+        """A batch from features and whatever else is known; the rest is filled in.
+
+        Left out, the mask is True, the stride 1 second and the duration the number of real snippets. Segments and
+        proposals that are given are all real, of class 0 and with score 1, unless their other fields are given too.
+        Everything else is zero.
+
+        Args:
+          features: [B, T, C], or [T, C] for a row without a batch axis; of NumPy or JAX, and so is what is filled in.
+          mask: [B, T].
+          num_classes: K, where neither `labels` nor `class_scores` say so.
+          num_segments: G, where `segments` does not.
+          num_proposals: P, where `proposals` does not.
+          fields: of `Batch`.
+
+        Raises:
+          TypeError: no such field.
+        """
+        xp: Any = np if isinstance(features, np.ndarray) else jnp
+        *rows, snippets, channels = features.shape
+        scores = fields.get("labels", fields.get("class_scores"))
+        sizes = Sizes(
+            snippets,
+            channels,
+            classes=num_classes if scores is None else scores.shape[-1],
+            segments=fields["segments"].shape[-2] if "segments" in fields else num_segments,
+            proposals=fields["proposals"].shape[-2] if "proposals" in fields else num_proposals,
+        )
+        mask = xp.ones((*rows, sizes.snippets), bool) if mask is None else mask
+        given = {"features": features, "mask": mask, **fields}
+        given.setdefault("stride", xp.ones((*rows,), np.float32))
+        given.setdefault("duration", xp.sum(mask, axis=-1, dtype=np.float32))
+        real = {"segment_mask": "segments", "proposal_mask": "proposals", "proposal_scores": "proposals"}
+        for name in sizes.fields:
+            if name not in given:
+                axes, dtype = LAYOUT[name]
+                given[name] = xp.full((*rows, *sizes.shape(axes)), real.get(name) in fields, dtype)
+        return cls(**given)
+
+    @classmethod
+    def spec(cls, sizes: Sizes, *rows: Any) -> "Batch":
+        """Shapes and types of a batch: a Batch of `jax.ShapeDtypeStruct`, without clips.
+
+        Args:
+          sizes: of the axes.
+          rows: B, which may be a symbol of `jax.export`; nothing: one row without a batch axis.
+        """
+        layout = ((name, *LAYOUT[name]) for name in sizes.fields)
+        fields: dict[str, Any] = {
+            name: jax.ShapeDtypeStruct((*rows, *sizes.shape(axes)), dtype) for name, axes, dtype in layout
+        }
+        return cls(**fields)
 
 
 @flax.struct.dataclass

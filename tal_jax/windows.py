@@ -97,7 +97,7 @@ def resample(features: np.ndarray, offset: float, scale: float, count: int) -> n
     return features[low].astype(np.float32) * (1 - weight) + features[high].astype(np.float32) * weight
 
 
-def view(
+def read_window(
     streams: Sequence[np.ndarray], offset: float, scale: float, count: int, normalization: Normalization | None = None
 ) -> np.ndarray:
     """The frame snippets of a window, read from its own rows alone: arrays on disk stay there.
@@ -143,7 +143,7 @@ class Window:
         features[: len(x)] = x
         return features, np.arange(self.snippets) < self.real
 
-    def into(self, seconds: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
+    def to_window(self, seconds: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
         """Segments [N, 2] in frame snippets, cut to the window, and which of them lie in it with that fraction."""
         units = (seconds - self.start) / self.stride
         inside = np.clip(units, 0, self.duration)
@@ -153,11 +153,11 @@ class Window:
 
     def best(self, seconds: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The `count` best proposals that lie in the window by half at least: [P, 2] in frame snippets, scores [P]."""
-        framed, inside = self.into(np.asarray(seconds, np.float64), 0.5)
+        framed, inside = self.to_window(np.asarray(seconds, np.float64), 0.5)
         chosen = inside[np.argsort(-scores[inside], kind="stable")][:count]
         return framed[chosen], scores[chosen]
 
-    def out(self, found: "Found") -> "Found":
+    def to_recording(self, found: "WindowDetections") -> "WindowDetections":
         """Detections in frame snippets, padded -> in seconds of the recording, without padding."""
         segments, labels, scores, _ = (x[found.mask] for x in found)
         cut = np.zeros(len(scores), bool)
@@ -168,10 +168,10 @@ class Window:
         seconds = np.clip(segments.astype(np.float64) * self.stride + self.start, 0, self.recording)
         scores = np.where(cut, EDGE_PENALTY, np.float32(1)).astype(np.float32) * scores
         kept = seconds[:, 1] > seconds[:, 0]
-        return Found(seconds[kept], labels[kept], scores[kept], np.ones(np.count_nonzero(kept), bool))
+        return WindowDetections(seconds[kept], labels[kept], scores[kept], np.ones(np.count_nonzero(kept), bool))
 
 
-class Found(NamedTuple):
+class WindowDetections(NamedTuple):
     """Detections of one window or recording, as `types.Detections` has them."""
 
     segments: Any  # [P, 2]
@@ -180,15 +180,15 @@ class Found(NamedTuple):
     mask: Any  # [P] bool
 
 
-def joined(windows: Sequence[Found], least: int = 2) -> Found:
+def concatenated(windows: Sequence[WindowDetections], least: int = 2) -> WindowDetections:
     """The detections of all windows of a recording, padded to a power of two: few shapes, few compilations.
 
     Only the best MERGE_CANDIDATES are kept.
     """
-    found = Found(*(np.concatenate(x) for x in zip(*windows, strict=True)))
+    found = WindowDetections(*(np.concatenate(x) for x in zip(*windows, strict=True)))
     if len(found.scores) > MERGE_CANDIDATES:
         best = np.sort(np.argsort(-found.scores, kind="stable")[:MERGE_CANDIDATES])
-        found = Found(*(x[best] for x in found))
+        found = WindowDetections(*(x[best] for x in found))
     count = len(found.scores)
     size = max(least, 1 << max(count - 1, 1).bit_length())
-    return Found(*(np.pad(x, [(0, size - count)] + [(0, 0)] * (x.ndim - 1)) for x in found))
+    return WindowDetections(*(np.pad(x, [(0, size - count)] + [(0, 0)] * (x.ndim - 1)) for x in found))

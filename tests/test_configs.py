@@ -1,12 +1,13 @@
 """Every config and variant builds, and its whole training and prediction step traces at full size."""
 
+import dataclasses
 import importlib
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from configs import weak
+from tal_jax.batch_layout import Sizes
 from tal_jax.data.dataset import Metadata
 from tal_jax.data.framing import choose_framing
 from tal_jax.stages.config import parse
@@ -37,28 +38,6 @@ def metadata(name):
     return Metadata(labels, {"x": width}, stride, {"training": 100}, lengths, {}, 20, "float16", "f")
 
 
-def batch(rows, snippets, width, classes, proposals, segments=20, clips=None, knowledge=None):
-    def array(*shape, dtype=jnp.float32):
-        return jax.ShapeDtypeStruct((rows, *shape), dtype)
-
-    return Batch(
-        features=array(snippets, width),
-        mask=array(snippets, dtype=bool),
-        stride=array(),
-        duration=array(),
-        labels=array(classes),
-        segments=array(segments, 2),
-        segment_labels=array(segments, dtype=jnp.int32),
-        segment_mask=array(segments, dtype=bool),
-        proposals=array(proposals, 2),
-        proposal_scores=array(proposals),
-        proposal_mask=array(proposals, dtype=bool),
-        class_scores=array(classes),
-        clips=clips,
-        knowledge=knowledge,
-    )
-
-
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_config_builds_and_traces(name, variant):
     module = importlib.import_module(f"configs.{name}")
@@ -70,10 +49,10 @@ def test_config_builds_and_traces(name, variant):
         framing = choose_framing(data, 1500, **section.data.framing_fields())
         task = build_task(section, data, framing, stage)
         build_optimizer(section.optimizer, section.steps)
-        proposals = section.data.proposals
-        size = (framing.snippets, data.streams["x"], len(data.labels), proposals)
-        clips = batch(2, *size, 0, None, jax.ShapeDtypeStruct((2, pooled), jnp.float32)) if pooled else None
-        shapes = batch(2, *size, 0 if name.startswith("weak") else 20, clips)
+        segments = 0 if name.startswith("weak") else 20
+        sizes = Sizes(framing.snippets, data.streams["x"], len(data.labels), segments, section.data.proposals)
+        clips = Batch.spec(dataclasses.replace(sizes, clip_features=pooled), 2) if pooled else None
+        shapes = Batch.spec(sizes, 2).replace(clips=clips)
         params = jax.eval_shape(task.init, jax.random.key(0), shapes)
         loss, metrics = jax.eval_shape(task.loss, params, shapes, jax.random.key(1))
         assert loss.shape == ()
@@ -101,6 +80,6 @@ def test_sizes_of_the_report():
     model = task.model
     assert (model.hidden, model.encoders, model.heads, model.local_heads, model.window) == (512, 2, 8, 4, 9)
     assert (model.stages, task.thresholds, model.tau, stage.data.snippets) == (3, (0.5, 0.6, 0.7), 0.5, 1000)
-    shapes = batch(1, 1000, 2304, 200, 10)
+    shapes = Batch.spec(Sizes(1000, 2304, 200, segments=20, proposals=10), 1)
     params = jax.eval_shape(task.init, jax.random.key(0), shapes)
     assert sum(x.size for x in jax.tree.leaves(params)) == 11_570_191

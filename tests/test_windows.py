@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tal_jax.windows import Framing, Normalization, resample, view
+from tal_jax.windows import Framing, Normalization, read_window, resample
 
 
 @given(
@@ -23,7 +23,7 @@ def test_a_window_shows_what_resampling_the_whole_shows(total, offset, scale, co
     normalization = Normalization(np.array([1, 2, 3], np.float32), np.array([2, 1, 4], np.float32))
     whole = np.concatenate([x[:total] for x in streams], axis=1).astype(np.float32)
     expected = resample(normalization(whole), offset, scale, count)
-    found = view(streams, offset, scale, count, normalization)
+    found = read_window(streams, offset, scale, count, normalization)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 

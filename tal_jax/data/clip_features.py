@@ -1,4 +1,4 @@
-"""The knowledge of a trimmed branch: one vector of pooled features per clip, in one Parquet file."""
+"""Clip features: a trimmed branch's pooled features, one vector per clip, in one Parquet file."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -47,9 +47,9 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and refused below
             values = np.asarray(column.flatten(), np.float32)
     except (ValueError, TypeError, AttributeError, pa.ArrowException) as e:
-        raise InputError(f"{path}: not a file of knowledge ({e!r:.80}): {REMEDY}") from e
+        raise InputError(f"{path}: not a file of clip features ({e!r:.80}): {REMEDY}") from e
     if not all(isinstance(id, str) for id in ids) or len(widths) != 1 or not min(widths):
-        raise InputError(f"{path}: not a file of knowledge, one id and as many numbers for every clip: {REMEDY}")
+        raise InputError(f"{path}: not a file of clip features, one id and as many numbers for every clip: {REMEDY}")
     if len(set(ids)) < len(ids):
         twice = next(id for id in ids if ids.count(id) > 1)
         raise InputError(f"{path}: clip {twice} comes twice: {REMEDY}")

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 import flax.struct
 import numpy as np
 
+from tal_jax.batch_layout import Sizes, empty
 from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.dataset import Record, Split
 from tal_jax.errors import InputError
 from tal_jax.types import Array, Batch
-from tal_jax.windows import Framing, Normalization, Window, view
+from tal_jax.windows import Framing, Normalization, Window, read_window
 
 
 @flax.struct.dataclass
@@ -41,8 +42,21 @@ class Assembler:
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)  # of training features
     weak: bool = False  # no segment annotation is used for anything: every window carries the recording's labels
     clips: "Clips | None" = None  # training rows carry a random clip
-    knowledge: Mapping[str, np.ndarray] | None = None  # id -> [D], joined into the row's `knowledge`
+    clip_features: Mapping[str, np.ndarray] | None = None  # id -> [D]
     splicer: Callable[[Record, np.random.Generator], Record] | None = None  # inserts clips into training recordings
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the rows in detection; training may draw fewer proposals."""
+        clip_features = self.clip_features
+        return Sizes(
+            snippets=self.framing.snippets,
+            channels=self.width,
+            classes=self.num_classes,
+            segments=self.max_segments,
+            proposals=self.max_proposals,
+            clip_features=None if clip_features is None else next((len(x) for x in clip_features.values()), 0),
+        )
 
     def training_row(self, record: Record, index: int, rng: np.random.Generator) -> tuple[Batch, Origin]:
         """One row with a random offset where the recording is longer than the frame, and the augmentations.
@@ -53,7 +67,7 @@ class Assembler:
           rng: of this row alone.
 
         Raises:
-          InputError: `knowledge` lacks the recording, or a clip's shard is damaged.
+          InputError: `clip_features` lacks the recording, or a clip's shard is damaged.
         """
         if self.splicer is not None:
             record = self.splicer(record, rng)
@@ -74,28 +88,13 @@ class Assembler:
         """The row of the window that starts at `offset` stored snippets; it carries no clip.
 
         Raises:
-          InputError: `knowledge` lacks the recording.
+          InputError: `clip_features` lacks the recording.
         """
         return self._row(record, index, offset, self.framing.scale_of(self._length(record)))
 
     def empty_row(self) -> tuple[Batch, Origin]:
         """A row without anything real, to fill the last batch."""
-        t, g, p, k = self.framing.snippets, self.max_segments, self.max_proposals, self.num_classes
-        row = Batch(
-            features=np.zeros((t, self.width), np.float32),
-            mask=np.zeros(t, bool),
-            stride=np.float32(1),
-            duration=np.float32(0),
-            labels=np.zeros(k, np.float32),
-            segments=np.zeros((g, 2), np.float32),
-            segment_labels=np.zeros(g, np.int32),
-            segment_mask=np.zeros(g, bool),
-            proposals=np.zeros((p, 2), np.float32),
-            proposal_scores=np.zeros(p, np.float32),
-            proposal_mask=np.zeros(p, bool),
-            class_scores=np.zeros(k, np.float32),
-            knowledge=None if self.knowledge is None else np.zeros(_knowledge_width(self.knowledge), np.float32),
-        )
+        row = Batch(**empty(self.sizes))
         return row, Origin(np.int32(-1), np.float32(0))
 
     def _random_offset(self, record: Record, free: int, span: float, rng: np.random.Generator) -> int:
@@ -114,32 +113,28 @@ class Assembler:
         self, record: Record, index: int, offset: float, scale: float, rng: np.random.Generator | None = None
     ) -> tuple[Batch, Origin]:
         t, training = self.framing.snippets, rng is not None
-        x = view([record.features[s] for s in self.streams], offset, scale, t, self.normalization)
+        x = read_window([record.features[s] for s in self.streams], offset, scale, t, self.normalization)
         if rng is not None:
             x = self.augmentation(x, rng, self.normalization)
         window = Window.at(offset, scale, len(x), snippets=t, stride=record.stride, recording=record.duration)
-        features, mask = window.padded(x)
+        slots = self.train_proposals if training and self.train_proposals else self.max_proposals
+        row = empty(dataclasses.replace(self.sizes, proposals=slots))
+        row["features"], row["mask"] = window.padded(x)
+        row["stride"][...], row["duration"][...] = window.stride, window.duration
 
-        segments = np.zeros((self.max_segments, 2), np.float32)
-        segment_labels = np.zeros(self.max_segments, np.int32)
-        labels = np.zeros(self.num_classes, np.float32)
-        count = 0
         if self.weak:
-            labels[record.present] = 1.0
+            row["labels"][record.present] = 1.0
         else:
-            framed, kept = window.into(record.segments, self.framing.keep if training else 0.5)
+            framed, kept = window.to_window(record.segments, self.framing.keep if training else 0.5)
             if training and self.min_seconds:
                 lengths = record.segments[kept, 1] - record.segments[kept, 0]
                 kept = kept[lengths > self.min_seconds]
             kept = kept[: self.max_segments]
             count = len(kept)
-            segments[:count], segment_labels[:count] = framed[kept], record.labels[kept]
-            labels[record.labels[kept]] = 1.0
+            row["segments"][:count], row["segment_labels"][:count] = framed[kept], record.labels[kept]
+            row["segment_mask"][:count] = True
+            row["labels"][record.labels[kept]] = 1.0
 
-        slots = self.train_proposals if training and self.train_proposals else self.max_proposals
-        proposals = np.zeros((slots, 2), np.float32)
-        proposal_scores = np.zeros(slots, np.float32)
-        found = 0
         if self.proposals is not None and slots:
             seconds, scores = self.proposals.get(record.id, (np.zeros((0, 2)), np.zeros(0)))
             best, best_scores = window.best(seconds, scores, self.max_proposals)
@@ -147,36 +142,19 @@ class Assembler:
                 drawn = np.sort(rng.choice(len(best), slots, replace=False))
                 best, best_scores = best[drawn], best_scores[drawn]
             found = len(best)
-            proposals[:found], proposal_scores[:found] = best, best_scores
+            row["proposals"][:found], row["proposal_scores"][:found] = best, best_scores
+            row["proposal_mask"][:found] = True
 
-        scores = np.zeros(self.num_classes, np.float32)
         if self.class_scores is not None and record.id in self.class_scores:
-            scores[:] = self.class_scores[record.id]
-        row = Batch(
-            features=features,
-            mask=mask,
-            stride=np.float32(window.stride),
-            duration=np.float32(window.duration),
-            labels=labels,
-            segments=segments,
-            segment_labels=segment_labels,
-            segment_mask=np.arange(self.max_segments) < count,
-            proposals=proposals,
-            proposal_scores=proposal_scores,
-            proposal_mask=np.arange(slots) < found,
-            class_scores=scores,
-            knowledge=self._knowledge_of(record.id),
-        )
-        return row, Origin(np.int32(index), np.float32(window.start))
-
-    def _knowledge_of(self, id: str) -> np.ndarray | None:
-        if self.knowledge is None:
-            return None
-        if id not in self.knowledge:
-            raise InputError(
-                f"record {id}: the knowledge of the trimmed branch lacks it: run that stage again on this set"
-            )
-        return np.asarray(self.knowledge[id], np.float32)
+            row["class_scores"][:] = self.class_scores[record.id]
+        if self.clip_features is not None:
+            if record.id not in self.clip_features:
+                raise InputError(
+                    f"record {record.id}: the clip features of the trimmed branch lack it: run that stage again on "
+                    "this set"
+                )
+            row["clip_features"][:] = self.clip_features[record.id]
+        return Batch(**row), Origin(np.int32(index), np.float32(window.start))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +179,3 @@ class Clips:
         """One clip, all of them equally likely, as an unbatched row with the augmentations of its assembler."""
         position = int(self.index[rng.integers(len(self.index))])
         return self.assembler.training_row(self.split[position], position, rng)[0]
-
-
-def _knowledge_width(knowledge: Mapping[str, np.ndarray]) -> int:
-    return next((len(vector) for vector in knowledge.values()), 0)

@@ -16,24 +16,24 @@ from functools import partial
 
 import numpy as np
 
-from tal_jax.deploy.model import Known, Model, Stage
+from tal_jax.deploy.model import Model, ResolvedRecording, Stage
 from tal_jax.deploy.runtimes import Program
-from tal_jax.windows import Found
+from tal_jax.windows import WindowDetections
 
 
 class Job:
     """A recording on its way through the stages."""
 
-    def __init__(self, known: Known, stage: Stage):
+    def __init__(self, known: ResolvedRecording, stage: Stage):
         self.known = known
-        self.future: Future[Found] = Future()
+        self.future: Future[WindowDetections] = Future()
         self.stage = 0
         self.begin(stage)
 
     def begin(self, stage: Stage) -> None:
         """Comes to a stage, with all of its windows to do."""
         self.windows = stage.windows_of(self.known)
-        self.found: list[Found] = []
+        self.found: list[WindowDetections] = []
         self.taken = 0
 
     @property
@@ -41,7 +41,7 @@ class Job:
         """Windows that no batch has taken."""
         return len(self.windows) - self.taken
 
-    def take(self) -> tuple[Known, float]:
+    def take(self) -> tuple[ResolvedRecording, float]:
         """The next window."""
         self.taken += 1
         return self.known, self.windows[self.taken - 1]
@@ -98,7 +98,7 @@ class Batcher:
     def _compile(self, index: int, size: int) -> None:
         stage, rng = self.model.stages[index], np.random.default_rng(0)
         t = stage.framing.snippets
-        known = Known(
+        known = ResolvedRecording(
             id="of noise",
             streams=[rng.normal(size=(t, c)).astype(np.float32) for c in self.model.streams.values()],
             stride=1.0,
@@ -130,7 +130,7 @@ class Batcher:
         with self._change:
             return each * sum(job.left for job in self._queue)
 
-    def submit(self, known: Known) -> Future[Found]:
+    def submit(self, known: ResolvedRecording) -> Future[WindowDetections]:
         """Puts a recording into the queue; cancelling its future takes it out again.
 
         Raises:
@@ -215,7 +215,7 @@ class Batcher:
                 except Exception as e:
                     self._end(job, e)
 
-    def _run_rows(self, index: int, rows: Sequence[tuple[Known, float]], jobs: Sequence[Job]) -> None:
+    def _run_rows(self, index: int, rows: Sequence[tuple[ResolvedRecording, float]], jobs: Sequence[Job]) -> None:
         stage, size = self.model.stages[index], 1 << (len(rows) - 1).bit_length()
         begin = time.perf_counter()
         found = stage.run(rows, size)

@@ -10,7 +10,7 @@ from tal_jax.deploy.model import Model, Recording
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import table_of
-from tal_jax.windows import Found
+from tal_jax.windows import WindowDetections
 
 
 def detect(
@@ -23,7 +23,7 @@ def detect(
     class_score_file: str = "",
     batch_size: int = 1,
     runtime: str = "jax",
-    progress: Callable[[Iterator[Found], int], Any] = lambda found, total: found,
+    progress: Callable[[Iterator[WindowDetections], int], Any] = lambda found, total: found,
 ) -> tuple[Submission, dict[str, float]]:
     """Detects in every recording of feature files.
 

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.onnx import require_jax2onnx
 from tal_jax.deploy.onnx_files import write as write_onnx
-from tal_jax.deploy.stablehlo import Sizes, flat, merging, prediction
+from tal_jax.deploy.stablehlo import flat, merging, prediction
 from tal_jax.detect.detect import stage_named
 from tal_jax.errors import InputError
 from tal_jax.stages.sections import Config
@@ -112,8 +112,7 @@ def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: i
     task, assembler = tuned(stage.task, workdir, stage.name), stage.assembler
     home = folder / stage.name
     home.mkdir()
-    any_length = task.any_length
-    sizes = Sizes(assembler.framing.snippets, assembler.width, assembler.num_classes, assembler.max_proposals)
+    any_length, sizes = task.any_length, assembler.sizes
     (home / layout.PREDICT).write_bytes(prediction(task, params, sizes, any_length=any_length))
     merges = []
     if assembler.framing.mode == "window":

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from tal_jax.batch_layout import INPUTS, Sizes, empty
 from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.runtimes import Program, programs
 from tal_jax.errors import InputError
-from tal_jax.windows import Found, Framing, Normalization, Window, joined, view
+from tal_jax.frames import Place, by_recording, map_batches
+from tal_jax.windows import Framing, Normalization, Window, WindowDetections, concatenated, read_window
 
 MADE_BY = {"bmn": "proposals", "classifier": "class_scores"}  # in folders of before stages said what they make
 Segments = tuple[np.ndarray, np.ndarray]  # seconds [P, 2], scores [P]
@@ -44,27 +46,35 @@ class Stage:
     predict: Program
     merges: Mapping[int, Program]
 
-    def windows_of(self, recording: "Known") -> list[float]:
+    def windows_of(self, recording: "ResolvedRecording") -> list[float]:
         """Where its windows start, in stored snippets."""
         return list(self.framing.offsets(len(recording)))
 
-    def run(self, rows: Sequence[tuple["Known", float]], size: int) -> list[Found]:
+    def run(self, rows: Sequence[tuple["ResolvedRecording", float]], size: int) -> list[WindowDetections]:
         """Detections in seconds of up to `size` windows, given as (recording, offset)."""
+        inputs, windows = self.inputs(rows, size)
+        found = rows_of(self.predict(inputs))
+        return [window.to_recording(row) for window, row in zip(windows, found, strict=False)]  # some only fill it
+
+    def inputs(
+        self, rows: Sequence[tuple["ResolvedRecording", float]], size: int
+    ) -> tuple[dict[str, np.ndarray], list[Window]]:
+        """Inputs of the prediction for `size` rows, and the windows that the first ones show.
+
+        Args:
+          rows: up to `size` windows as (recording, offset in stored snippets).
+          size: of the batch; what is left is filled with rows without anything real.
+
+        Raises:
+          InputError: features that are not finite.
+        """
         t = self.framing.snippets
-        inputs = {
-            "features": np.zeros((size, t, sum(x.shape[1] for x in rows[0][0].streams)), np.float32),
-            "mask": np.zeros((size, t), bool),
-            "stride": np.ones(size, np.float32),
-            "duration": np.zeros(size, np.float32),
-            "proposals": np.zeros((size, self.proposals, 2), np.float32),
-            "proposal_scores": np.zeros((size, self.proposals), np.float32),
-            "proposal_mask": np.zeros((size, self.proposals), bool),
-            "class_scores": np.zeros((size, self.classes), np.float32),
-        }
+        channels = sum(x.shape[1] for x in rows[0][0].streams)
+        inputs = empty(Sizes(t, channels, self.classes, proposals=self.proposals), size)
         windows = []
         for i, (recording, offset) in enumerate(rows):
             scale = self.framing.scale_of(len(recording))
-            x = view(recording.streams, offset, scale, t, self.normalization)
+            x = read_window(recording.streams, offset, scale, t, self.normalization)
             if not np.isfinite(x).all():
                 raise InputError(f"record {recording.id}: features that are not finite: extract them again")
             window = Window.at(offset, scale, len(x), snippets=t, stride=recording.stride, recording=recording.duration)
@@ -79,21 +89,20 @@ class Stage:
             if recording.class_scores is not None:
                 inputs["class_scores"][i] = recording.class_scores
             windows.append(window)
-        found = Found(**self.predict(inputs))
-        return [window.out(Found(*(x[i] for x in found))) for i, window in enumerate(windows)]
+        return {name: inputs[name] for name in INPUTS}, windows
 
-    def merged(self, windows: Sequence[Found]) -> Found:
+    def merged(self, windows: Sequence[WindowDetections]) -> WindowDetections:
         """The detections of a recording from those of its windows."""
         if len(windows) == 1:
             return windows[0]
-        found = joined(windows, least=min(self.merges))
+        found = concatenated(windows, least=min(self.merges))
         merge = self.merges[len(found.scores)]
-        merged = Found(**merge({name: x[None] for name, x in _device_types(found)._asdict().items()}))
-        return Found(*(x[0][merged.mask[0]] for x in merged))
+        merged = WindowDetections(**merge({name: x[None] for name, x in _device_types(found)._asdict().items()}))
+        return WindowDetections(*(x[0][merged.mask[0]] for x in merged))
 
 
 @dataclass
-class Known:
+class ResolvedRecording:
     """A recording while the stages work on it, nothing left open."""
 
     id: str
@@ -102,7 +111,7 @@ class Known:
     duration: float
     proposals: Segments | None
     class_scores: np.ndarray | None
-    found: Found | None = field(default=None)
+    found: WindowDetections | None = field(default=None)
 
     def __len__(self) -> int:
         return min(len(x) for x in self.streams)
@@ -148,7 +157,7 @@ class Model:
         (found,) = self.detect([Recording(streams, stride=stride, **fields)])
         return self.rows(found)
 
-    def rows(self, found: Found) -> list[dict[str, Any]]:
+    def rows(self, found: WindowDetections) -> list[dict[str, Any]]:
         """Detections as a submission file has them; proposals have no label."""
         segments, scores = found.segments.tolist(), found.scores.tolist()
         return [
@@ -156,7 +165,7 @@ class Model:
             for k, score, segment in zip(found.labels.tolist(), scores, segments, strict=True)
         ]
 
-    def detect(self, recordings: Iterable[Recording], batch_size: int = 1) -> Iterator[Found]:
+    def detect(self, recordings: Iterable[Recording], batch_size: int = 1) -> Iterator[WindowDetections]:
         """Detections of each recording in seconds, best first, without padding.
 
         Args:
@@ -172,16 +181,20 @@ class Model:
                 self._run(stage, group, batch_size)
             yield from (r.found for r in group if r.found is not None)
 
-    def _run(self, stage: Stage, group: Sequence[Known], size: int) -> None:
-        windows: list[list[Found]] = [[] for _ in group]
-        rows = iter([(i, offset) for i, r in enumerate(group) for offset in stage.windows_of(r)])
-        while part := list(itertools.islice(rows, size)):
-            for (i, _), found in zip(part, stage.run([(group[i], o) for i, o in part], size), strict=True):
-                windows[i].append(found)
-        for recording, own in zip(group, windows, strict=True):
-            self.finish(stage, recording, own)
+    def _run(self, stage: Stage, group: Sequence[ResolvedRecording], size: int) -> None:
+        def batches() -> Iterator[tuple[dict[str, np.ndarray], list[Place[Window] | None]]]:
+            offsets = ((i, offset) for i, recording in enumerate(group) for offset in stage.windows_of(recording))
+            while part := list(itertools.islice(offsets, size)):
+                inputs, windows = stage.inputs([(group[i], offset) for i, offset in part], size)
+                real = [Place(i, window.start, window) for (i, _), window in zip(part, windows, strict=True)]
+                yield inputs, [*real, *[None] * (size - len(part))]
 
-    def finish(self, stage: Stage, recording: Known, windows: Sequence[Found]) -> None:
+        frames = map_batches(stage.predict, batches(), rows_of)
+        found = ((frame.position, frame.row.to_recording(frame.result)) for frame in frames)
+        for position, windows in by_recording(found):
+            self.finish(stage, group[position], windows)
+
+    def finish(self, stage: Stage, recording: ResolvedRecording, windows: Sequence[WindowDetections]) -> None:
         """Notes in a recording what a stage found in its windows, for the stages to come."""
         recording.found = stage.merged(windows)
         if stage.makes == "proposals":
@@ -190,7 +203,7 @@ class Model:
             recording.class_scores = np.zeros(len(self.labels), np.float32)
             recording.class_scores[recording.found.labels] = recording.found.scores
 
-    def checked(self, recording: Recording) -> Known:
+    def checked(self, recording: Recording) -> ResolvedRecording:
         """A recording that fits the model.
 
         Raises:
@@ -221,7 +234,7 @@ class Model:
         scores = recording.class_scores
         if scores is not None and np.shape(scores) != (len(self.labels),):
             raise InputError(f"{where}: {np.shape(scores)} class scores for {len(self.labels)} classes")
-        return Known(recording.id, recording.streams, stride, duration, recording.proposals, scores)
+        return ResolvedRecording(recording.id, recording.streams, stride, duration, recording.proposals, scores)
 
 
 def load(path: str | Path, runtime: str = "jax") -> Model:
@@ -229,8 +242,13 @@ def load(path: str | Path, runtime: str = "jax") -> Model:
     return Model(path, runtime)
 
 
-def _device_types(found: Found) -> Found:
-    return Found(found.segments.astype(np.float32), found.labels.astype(np.int32), *found[2:])
+def rows_of(fields: Mapping[str, np.ndarray]) -> Iterator[WindowDetections]:
+    """A program's results [B, ..] row by row."""
+    return map(WindowDetections._make, zip(*(fields[name] for name in layout.FIELDS), strict=True))
+
+
+def _device_types(found: WindowDetections) -> WindowDetections:
+    return WindowDetections(found.segments.astype(np.float32), found.labels.astype(np.int32), *found[2:])
 
 
 def _stage(path: Path, entry: Mapping[str, Any], classes: int, runtime: str) -> Stage:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tal_jax.batch_layout import Sizes
 from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.agreement import random_inputs, strangers
 from tal_jax.deploy.onnx import NotConverted, converted
 from tal_jax.deploy.runtimes import Program, programs
-from tal_jax.deploy.stablehlo import Sizes, flat, merger, merger_inputs, predictor
+from tal_jax.deploy.stablehlo import flat, inputs, merger, merger_inputs, predictor
 from tal_jax.tasks.task import Params, Task
 
 BATCHES = (1, 3)
@@ -31,9 +32,9 @@ def write(home: Path, task: Task, params: Params, sizes: Sizes, merges: Sequence
       "", or why there is no ONNX; no file is left then.
     """
     # One frame: jax2onnx has operations that it cannot write down for a number of rows that is a symbol.
-    predict = predictor(task, sizes.classes)
+    predict = predictor(task)
     try:
-        content = converted(lambda inputs: predict(params, inputs), sizes.inputs(1, sizes.snippets))
+        content = converted(lambda row: predict(params, row), inputs(sizes, 1, sizes.snippets))
         (home / layout.ONNX).write_bytes(content)
         for size in merges:
             (home / layout.merge_file(size, layout.ONNX)).write_bytes(converted(merger(task), merger_inputs(size)))
@@ -54,7 +55,7 @@ def _compare(home: Path, params: Params, sizes: Sizes, merges: list[int]) -> Non
         raise NotConverted(f"onnxruntime: {' '.join(str(e).split())[:200]}") from e
     rng = np.random.default_rng(0)
     for batch in BATCHES:
-        shapes = {name: x.shape for name, x in sizes.inputs(batch, sizes.snippets).items()}
+        shapes = {name: x.shape for name, x in inputs(sizes, batch, sizes.snippets).items()}
         _same("prediction", predict, other_predict, random_inputs(shapes, rng), sizes.snippets)
     for size in merges:
         segments = np.sort(rng.uniform(0, size, (1, size, 2)), axis=-1).astype(np.float32)
@@ -67,10 +68,10 @@ def _compare(home: Path, params: Params, sizes: Sizes, merges: list[int]) -> Non
         _same(f"merging of {size}", merge[size], other_merge[size], fields, size)
 
 
-def _same(name: str, one: Program, other: Program, inputs: dict[str, np.ndarray], length: float) -> None:
-    expected = one(inputs)
+def _same(name: str, one: Program, other: Program, fields: dict[str, np.ndarray], length: float) -> None:
+    expected = one(fields)
     try:
-        found = other(inputs)
+        found = other(fields)
     except Exception as e:  # of the runtime, at whatever node
         raise NotConverted(f"onnxruntime: {name}: {' '.join(str(e).split())[:200]}") from e
     share = strangers(expected, found, score=SCORE, time=TIME * length)

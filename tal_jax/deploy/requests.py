@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tal_jax.deploy.model import Known, Model, Recording, Segments
+from tal_jax.deploy.model import Model, Recording, ResolvedRecording, Segments
 from tal_jax.errors import InputError
 
 NPY = ("application/octet-stream", "application/x-npy")
@@ -57,7 +57,7 @@ class Query:
         return cls(**found)
 
 
-def recording(model: Model, media: str, body: bytes, query: Query, *, max_snippets: int) -> Known:
+def recording(model: Model, media: str, body: bytes, query: Query, *, max_snippets: int) -> ResolvedRecording:
     """A recording that fits the model.
 
     Args:

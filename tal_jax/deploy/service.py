@@ -26,10 +26,10 @@ from starlette.routing import Route
 
 from tal_jax.deploy.batching import Batcher, Full
 from tal_jax.deploy.metrics import Measures
-from tal_jax.deploy.model import Known, Model
+from tal_jax.deploy.model import Model, ResolvedRecording
 from tal_jax.deploy.requests import JSON, NPY, Query, Refused, recording
 from tal_jax.errors import InputError
-from tal_jax.windows import Found
+from tal_jax.windows import WindowDetections
 
 SMALL = 1 << 20  # bytes of .npy that are read at once: a thread would take longer to ask
 GONE = 499  # the client closed the connection: of no standard, but what servers write
@@ -173,7 +173,7 @@ class Service:
             found = await self._found(request, known)
         return Response(self._encoded(found, query), media_type=JSON)
 
-    def _known(self, kind: str, body: bytes, query: Query) -> Known:
+    def _known(self, kind: str, body: bytes, query: Query) -> ResolvedRecording:
         return recording(self.model, kind, body, query, max_snippets=self.limits.max_snippets)
 
     @contextlib.asynccontextmanager
@@ -200,7 +200,7 @@ class Service:
         finally:
             self._held -= size
 
-    async def _found(self, request: Request, known: Known) -> Found:
+    async def _found(self, request: Request, known: ResolvedRecording) -> WindowDetections:
         """Waits for the detections, or for the client to give up: nothing is computed for those who are gone."""
         try:
             future = asyncio.wrap_future(self.batcher.submit(known))
@@ -218,9 +218,9 @@ class Service:
             future.cancel()
             gone.cancel()
 
-    def _encoded(self, found: Found, query: Query) -> bytes:
+    def _encoded(self, found: WindowDetections, query: Query) -> bytes:
         kept = (found.scores >= query.min_score).nonzero()[0][: query.top]  # NaN is not kept
-        return orjson.dumps({"detections": self.model.rows(Found(*(x[kept] for x in found)))})
+        return orjson.dumps({"detections": self.model.rows(WindowDetections(*(x[kept] for x in found)))})
 
 
 def _json(value: Any) -> Response:

@@ -1,13 +1,14 @@
 """A task's prediction as a program of its own: StableHLO for every backend and any batch size, by `jax.export`."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tal_jax.batch_layout import INPUTS, Sizes
 from tal_jax.deploy.model_folder import FIELDS
 from tal_jax.tasks.task import Params, Task
 from tal_jax.types import Array, Batch, Detections
@@ -34,46 +35,17 @@ def nested(weights: Mapping[str, Array]) -> Params:
     return tree
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of a prediction's inputs."""
-
-    snippets: int  # T
-    channels: int  # C
-    classes: int  # K
-    proposals: int  # P
-
-    def inputs(self, b: Any, t: Any) -> Shapes:
-        """Inputs of b rows of t snippets, as `types.Batch` has them; both may be symbols."""
-
-        def shape(*axes: Any, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((b, *axes), dtype)
-
-        return {
-            "features": shape(t, self.channels),
-            "mask": shape(t, dtype=bool),
-            "stride": shape(),
-            "duration": shape(),
-            "proposals": shape(self.proposals, 2),
-            "proposal_scores": shape(self.proposals),
-            "proposal_mask": shape(self.proposals, dtype=bool),
-            "class_scores": shape(self.classes),
-        }
+def inputs(sizes: Sizes, b: Any, t: Any) -> Shapes:
+    """A prediction's inputs: b rows of t snippets, both of which may be symbols."""
+    spec = Batch.spec(dataclasses.replace(sizes, snippets=t), b)
+    return {name: getattr(spec, name) for name in INPUTS}
 
 
-def predictor(task: Task, classes: int) -> Callable[[Params, Mapping[str, Array]], dict[str, Array]]:
+def predictor(task: Task) -> Callable[[Params, Mapping[str, Array]], dict[str, Array]]:
     """A task's prediction from parameters and inputs by name to FIELDS."""
 
     def predict(params: Params, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        b = inputs["features"].shape[0]
-        batch = Batch(
-            **inputs,
-            labels=jnp.zeros((b, classes)),
-            segments=jnp.zeros((b, 0, 2)),
-            segment_labels=jnp.zeros((b, 0), jnp.int32),
-            segment_mask=jnp.zeros((b, 0), bool),
-        )
-        found = task.predict(params, batch)
+        found = task.predict(params, Batch.make(**inputs))
         return {name: getattr(found, name) for name in FIELDS}
 
     return predict
@@ -108,7 +80,7 @@ def prediction(task: Task, params: Params, sizes: Sizes, *, any_length: bool) ->
     """
     t = sizes.snippets
     symbols = jax.export.symbolic_shape("b, t" if any_length else "b", constraints=[f"t >= {t}"] * any_length)
-    of_batch = predictor(task, sizes.classes)
+    of_batch = predictor(task)
 
     def one(weights: Mapping[str, Array], row: Mapping[str, Array]) -> dict[str, Array]:
         found = of_batch(nested(weights), {name: x[None] for name, x in row.items()})
@@ -118,8 +90,8 @@ def prediction(task: Task, params: Params, sizes: Sizes, *, any_length: bool) ->
     predict = jax.vmap(one, in_axes=(None, 0))
 
     weights = {name: jax.ShapeDtypeStruct(np.shape(x), x.dtype) for name, x in flat(params).items()}
-    inputs = sizes.inputs(symbols[0], symbols[1] if any_length else t)
-    return bytes(jax.export.export(jax.jit(predict), platforms=PLATFORMS)(weights, inputs).serialize())
+    shapes = inputs(sizes, symbols[0], symbols[1] if any_length else t)
+    return bytes(jax.export.export(jax.jit(predict), platforms=PLATFORMS)(weights, shapes).serialize())
 
 
 def merging(task: Task, size: int) -> bytes:

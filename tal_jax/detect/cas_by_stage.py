@@ -1,14 +1,15 @@
 """The class activation sequences (CAS) of the stages of an MGFN, as Figure 7 of the report shows them."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import numpy as np
 
-from tal_jax.data.batches import detection_batches
 from tal_jax.data.dataset import Split
 from tal_jax.data.rows import Assembler
 from tal_jax.report.inputs import Curve
+from tal_jax.stages.map_frames import map_frames
 from tal_jax.tasks.task import Params, Task
 
 OTHERS = 3  # classes that are not in the recording, the likeliest ones
@@ -41,14 +42,11 @@ def stage_sequences(
     run = jax.jit(task.sequences)
     parts: dict[int, list[tuple[float, float, dict[str, np.ndarray]]]] = {}
     likely: dict[int, np.ndarray] = {}
-    _, batches = detection_batches(split, assembler, index=sorted(present), batch_size=batch_size)
-    for batch, origin in batches:
-        found, taken = jax.device_get(run(params, batch))
-        for row, position in enumerate(origin.index.tolist()):
-            if position >= 0:
-                real = {stage: x[row, batch.mask[row]] for stage, x in found.items()}
-                parts.setdefault(position, []).append((float(origin.offset[row]), float(batch.stride[row]), real))
-                likely[position] = np.maximum(likely.get(position, -1.0), taken[row])
+    for frame in map_frames(partial(run, params), split, assembler, index=sorted(present), batch_size=batch_size):
+        found, taken = frame.result
+        real = {stage: x[frame.row.mask] for stage, x in found.items()}
+        parts.setdefault(frame.position, []).append((frame.start, float(frame.row.stride), real))
+        likely[frame.position] = np.maximum(likely.get(frame.position, -1.0), taken)
     sequences = {}
     for position, windows in parts.items():
         true = [k for k, label in enumerate(labels) if label in present[position]]

@@ -1,8 +1,10 @@
 """Trained runs, of other encoders or seeds, that detect together: their outputs are averaged, then decoded."""
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,11 +18,13 @@ from tal_jax.detect.ensemble_weights import normalized
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import SegmentTable, table_of
+from tal_jax.frames import Place, by_recording, map_batches
 from tal_jax.stages.handover import as_input, per_recording
-from tal_jax.stages.predictor import merged, out
+from tal_jax.stages.map_frames import rows_of
+from tal_jax.stages.predictor import in_seconds, merged
 from tal_jax.tasks.task import Params
 from tal_jax.types import Batch, Detections
-from tal_jax.windows import Found
+from tal_jax.windows import WindowDetections
 
 
 def detect_together(
@@ -56,7 +60,7 @@ def _together(members: list[Member], weights: Sequence[float], ids: Sequence[str
     groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for id in ids:
         groups[tuple(i for i, member in enumerate(members) if id in member.run.position)].append(id)
-    found: dict[str, Found] = {}
+    found: dict[str, WindowDetections] = {}
     with tqdm(total=len(ids), desc=f"{members[0].stage.name} of {len(members)} runs", unit="recording") as bar:
         for present, own in groups.items():
             part = normalized([weights[i] for i in present])
@@ -97,30 +101,34 @@ def _with_shared_inputs(
 
 def _group(
     members: Sequence[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int
-) -> Iterator[tuple[str, Found]]:
+) -> Iterator[tuple[str, WindowDetections]]:
     """Detections in seconds of recordings that all of these members have."""
     first = members[0]
     tasks: list[Any] = [member.stage.task for member in members]
     params = [member.params for member in members]
+    records = first.run.records
 
     @jax.jit
     def step(params: Sequence[Params], batches: Sequence[Batch]) -> Detections:
         outputs = [task.outputs(p, batch) for task, p, batch in zip(tasks, params, batches, strict=True)]
         return tasks[0].decoded(tasks[0].fused(outputs, jnp.array(weights, jnp.float32)), batches[0])
 
+    def batches() -> Iterator[tuple[list[Batch], list[Place[Batch] | None]]]:
+        """Windows where the first member has them, as every member sees them."""
+        starts = ((id, start) for id in ids for start in _starts(first, id))
+        while part := list(itertools.islice(starts, batch_size)):
+            seen = [_batch(member, part, batch_size) for member in members]
+            real = [
+                Place(first.run.position[id], start, row)
+                for (id, start), row in zip(part, rows_of(seen[0]), strict=False)  # the last batch is filled
+            ]
+            yield seen, [*real, *[None] * (batch_size - len(part))]
+
     merge = jax.jit(tasks[0].merge)
-    windows: dict[str, list[Found]] = {}
-    starts = {id: _starts(first, id) for id in ids}
-    places = [(id, start) for id in ids for start in starts[id]]
-    for at in range(0, len(places), batch_size):
-        part = places[at : at + batch_size]
-        batches = [_batch(member, part, batch_size) for member in members]
-        found = jax.device_get(step(params, batches))
-        for row, (id, start) in enumerate(part):
-            recording = first.run.records.durations[first.run.position[id]]
-            windows.setdefault(id, []).append(out(found, batches[0], row, start=start, recording=recording))
-            if len(windows[id]) == len(starts[id]):
-                yield id, merged(merge, windows.pop(id))
+    frames = map_batches(partial(step, params), batches(), rows_of)
+    found = ((frame.position, in_seconds(frame, records.durations[frame.position])) for frame in frames)
+    for position, windows in by_recording(found):
+        yield str(records.ids[position]), merged(merge, windows)
 
 
 def _stride(member: Member, id: str) -> float:

@@ -1,11 +1,13 @@
 """The loss of every recording by itself: which ones does a model find hard?"""
 
+from functools import partial
+
 import jax
 import numpy as np
 
-from tal_jax.data.batches import detection_batches
 from tal_jax.data.dataset import Split
 from tal_jax.data.rows import Assembler
+from tal_jax.stages.map_frames import map_frames
 from tal_jax.tasks.task import Params, Task
 from tal_jax.types import Array, Batch
 
@@ -40,12 +42,9 @@ def recording_losses(
         return jax.lax.map(one, batch)
 
     total, weight = np.zeros(len(split)), np.zeros(len(split))
-    _, batches = detection_batches(split, assembler, index=index, batch_size=batch_size)
-    for batch, origin in batches:
-        found = np.asarray(losses(params, batch), np.float64)
-        real = np.asarray(batch.mask).sum(axis=1)
-        used = origin.index >= 0
-        np.add.at(total, origin.index[used], found[used] * real[used])
-        np.add.at(weight, origin.index[used], real[used])
+    for frame in map_frames(partial(losses, params), split, assembler, index=index, batch_size=batch_size):
+        real = np.sum(frame.row.mask)
+        total[frame.position] += np.float64(frame.result) * real
+        weight[frame.position] += real
     mean = np.divide(total, weight, out=np.full(len(split), np.nan), where=weight > 0)
     return np.where(np.isfinite(mean), mean, np.nan)[index]

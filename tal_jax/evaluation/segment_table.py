@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tal_jax.errors import InputError
-from tal_jax.windows import Found
+from tal_jax.windows import WindowDetections
 
 # Pairs held in memory at once: a few hundred megabytes of temporaries, whatever the size of the input.
 CHUNK_PAIRS = 2_000_000
@@ -54,10 +54,11 @@ def segment_table(recording: ArrayLike, label: ArrayLike, segments: ArrayLike, s
     return table
 
 
-def table_of(found: Iterable[tuple[int, Found]]) -> SegmentTable:
+def table_of(found: Iterable[tuple[int, WindowDetections]]) -> SegmentTable:
     """The table of (recording, its detections without padding), in that order."""
     parts = list(found)
-    none = Found(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0, bool))  # so that there is something to join
+    # So that there is something to concatenate.
+    none = WindowDetections(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0, bool))
     segments, labels, scores, _ = (np.concatenate(x) for x in zip(none, *(d for _, d in parts), strict=True))
     return SegmentTable(
         recording=np.repeat(np.array([i for i, _ in parts], np.int64), [len(d.scores) for _, d in parts]),

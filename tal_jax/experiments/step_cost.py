@@ -39,18 +39,13 @@ def random_batch(
     label = rng.integers(0, classes, (rows, segments))
     present = np.zeros((rows, classes), np.float32)
     np.put_along_axis(present, label, 1.0, axis=1)
-    return Batch(
-        features=rng.normal(size=(rows, t, channels)).astype(np.float32),
-        mask=np.ones((rows, t), bool),
-        stride=np.ones(rows, np.float32),
-        duration=np.full(rows, t, np.float32),
+    return Batch.make(
+        rng.normal(size=(rows, t, channels)).astype(np.float32),
         labels=present,
         segments=truth.astype(np.float32),
         segment_labels=label.astype(np.int32),
-        segment_mask=np.ones((rows, segments), bool),
         proposals=np.sort(np.clip(near, 0, t), axis=-1).astype(np.float32),
         proposal_scores=rng.uniform(0.1, 1, (rows, proposals)).astype(np.float32),
-        proposal_mask=np.ones((rows, proposals), bool),
         class_scores=rng.dirichlet(np.ones(classes), rows).astype(np.float32),
     )
 
@@ -83,9 +78,9 @@ def synthetic_batch(task: Task, rows: int, *, snippets: int, channels: int, clas
     )
     width = task.clip_feature_width()
     if width:
-        knowledge = np.random.default_rng(1).normal(size=(rows, width)).astype(np.float32)
+        pooled = np.random.default_rng(1).normal(size=(rows, width)).astype(np.float32)
         clips = random_batch(rows, snippets=8, channels=channels, classes=classes, seed=2)
-        batch = dataclasses.replace(batch, clips=dataclasses.replace(clips, knowledge=knowledge))
+        batch = dataclasses.replace(batch, clips=dataclasses.replace(clips, clip_features=pooled))
     return batch
 
 

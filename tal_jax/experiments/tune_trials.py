@@ -1,6 +1,8 @@
 """Many settings of the decoding on the same outputs: the model runs once, one compilation serves all settings."""
 
 import dataclasses
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -9,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from tal_jax.data.batches import detection_batches
 from tal_jax.data.composites import Composites
 from tal_jax.data.rows import Assembler
 from tal_jax.devices.mesh import by_row, put_batch, replicated
 from tal_jax.evaluation.detection import evaluate_detections
 from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.models.mgfn import MGFNOutput
+from tal_jax.stages.map_frames import map_frames
 from tal_jax.tasks.cas_decoding import Decoding, select_classes
 from tal_jax.tasks.task import Params
 from tal_jax.types import Array, Batch, Detections
@@ -126,18 +128,17 @@ def prepare_trials(
 
     run = jax.jit(reduced, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
     records: Any = composites  # what the pipeline asks of a `Split`
-    _, batches = detection_batches(records, assembler, index=np.arange(len(composites)), batch_size=batch_size)
-    parts: list[Outputs] = []
-    index: list[np.ndarray] = []
-    offset: list[np.ndarray] = []
-    for batch, origin in batches:
-        real = np.flatnonzero(origin.index >= 0)
-        found = jax.device_get(run(params, put_batch(mesh, batch)))
-        parts.append(jax.tree.map(lambda x, real=real: x[real], found))
-        index.append(origin.index[real])
-        offset.append(origin.offset[real])
-    outputs: Outputs = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    truth, ignored = _truth(composites, np.concatenate(index), np.concatenate(offset), outputs.batch)
+    frames = map_frames(
+        partial(run, params),
+        records,
+        assembler,
+        index=np.arange(len(composites)),
+        batch_size=batch_size,
+        put=partial(put_batch, mesh),
+    )
+    windows = [(frame.position, frame.start, frame.result) for frame in frames]
+    outputs: Outputs = jax.tree.map(lambda *x: np.stack(x), *(result for *_, result in windows))
+    truth, ignored = _truth(composites, [(position, start) for position, start, _ in windows], outputs.batch)
     return Trials(
         task, outputs, truth, ignored, composites.metadata.labels, least_probability=least_probability, mesh=mesh
     )
@@ -165,15 +166,21 @@ def selectable(outputs: Outputs, least_probability: float) -> tuple[Outputs, np.
 
 
 def _truth(
-    composites: Composites, index: np.ndarray, offset: np.ndarray, batch: Batch
+    composites: Composites, places: Sequence[tuple[int, float]], batch: Batch
 ) -> tuple[SegmentTable, np.ndarray]:
-    """Each window's truth in snippet units, and the classes to ignore in it [N, K]; index, offset (seconds): [N]."""
-    ignored = np.zeros((len(index), len(composites.metadata.labels)), bool)
+    """The truth of windows in snippet units, and the classes to ignore in each [N, K].
+
+    Args:
+      composites: recordings with known actions.
+      places: [N], the position of each window's recording and its start in seconds.
+      batch: [N] rows.
+    """
+    ignored = np.zeros((len(places), len(composites.metadata.labels)), bool)
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for window, i in enumerate(index.tolist()):
+    for window, (i, start) in enumerate(places):
         composition = composites.compositions[i]
         seconds, labels = composition.truth()
-        units = (seconds - float(offset[window])) / float(batch.stride[window])
+        units = (seconds - start) / float(batch.stride[window])
         inside = np.clip(units, 0, float(batch.duration[window]))
         part = (inside[:, 1] - inside[:, 0]) / (units[:, 1] - units[:, 0])
         ignored[window, [*composition.present, *labels[(part > 0) & (part < 0.5)]]] = True

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import runpy
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 
 from tal_jax.data import annotations, atomic
 from tal_jax.data.annotations import Recording
-from tal_jax.data.batches import detection_batches
 from tal_jax.data.dataset import Split, open_split
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
@@ -21,12 +21,14 @@ from tal_jax.evaluation.detection import HIGH_TIOU, LOW_TIOU, evaluate_detection
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import select
 from tal_jax.experiments.tune_decoding import tune
+from tal_jax.frames import by_recording
 from tal_jax.models.mgfn import scaled
 from tal_jax.plots import cas as cas_figure
 from tal_jax.plots import detections as figure
 from tal_jax.plots.detections import Bar
 from tal_jax.stages.artifacts import FILES
 from tal_jax.stages.config import parse
+from tal_jax.stages.map_frames import map_frames
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage, build_stage
@@ -147,14 +149,10 @@ def _sequences(stage: Stage, params: Params, records: Split, ids: list[str]) -> 
         sequences, _ = stage.task.sequences(params, batch)
         return scaled(list(sequences.values())[-1], batch.mask)
 
-    done: set[int] = set()
-    _, batches = detection_batches(records, stage.assembler, index=index, batch_size=min(len(index), 8))
-    for batch, origin in batches:
-        rows = np.asarray(cas(params, batch))
-        for i, position in enumerate(origin.index.tolist()):
-            if position >= 0 and position not in done:
-                done.add(position)
-                yield str(records.ids[position]), rows[i, batch.mask[i]]
+    frames = map_frames(partial(cas, params), records, stage.assembler, index=index, batch_size=min(len(index), 8))
+    sequences = ((frame.position, frame.result[frame.row.mask]) for frame in frames)
+    for position, (first, *_) in by_recording(sequences):
+        yield str(records.ids[position]), first
 
 
 def load_rows(path: str, rows: Sequence[str], data: str, seed: int) -> dict[str, Config]:

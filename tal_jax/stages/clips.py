@@ -58,4 +58,4 @@ def _clips(stage: Stage, config: Config, split: Split, index: np.ndarray, known:
     makers = [s for s in config.stages.values() if s.kind.learns_from == LEARNS_FROM_CLIPS]
     frame = makers[0].data if makers else stage.section.data
     framing = choose_framing(split.metadata.without_segments(), int(split.num_snippets.max()), **frame.framing_fields())
-    return Clips(split, index, dataclasses.replace(stage.assembler, framing=framing, knowledge=known.values))
+    return Clips(split, index, dataclasses.replace(stage.assembler, framing=framing, clip_features=known.values))

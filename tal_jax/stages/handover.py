@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import jax
 import numpy as np
 
 from tal_jax.data import class_scores, clip_features, proposals
-from tal_jax.data.batches import detection_batches
 from tal_jax.data.dataset import SPLITS, open_split
 from tal_jax.devices.processes import first, gather, share
 from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.stages.artifacts import FILES, Origin
+from tal_jax.stages.map_frames import map_frames
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.stage import Stage
 from tal_jax.tasks.task import OF_RECORDINGS, PROPOSALS, Params
@@ -108,11 +109,9 @@ def _clip_features(stage: Stage, params: Params, batch_size: int) -> list[tuple[
     """Features of every clip by the trained branch, in one vector each."""
     features = jax.jit(stage.task.clip_features)
     own = share(np.arange(len(stage.training)))
-    _, batches = detection_batches(stage.training, stage.assembler, index=own, batch_size=batch_size)
-    found: dict[int, np.ndarray] = {}
-    for batch, origin in batches:
-        rows = np.asarray(features(params, batch))
-        found |= {int(p): row.ravel() for row, p in zip(rows, origin.index, strict=True) if p >= 0}
+    step = partial(features, params)
+    frames = map_frames(step, stage.training, stage.assembler, index=own, batch_size=batch_size)
+    found = {frame.position: frame.result.ravel() for frame in frames}
     everyone = gather({"position": np.array(list(found)), "rows": np.array(list(found.values()))})
     merged = {int(p): row for part in everyone for p, row in zip(part["position"], part["rows"], strict=True)}
     return [(str(stage.training.ids[p]), merged[p]) for p in sorted(merged)]

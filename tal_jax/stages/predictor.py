@@ -1,21 +1,23 @@
 """The prediction loop: every recording of a split once, windows merged, in seconds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from tal_jax.data.batches import detection_batches
 from tal_jax.data.dataset import Split
-from tal_jax.data.rows import Assembler, Origin
+from tal_jax.data.rows import Assembler
 from tal_jax.devices.mesh import by_row, put_batch, replicated
 from tal_jax.devices.processes import gather, share
 from tal_jax.evaluation.segment_table import SegmentTable, table_of
+from tal_jax.frames import Frame, by_recording
+from tal_jax.stages.map_frames import map_frames
 from tal_jax.tasks.task import Params, Task
 from tal_jax.types import Batch, Detections
-from tal_jax.windows import Found, Window, joined
+from tal_jax.windows import Window, WindowDetections, concatenated
 
 
 class Predictor:
@@ -54,10 +56,17 @@ class Predictor:
         Returns:
           A table in seconds; `recording` is the position in the split.
         """
-        params = jax.device_put(params, replicated(self._mesh))
-        batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
-        parts: list[tuple[int, Found]] = []
-        for position, windows in self._windows(params, split, assembler, share(index), batch_size):
+        frames = map_frames(
+            partial(self._step, jax.device_put(params, replicated(self._mesh))),
+            split,
+            assembler,
+            index=share(index),
+            batch_size=-(-batch_size // self._mesh.size) * self._mesh.size,
+            put=partial(put_batch, self._mesh),
+        )
+        found = ((frame.position, in_seconds(frame, split.durations[frame.position])) for frame in frames)
+        parts: list[tuple[int, WindowDetections]] = []
+        for position, windows in by_recording(found):
             parts.append((position, merged(self._merge, windows)))
             advance(1)
         own = vars(table_of(parts))
@@ -70,67 +79,36 @@ class Predictor:
         rank[index] = np.arange(len(index))
         return table.take(np.argsort(rank[table.recording], kind="stable"))
 
-    def _windows(
-        self, params: Params, split: Split, assembler: Assembler, index: np.ndarray, batch_size: int
-    ) -> Iterator[tuple[int, list[Found]]]:
-        """Unpadded detections in seconds, all windows of a recording together."""
-        _, batches = detection_batches(split, assembler, index=index, batch_size=batch_size)
-        current = -1
-        windows: list[Found] = []
-        for batch, origin, found in self._ahead(params, batches):
-            for row, position in enumerate(origin.index):
-                if position < 0:
-                    continue
-                if position != current and windows:
-                    yield current, windows
-                    windows = []
-                current = int(position)
-                windows.append(out(found, batch, row, start=origin.offset[row], recording=split.durations[current]))
-        if windows:
-            yield current, windows
 
-    def _ahead(self, params: Params, batches: Any) -> Iterator[tuple[Batch, Origin, Detections]]:
-        """Dispatches a batch before the results of the one before are read, so that the device does not wait."""
-        waiting: tuple[Batch, Origin, Detections] | None = None
-        for batch, origin in batches:
-            found = self._step(params, put_batch(self._mesh, batch))
-            if waiting is not None:
-                yield waiting[0], waiting[1], jax.device_get(waiting[2])
-            waiting = (batch, origin, found)
-        if waiting is not None:
-            yield waiting[0], waiting[1], jax.device_get(waiting[2])
-
-
-def out(found: Detections, batch: Batch, row: int, *, start: float, recording: float) -> Found:
-    """A row's detections in seconds, without padding.
+def in_seconds(frame: Frame[Batch, Detections], recording: float) -> WindowDetections:
+    """A frame's detections in seconds, without padding.
 
     Args:
-      found: of the whole batch, on the host.
-      batch, row: what they were found in.
-      start: seconds, where the window begins.
+      frame: on the host.
       recording: seconds of the whole recording.
     """
+    row = frame.row
     window = Window(
-        snippets=batch.features.shape[1],
-        real=int(np.sum(batch.mask[row])),
-        stride=float(batch.stride[row]),
-        start=float(start),
-        duration=float(batch.duration[row]),
+        snippets=row.features.shape[0],
+        real=int(np.sum(row.mask)),
+        stride=float(row.stride),
+        start=frame.start,
+        duration=float(row.duration),
         recording=float(recording),
     )
-    return window.out(Found(*(x[row] for x in _fields(found))))
+    return window.to_recording(_fields(frame.result))
 
 
-def merged(merge: Callable[[Detections], Detections], windows: list[Found]) -> Found:
+def merged(merge: Callable[[Detections], Detections], windows: list[WindowDetections]) -> WindowDetections:
     """The detections of a recording from those of its windows, through the task's own NMS."""
     if len(windows) == 1:
         return windows[0]
-    together = jax.device_get(merge(Detections(*(x[None] for x in joined(windows)))))
-    return Found(*(x[0][together.mask[0]] for x in _fields(together)))
+    together = jax.device_get(merge(Detections(*(x[None] for x in concatenated(windows)))))
+    return WindowDetections(*(x[0][together.mask[0]] for x in _fields(together)))
 
 
-def _fields(d: Detections) -> Found:
-    return Found(d.segments, d.labels, d.scores, d.mask)
+def _fields(d: Detections) -> WindowDetections:
+    return WindowDetections(d.segments, d.labels, d.scores, d.mask)
 
 
 def truth_table(split: Split, index: np.ndarray) -> SegmentTable:

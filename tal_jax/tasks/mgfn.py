@@ -43,8 +43,8 @@ class MGFNTask(Task):
     """MGFN as a task: labels in, segments out.
 
     Loss: sigmoid cross-entropy of every branch of both stages against the recording's labels, mean over branches, sum
-    over stages; + mmd_weight x MMD between the pooled features of the recordings and the knowledge of the clips, where
-    the batch carries any; + oic_weight x OIC of the regressed segments on the cascaded activation sequence, where the
+    over stages; + mmd_weight x MMD between the pooled features of the recordings and those of the clips, where the
+    batch carries any; + oic_weight x OIC of the regressed segments on the cascaded activation sequence, where the
     model regresses. The last two grow linearly from 0 between `ramp_start` and `ramp_end` of the training.
     """
 
@@ -121,7 +121,7 @@ class MGFNTask(Task):
         """The total and its parts; `progress` is the fraction of the training that is done.
 
         Raises:
-          InputError: the knowledge of the clips comes from a model with other branches.
+          InputError: the clip features come from a model with other branches.
         """
         output: Any = self.model.apply(
             params, batch.features, batch.mask, batch.labels, train=True, rngs={"dropout": rng}
@@ -133,9 +133,9 @@ class MGFNTask(Task):
             metrics[f"classes{i + 1}"] = masked_mean(terms, jnp.broadcast_to(real[None, :, None], terms.shape))
         total = sum(metrics.values(), jnp.zeros(()))
         ramp = jnp.clip((progress - self.ramp_start) / (self.ramp_end - self.ramp_start), 0.0, 1.0)
-        if self.mmd_weight and batch.clips is not None and batch.clips.knowledge is not None:
+        if self.mmd_weight and batch.clips is not None and batch.clips.clip_features is not None:
             found = pooled_features(output.stages, batch.labels)  # [B, R, D]
-            given = _like(batch.clips.knowledge, found)
+            given = _like(batch.clips.clip_features, found)
             clip_real = jnp.any(batch.clips.mask, axis=1)
             distances = jax.vmap(mmd, in_axes=(1, 1, None, None))(found, given, real, clip_real)
             metrics["mmd"] = jnp.mean(distances)
@@ -289,15 +289,15 @@ class TrimmedTask(MGFNTask):
         return 0
 
 
-def _like(knowledge: Array, pooled: Array) -> Array:
-    """The clips' knowledge [B, S R D] as pooled features are: [B, S R, D]."""
+def _like(clip_features: Array, pooled: Array) -> Array:
+    """Clip features [B, S R D] as pooled features are: [B, S R, D]."""
     parts, width = pooled.shape[1:]
-    if knowledge.shape[1] != parts * width:
+    if clip_features.shape[1] != parts * width:
         raise InputError(
-            f"knowledge of the clips: {knowledge.shape[1]} numbers each, but the model has {parts} branches of "
-            f"{width} in all stages: give the trimmed stage the same model, or another file of knowledge"
+            f"clip features: {clip_features.shape[1]} numbers each, but the model has {parts} branches of {width} in "
+            "all stages: give the trimmed stage the same model, or another file of clip features"
         )
-    return knowledge.reshape(-1, parts, width)
+    return clip_features.reshape(-1, parts, width)
 
 
 def pooled_features(stages: tuple[ClassifierOutput, ...], labels: Array) -> Array:

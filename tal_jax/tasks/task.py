@@ -8,7 +8,7 @@ import abc
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeGuard
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -178,7 +178,7 @@ def as_tunable(task: Task, where: str) -> Tunable:
     return typing.cast(Tunable, task)
 
 
-def is_task(cls: Any) -> bool:
+def is_task(cls: Any) -> TypeGuard[type["Task"]]:
     """Whether something is a class of tasks."""
     return isinstance(cls, type) and issubclass(cls, Task)
 

@@ -1,13 +1,15 @@
 """The periodic evaluation of a stage, on the records themselves."""
 
+from functools import partial
+
 import jax
 import numpy as np
 
-from tal_jax.data.batches import detection_batches
 from tal_jax.devices.processes import gather, share
 from tal_jax.evaluation.classification import label_average_precision
 from tal_jax.evaluation.detection import HIGH_TIOU, evaluate_detections
 from tal_jax.evaluation.proposals import evaluate_proposals
+from tal_jax.stages.map_frames import map_frames
 from tal_jax.stages.predictor import Predictor, truth_table
 from tal_jax.stages.stage import Stage
 from tal_jax.tasks.task import Params
@@ -57,13 +59,10 @@ def _class_scores(stage: Stage, params: Params, batch_size: int) -> tuple[np.nda
     row_of = {int(position): row for row, position in enumerate(own)}
     scores = np.zeros((len(row_of), stage.assembler.num_classes), np.float32)
     labels = np.zeros_like(scores)
-    _, batches = detection_batches(stage.recordings.evaluation, stage.assembler, index=own, batch_size=batch_size)
-    for batch, origin in batches:
-        found = np.asarray(probabilities(params, batch))
-        for i, position in enumerate(origin.index):
-            if position >= 0:
-                row = row_of[int(position)]
-                scores[row] = np.maximum(scores[row], found[i])
-                labels[row] = batch.labels[i]
+    step, split = partial(probabilities, params), stage.recordings.evaluation
+    for frame in map_frames(step, split, stage.assembler, index=own, batch_size=batch_size):
+        row = row_of[frame.position]
+        scores[row] = np.maximum(scores[row], frame.result)
+        labels[row] = frame.row.labels
     everyone = gather({"scores": scores, "labels": labels})
     return np.concatenate([x["scores"] for x in everyone]), np.concatenate([x["labels"] for x in everyone])

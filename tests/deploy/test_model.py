@@ -5,9 +5,9 @@ import pytest
 from support.oracle import long_recording, model_of
 
 from tal_jax.deploy import feature_inputs as files
-from tal_jax.deploy.model import Known, Recording
+from tal_jax.deploy.model import Recording, ResolvedRecording
 from tal_jax.errors import InputError
-from tal_jax.windows import Found, Framing
+from tal_jax.windows import Framing, WindowDetections
 
 T = 32
 
@@ -79,14 +79,14 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_a_known_recording_is_as_long_as_its_shortest_stream():
-    known = Known("r", [np.zeros((4, 1)), np.zeros((3, 1))], 1.0, 3.0, None, None)
+    known = ResolvedRecording("r", [np.zeros((4, 1)), np.zeros((3, 1))], 1.0, 3.0, None, None)
     assert len(known) == 3
 
 
 def test_rows_name_labels_and_proposals():
     model = model_of(Framing("window", T))
     scores = np.array([0.5, 0.25], np.float32)
-    found = Found(np.array([[1.0, 2.5], [0, 1]]), np.array([0, -1]), scores, np.ones(2, bool))
+    found = WindowDetections(np.array([[1.0, 2.5], [0, 1]]), np.array([0, -1]), scores, np.ones(2, bool))
     assert model.rows(found) == [
         {"label": "a", "score": 0.5, "segment": [1.0, 2.5]},
         {"score": 0.25, "segment": [0.0, 1.0]},

@@ -14,8 +14,8 @@ SIZES = {"snippets": 16, "channels": 8, "classes": 3}
 ARGUMENTS = [f"--{name}={value}" for name, value in SIZES.items()]
 
 
-TINY = {"bmn": "sensor_set import tiny_config", "tcanet": "sensor_set import tiny_config"}
-TINY["mgfn"] = "clip_set import tiny_weak_config"
+TINY = {"bmn": "support.sensor_set import tiny_config", "tcanet": "support.sensor_set import tiny_config"}
+TINY["mgfn"] = "support.clip_set import tiny_weak_config"
 
 
 @pytest.mark.parametrize("stage", TINY)
@@ -62,7 +62,7 @@ def test_batches_are_what_losses_read():
     assert (batch.labels[rows, batch.segment_labels] == 1).all()
 
 
-def test_clips_carry_knowledge_of_the_model_s_width():
+def test_clips_carry_features_of_the_model_s_width():
     from configs.weak_watch import get_config
 
     config = get_config("full")

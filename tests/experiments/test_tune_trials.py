@@ -25,16 +25,7 @@ def outputs_of(sequence, probabilities, *, offsets=None, stride=0.5):
     """Outputs from a sequence [N, T, K] of logits."""
     n, t, k = sequence.shape
     offsets = np.zeros((n, t, 0, 2), np.float32) if offsets is None else offsets
-
-    def empty(*shape, dtype=np.float32):
-        return np.zeros((n, *shape), dtype)
-
-    batch = Batch(
-        features=empty(t, 0), mask=np.ones((n, t), bool), stride=np.full(n, stride, np.float32),
-        duration=np.full(n, t, np.float32), labels=empty(k), segments=empty(0, 2),
-        segment_labels=empty(0, dtype=np.int32), segment_mask=empty(0, dtype=bool), proposals=empty(0, 2),
-        proposal_scores=empty(0), proposal_mask=empty(0, dtype=bool), class_scores=empty(k),
-    )  # fmt: skip
+    batch = Batch.make(np.zeros((n, t, 0), np.float32), num_classes=k, stride=np.full(n, stride, np.float32))
     return Outputs(sequence.astype(np.float32), offsets, probabilities.astype(np.float32), batch)
 
 
@@ -145,7 +136,7 @@ def test_the_truth_of_windows():
         Memory([(0.5, np.zeros((30, 1)), [2])], "abc"), ["x"], [composition((2,), (4, 0, 6), (10, 1, 8))]
     )
     windows = outputs_of(np.zeros((3, 20, 3)), np.zeros((3, 3))).batch
-    truth, ignored = trials._truth(composites, np.zeros(3, int), np.array([0.0, 4.0, 9.5]), windows)
+    truth, ignored = trials._truth(composites, [(0, 0.0), (0, 4.0), (0, 9.5)], windows)
     rows = zip(truth.recording, truth.label, truth.segments.tolist(), strict=True)
     # In the second window a third of the first action is left, in the first and the third enough of the second one.
     assert [(int(r), int(k), *s) for r, k, s in rows] == [(0, 0, 4, 10), (0, 1, 16, 20), (1, 1, 8, 16), (2, 1, 0, 5)]

@@ -1,4 +1,4 @@
-"""Rows for weak supervision: no segment gets in, clips and knowledge come along."""
+"""Rows for weak supervision: no segment gets in, clips and clip features come along."""
 
 import dataclasses
 import itertools
@@ -237,25 +237,25 @@ def test_no_clips_to_draw_from_is_an_error(prepared):
         drawing(clips, index=())
 
 
-def test_knowledge_is_joined_by_id(prepared):
+def test_clip_features_are_joined_by_id(prepared):
     _, _, clips = prepared
     known = {f"c{i}": np.arange(4, dtype=np.float64) + i for i in range(4)}
-    rows = assembler(knowledge=known)
+    rows = assembler(clip_features=known)
     for row in (rows.detection_row(clips[2], 2, 0.0)[0], rows.training_row(clips[2], 2, np.random.default_rng(0))[0]):
-        np.testing.assert_array_equal(row.knowledge, np.arange(4, dtype=np.float32) + 2, strict=True)
+        np.testing.assert_array_equal(row.clip_features, np.arange(4, dtype=np.float32) + 2, strict=True)
     with pytest.raises(InputError, match="record c4: "):
         rows.detection_row(clips[4], 4, 0.0)
     drawn = Clips(clips, np.array([3]), rows)
     batch, _ = take(open_split(clips.directory, "training"), assembler(clips=drawn), 1)[0]
-    assert batch.knowledge is None
-    np.testing.assert_array_equal(batch.clips.knowledge, [[3, 4, 5, 6]] * 2)
+    assert batch.clip_features is None
+    np.testing.assert_array_equal(batch.clips.clip_features, [[3, 4, 5, 6]] * 2)
 
 
-@pytest.mark.parametrize("knowledge", [False, True])
-def test_rows_that_fill_a_batch_have_the_structure_of_the_others(prepared, knowledge):
+@pytest.mark.parametrize("carried", [False, True])
+def test_rows_that_fill_a_batch_have_the_structure_of_the_others(prepared, carried):
     _, _, clips = prepared
-    known = {str(id): np.full(4, i) for i, id in enumerate(clips.ids)} if knowledge else None
-    rows = assembler(Framing("window", 8), knowledge=known, clips=drawing(clips), max_proposals=2)
+    known = {str(id): np.full(4, i) for i, id in enumerate(clips.ids)} if carried else None
+    rows = assembler(Framing("window", 8), clip_features=known, clips=drawing(clips), max_proposals=2)
     real, empty = rows.detection_row(clips[0], 0, 0.0), rows.empty_row()
     assert jax.tree.structure(real) == jax.tree.structure(empty)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), real) == jax.tree.map(lambda x: (x.shape, x.dtype), empty)
@@ -263,5 +263,5 @@ def test_rows_that_fill_a_batch_have_the_structure_of_the_others(prepared, knowl
     (batch, origin), *rest = list(batches)
     assert (count, rest, batch.clips) == (1, [], None)
     assert (origin.index < 0).any()
-    if knowledge:
-        np.testing.assert_array_equal(batch.knowledge[:, 0], np.maximum(origin.index, 0))
+    if carried:
+        np.testing.assert_array_equal(batch.clip_features[:, 0], np.maximum(origin.index, 0))

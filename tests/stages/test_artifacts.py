@@ -4,7 +4,7 @@ import numpy as np
 
 from tal_jax.evaluation.segment_table import segment_table, table_of
 from tal_jax.stages.handover import as_input
-from tal_jax.windows import Found
+from tal_jax.windows import WindowDetections
 
 
 def test_classes_that_a_classifier_does_not_name():
@@ -18,7 +18,9 @@ def test_classes_that_a_classifier_does_not_name():
 
 def test_tables_of_recordings():
     def found(n):
-        return Found(np.full((n, 2), n), np.full(n, n, np.int32), np.full(n, n, np.float32), np.ones(n, bool))
+        return WindowDetections(
+            np.full((n, 2), n), np.full(n, n, np.int32), np.full(n, n, np.float32), np.ones(n, bool)
+        )
 
     table = table_of([(4, found(2)), (7, found(0)), (1, found(1))])
     assert table.recording.tolist() == [4, 4, 1]

@@ -33,8 +33,8 @@ def make_batch(*, seed=0, snippets=12, channels=4, classes=3, slots=3, proposals
     present = np.zeros((b, classes), np.float32)
     for i, g in np.argwhere(segment_mask):
         present[i, labels[i, g]] = 1
-    return Batch(
-        features=rng.normal(size=(b, snippets, channels)).astype(np.float32),
+    return Batch.make(
+        rng.normal(size=(b, snippets, channels)).astype(np.float32),
         mask=np.arange(snippets)[None] < np.array(lengths)[:, None],
         stride=rng.uniform(0.1, 2, b).astype(np.float32),
         duration=duration,

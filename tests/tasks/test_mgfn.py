@@ -50,7 +50,7 @@ def make_clips(lengths=(6, 4, 5, 2)):
     rng = np.random.default_rng(1)
     clips = make_batch(seed=1, snippets=6, lengths=lengths, classes=K)
     clips.labels[:, 2] = 0
-    return clips.replace(knowledge=rng.normal(0.5, 1, (len(lengths), PARTS * WIDTH)).astype(np.float32))
+    return clips.replace(clip_features=rng.normal(0.5, 1, (len(lengths), PARTS * WIDTH)).astype(np.float32))
 
 
 BATCH = make_batch(lengths=LENGTHS, classes=K).replace(
@@ -123,7 +123,7 @@ def loss_by_loop(params, batch, name, constants=None):
         ]
         parts[f"classes{stage}"] = np.mean(terms) if terms else 0.0
     here = np.array([pooled_by_loop(o, y, name) for o, y in zip(found, labels, strict=True)])
-    clips = [batch.clips.knowledge[b].reshape(PARTS, WIDTH).astype(float) for b, _ in real_rows(batch.clips)]
+    clips = [batch.clips.clip_features[b].reshape(PARTS, WIDTH).astype(float) for b, _ in real_rows(batch.clips)]
     parts["mmd"], now = 0.0, {"cas": [cas_by_loop(o, name) for o in found]}
     if len(found) >= 2 and len(clips) >= 2:
         pairs = [(here[:, i], np.array(clips)[:, i]) for i in range(PARTS)]
@@ -221,17 +221,17 @@ def test_parts_can_be_switched_off(options, off):
 def test_parts_that_have_nothing_to_work_on_are_off():
     for options, off in (
         ({"anchors": ()}, {"oic"}),
-        ({"batch": BATCH.replace(clips=BATCH.clips.replace(knowledge=None))}, {"mmd"}),
+        ({"batch": BATCH.replace(clips=BATCH.clips.replace(clip_features=None))}, {"mmd"}),
     ):
         task = MGFNTask(MODELS["gap"].clone(anchors=options.get("anchors", ANCHORS)), **WEIGHTS)
         _, metrics = jax.eval_shape(task.loss, PARAMS, options.get("batch", BATCH), KEY)
         assert set(metrics) == {"classes1", "classes2", "mmd", "oic"} - off
 
 
-def test_knowledge_of_another_model_is_refused():
+def test_clip_features_of_another_model_is_refused():
     for width in (PARTS * WIDTH - 1, 2 * PARTS * WIDTH):
-        clips = BATCH.clips.replace(knowledge=np.zeros((4, width), np.float32))
-        with pytest.raises(InputError, match=rf"knowledge of the clips: {width} numbers .* 4 branches of 5"):
+        clips = BATCH.clips.replace(clip_features=np.zeros((4, width), np.float32))
+        with pytest.raises(InputError, match=rf"clip features: {width} numbers .* 4 branches of 5"):
             jax.eval_shape(TASKS["gap"].loss, PARAMS, BATCH.replace(clips=clips), KEY)
 
 
@@ -264,7 +264,7 @@ ODD = {
     "constant": BATCH.replace(features=np.ones_like(BATCH.features)),
     "nothing known": BATCH.replace(
         features=np.zeros_like(BATCH.features),
-        clips=BATCH.clips.replace(knowledge=np.zeros((4, PARTS * WIDTH), np.float32)),
+        clips=BATCH.clips.replace(clip_features=np.zeros((4, PARTS * WIDTH), np.float32)),
     ),
     "huge": BATCH.replace(features=np.float32(1e6) * BATCH.features),
     "padded with nan": BATCH.replace(features=np.where(BATCH.mask[..., None], BATCH.features, np.float32(np.nan))),
@@ -297,7 +297,7 @@ def test_odd_recordings_give_finite_losses_gradients_and_sensible_detections(cas
 
 
 def test_classes_of_the_clips_are_not_looked_at():
-    """Their knowledge is pooled already, whatever class is absent from them."""
+    """Their features are pooled already, whatever class is absent from them."""
     expected = loss_and_gradients(PARAMS, BATCH)
     for labels in (np.zeros_like(BATCH.clips.labels), np.ones_like(BATCH.clips.labels)):
         batch = BATCH.replace(clips=BATCH.clips.replace(labels=labels))

@@ -203,7 +203,7 @@ def test_knowledge_that_does_not_fit_is_refused(folder, trained, tmp_path):
     file = tmp_path / "k.parquet"
     one_line(f"{file}: no such file of clip features", knowing(folder / "data", file), tmp_path / "run")
     knowledge.write(file, ((id, row[:-1]) for id, row in rows.items()))
-    one_line("knowledge of the clips: 31 numbers .* 4 branches of 8", knowing(folder / "data", file), tmp_path / "run")
+    one_line("clip features: 31 numbers .* 4 branches of 8", knowing(folder / "data", file), tmp_path / "run")
     knowledge.write(file, (("of another set", row) for row in itertools.islice(rows.values(), 1)))
     one_line("no clip to draw from", knowing(folder / "data", file), tmp_path / "run")
 

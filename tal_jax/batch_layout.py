@@ -1,0 +1,76 @@
+"""What a batch is made of: each field's axes and type, written once. NumPy only, as `windows` is.
+
+`types.Batch` says what the fields mean; its specification, empty rows and the inputs of exported models come from here.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+# Axes of one row: T snippets, C channels, K classes, G segments, P proposals, 2 ends, D pooled features of a clip.
+LAYOUT: Mapping[str, tuple[str, type]] = {
+    "features": ("TC", np.float32),
+    "mask": ("T", np.bool_),
+    "stride": ("", np.float32),
+    "duration": ("", np.float32),
+    "labels": ("K", np.float32),
+    "segments": ("G2", np.float32),
+    "segment_labels": ("G", np.int32),
+    "segment_mask": ("G", np.bool_),
+    "proposals": ("P2", np.float32),
+    "proposal_scores": ("P", np.float32),
+    "proposal_mask": ("P", np.bool_),
+    "class_scores": ("K", np.float32),
+    "clip_features": ("D", np.float32),
+}
+# What a prediction reads: all but the truth, and but for what trimmed clips carry.
+INPUTS = (
+    "features", "mask", "stride", "duration", "proposals", "proposal_scores", "proposal_mask", "class_scores",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How long a batch's axes are; T may be a symbol of `jax.export`."""
+
+    snippets: Any  # T
+    channels: int  # C
+    classes: int  # K
+    segments: int = 0  # G
+    proposals: int = 0  # P
+    clip_features: int | None = None  # D; None: the batch does not carry them
+
+    def shape(self, axes: str) -> tuple[Any, ...]:
+        """The lengths of axes, named by their letters in LAYOUT."""
+        length = {
+            "T": self.snippets,
+            "C": self.channels,
+            "K": self.classes,
+            "G": self.segments,
+            "P": self.proposals,
+            "D": self.clip_features,
+            "2": 2,
+        }
+        return tuple(length[axis] for axis in axes)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that a batch of these sizes has."""
+        return tuple(name for name in LAYOUT if name != "clip_features" or self.clip_features is not None)
+
+
+def empty(sizes: Sizes, *rows: int) -> dict[str, Any]:
+    """The fields of rows without anything real.
+
+    Args:
+      sizes: of the axes.
+      rows: B; nothing: one row without a batch axis.
+
+    Returns:
+      Arrays by the name of their field: zeros, False, and a stride of 1 second.
+    """
+    fields = {name: np.zeros((*rows, *sizes.shape(LAYOUT[name][0])), LAYOUT[name][1]) for name in sizes.fields}
+    fields["stride"][...] = 1
+    return fields
