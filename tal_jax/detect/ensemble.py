@@ -78,7 +78,7 @@ def of_files(
       InputError: no recording in any file, and as `fuse` does.
     """
     if not any(s.recordings for s in submissions):
-        raise InputError(f"{', '.join(names)}: there are no recordings in \"results\": nothing to fuse, detect again")
+        raise InputError(f'{", ".join(names)}: there are no recordings in "results": nothing to fuse, detect again')
     shares = normalized([1.0] * len(names)) if weights in ("", "uniform") else given(weights, len(names))
     for name, share in zip(names, shares, strict=True):
         say(f"{name}: weight {share:.3f}")

@@ -1,4 +1,4 @@
-"""A share that is held out; whole people held out by patterns of ids: from recordings, and from the clips that a weak track learns from."""
+"""A share held out; whole people held out by patterns of ids, from recordings and from clips of a weak track."""
 
 import numpy as np
 import pytest
