@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tal_jax.data.json_files import read_json
 from tal_jax.data.parquet import read_table, write_table
 from tal_jax.errors import InputError
 
@@ -69,12 +70,7 @@ def read(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray
 
 
 def _read_json(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray]:
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): check the path of the class scores") from e
-    except (ValueError, RecursionError) as e:
-        raise InputError(f"{path}: not valid JSON ({e!s:.80}): repair or download it again") from e
+    content = read_json(path, "the path of the class scores")
     results = content.get("results", content) if isinstance(content, dict) else None
     if not isinstance(results, dict):
         raise InputError(f'{path}: expected {{"results": {{id: [{{"label", "score"}}, ..]}}}}, got {content!r:.60}')
