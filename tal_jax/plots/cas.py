@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tal_jax.errors import InputError
-from tal_jax.plots.detections import COLOURS, LEGEND_CLASSES, Bar, printable, require_matplotlib
+from tal_jax.plots.colours import label_colours
+from tal_jax.plots.detections import LEGEND_CLASSES, Bar, printable, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ def draw(shown: Sequence[Sequences], labels: Sequence[str], text: str) -> "Figur
 
     Args:
       shown: at least one recording.
-      labels: [K] names of the classes.
+      labels: [K] names of all classes of the data set, by which `label_colours` colours them.
       text: caption below the picture.
 
     Raises:
@@ -76,8 +77,9 @@ def draw(shown: Sequence[Sequences], labels: Sequence[str], text: str) -> "Figur
 
     true = {bar.label for one in shown for bar in one.truth}
     absent = {label for one in shown for cas in one.rows.values() for label in _absent(one, cas)}
-    present = [*sorted(true), *sorted(absent - true)]  # the palette repeats: the true classes get its first colours
-    colour = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(present)}
+    present = [*sorted(true), *sorted(absent - true)]
+    by_name = label_colours(labels)
+    colour = {label: by_name[labels[label]] for label in present}
 
     columns = COLUMNS if len(shown) > 3 else 1
     lines = [shown[i : i + columns] for i in range(0, len(shown), columns)]

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.evaluation.segment_table import SegmentTable, descending
+from tal_jax.plots.colours import NO_CLASS, label_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,9 +25,6 @@ LANES = 3  # rows of detections: enough to see what competes, few enough to see 
 LEGEND_CLASSES = 20
 LABEL_CHARACTERS = 32
 BAR = 0.8  # height of a bar, of 1
-# Okabe and Ito's colours, which colour-blind people can tell apart, then more of the same strength.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8B5E3C", "#6A51A3", "#7F7F00", "#C51B7D")
-NO_CLASS = "#808080"
 
 
 @dataclass(frozen=True)
@@ -104,13 +102,14 @@ def caption(shown: Sequence[Strip], recordings: int, min_score: float) -> str:
     return f"{text} {hidden} weaker overlapping ones are not drawn." if hidden else text
 
 
-def draw(shown: Sequence[Strip], labels: Sequence[str], text: str) -> "Figure":
+def draw(shown: Sequence[Strip], labels: Sequence[str], text: str, classes: Iterable[str] = ()) -> "Figure":
     """The picture, without any state of pyplot.
 
     Args:
       shown: at least one strip.
-      labels: [K] names of the classes.
+      labels: [K] names of the classes, as the bars number them.
       text: caption below the picture.
+      classes: names of all classes of the data set, by which `label_colours` colours them; none: `labels`.
 
     Raises:
       InputError: matplotlib is missing.
@@ -120,7 +119,8 @@ def draw(shown: Sequence[Strip], labels: Sequence[str], text: str) -> "Figure":
     from matplotlib.patches import Patch
 
     present = sorted({bar.label for strip in shown for bar in _bars(strip)} - {-1})
-    colour = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(present)} | {-1: NO_CLASS}
+    by_name = label_colours(classes, labels)
+    colour = {label: by_name[labels[label]] for label in present} | {-1: NO_CLASS}
     heights = [1.9 + len(strip.lanes) for strip in shown]
     inches = 0.2 * sum(heights) + 1.5
     figure = Figure(figsize=(11, inches), layout="constrained", facecolor="white")

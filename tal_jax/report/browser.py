@@ -11,7 +11,7 @@ from tal_jax.evaluation.diagnosis import KINDS
 from tal_jax.evaluation.per_recording import best_of_each
 from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.evaluation.table import threshold_name
-from tal_jax.plots.detections import COLOURS
+from tal_jax.plots.colours import label_colours
 from tal_jax.report.analysis import Run
 from tal_jax.report.inputs import Material
 from tal_jax.report.rows import Rows, percent
@@ -43,6 +43,7 @@ def browser(
                     if label not in index:
                         index[label] = len(names)
                         names.append(label)
+    colours = label_colours({label for r in recordings.values() for label in r.labels}, names)
     ids = chosen.recordings
     truth = chosen.truth.take(np.lexsort((chosen.truth.segments[:, 0], chosen.truth.recording)))
     found = [_detections(run, index, shown) for run in runs]
@@ -53,7 +54,7 @@ def browser(
     return {
         "runs": [run.name for run in runs],
         "labels": names,
-        "colours": list(COLOURS),
+        "colours": [colours[name] for name in names],
         "kinds": [*KINDS, UNKNOWN],
         "tiou": threshold_name(runs[0].matching.tiou[runs[0].main]),
         "shown": shown,
