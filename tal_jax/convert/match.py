@@ -84,7 +84,7 @@ def _alike(found: np.ndarray, make: Callable[[int], np.ndarray], snippets: int) 
 
 
 def snippets_of(family: Family, tensors: Mapping[str, np.ndarray]) -> int | None:
-    """T of the model that a checkpoint was made for, as its constants tell."""
+    """T of the model that a checkpoint was made for, according to its constants."""
     for name in family.constants:
         if name in tensors and tensors[name].ndim >= 2:
             return int(tensors[name].shape[-2])  # [T, ..] or [.., T, T]

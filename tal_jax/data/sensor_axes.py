@@ -1,4 +1,4 @@
-"""Streams of raw samples of three-axis sensors (x, y, z, x, y, z, ..), which turn with the device: told by gravity."""
+"""Streams of samples of three-axis sensors (x, y, z, x, y, z, ..), which turn with a device: detected from gravity."""
 
 import contextlib
 import json
@@ -16,11 +16,13 @@ NEAR = 0.1  # the median length of (x, y, z) may be that far from it, as a fract
 ALIKE = 0.15  # and that far from those of the same sensor's other samples
 ALWAYS = 0.99  # of the snippets
 MOST_SENSORS = 3  # accelerometer, gyroscope, magnetometer
-LEAST_SAMPLES = 2  # of one sample a snippet it cannot be told from a mean beside a deviation
+LEAST_SAMPLES = 2  # one sample a snippet looks like a mean beside a deviation
 RECORDINGS = 50  # to look at
 
 
-def load_or_tell(path: Path, named: Sequence[str], split: Split, streams: Sequence[str]) -> tuple[tuple[int, int], ...]:
+def load_or_detect(
+    path: Path, named: Sequence[str], split: Split, streams: Sequence[str]
+) -> tuple[tuple[int, int], ...]:
     """Reads what `triaxial_channels` found before, stored at `path` (.json), or calls it and stores that."""
     with contextlib.suppress(FileNotFoundError):
         stored = path.read_bytes()  # at once: another process of the training may just be starting anew
@@ -37,7 +39,7 @@ def triaxial_channels(named: Sequence[str], split: Split, streams: Sequence[str]
     """The channels that hold samples of three-axis sensors of one device.
 
     Args:
-      named: the streams of such samples; none: they are told by looking, see `looks_triaxial`.
+      named: the streams of such samples; where none are named, they are detected by `looks_triaxial`.
       split: to look at.
       streams: those in use, side by side.
 

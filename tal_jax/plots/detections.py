@@ -76,8 +76,10 @@ def strips(
     return tuple(strip(annotated[place]) for place in places)
 
 
-def untold(submission: Submission, durations: Mapping[str, float], count: int, min_score: float) -> tuple[Strip, ...]:
-    """As `strips`, of recordings whose truth nobody knows.
+def strips_without_truth(
+    submission: Submission, durations: Mapping[str, float], count: int, min_score: float
+) -> tuple[Strip, ...]:
+    """As `strips`, of recordings without ground truth.
 
     Args:
       submission: detections.

@@ -21,7 +21,7 @@ class Stream:
 
     name: str
     width: int  # C
-    layout: str | None  # of all files: "TC" or "CT"; None: every file tells its own by its shape
+    layout: str | None  # of all files: "TC" or "CT"; None: that of every file follows from its shape
 
 
 def find(name: str, source: str, ids: Iterable[str], flag: str = "features") -> dict[str, File]:
@@ -88,7 +88,7 @@ def agree(
       The stream, and a remark where the layout was assumed.
 
     Raises:
-      InputError: the files do not agree on a width, or cannot tell the layout; says which record, and what to do.
+      InputError: the files do not agree on a width, or leave the layout open; says which record, and what to do.
     """
     shapes, oriented = _shapes(name, files)
     if not shapes:
@@ -188,7 +188,7 @@ def _vote(
 
 
 def _layout(name: str, id: str, file: File, shape: tuple[int, ...], width: int) -> str | None:
-    """The layout that one shape tells, None if it is square."""
+    """The layout that follows from one shape, None if it is square."""
     if width not in shape:
         raise _wrong_width(name, id, file, shape, width)
     if shape[0] == shape[1]:
@@ -204,7 +204,7 @@ def _wrong_width(name: str, id: str, file: File, shape: tuple[int, ...], width: 
 
 
 def _shapes(name: str, files: Mapping[str, File]) -> tuple[dict[str, tuple[int, int]], list[int]]:
-    """Shapes of all files with a header and of a sample of the others; widths where a file tells its layout."""
+    """Shapes of all files with a header and of a sample of the others; widths where the layout of a file is known."""
     shapes: dict[str, tuple[int, int]] = {}
     oriented_widths = []
     headless = []

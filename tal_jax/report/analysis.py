@@ -20,7 +20,7 @@ MAIN_TIOU = 0.5  # of the browser and of what a figure shows first, or the neare
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Analysis:
     """One detections file against the ground truth."""
 
     name: str
@@ -62,7 +62,7 @@ def analyse(
     subset: str,
     tiou: np.ndarray,
     blocked: frozenset[str] = frozenset(),
-) -> Run:
+) -> Analysis:
     """All numbers of one detections file; mAP, AR@AN and AUC by the functions of launch.evaluate.
 
     Args:
@@ -86,7 +86,7 @@ def analyse(
     overlap = diagnosis.overlaps(truth, detections)
     kinds = diagnosis.kinds_of(matching, overlap)
     durations = [recordings[key].duration for key in chosen.recordings]
-    return Run(
+    return Analysis(
         name=name,
         selection=chosen,
         label_names=tuple(submission.labels[k] for k in submission.table.label[chosen.rows].tolist()),

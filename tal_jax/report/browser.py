@@ -12,7 +12,7 @@ from tal_jax.evaluation.per_recording import best_of_each
 from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.evaluation.table import threshold_name
 from tal_jax.plots.colours import label_colours
-from tal_jax.report.analysis import Run
+from tal_jax.report.analysis import Analysis
 from tal_jax.report.inputs import Material
 from tal_jax.report.rows import Rows, percent
 
@@ -21,7 +21,7 @@ LEVELS = 100  # a class activation sequence is drawn in hundredths
 
 
 def browser(
-    runs: Sequence[Run], recordings: Mapping[str, Recording], materials: Sequence[Material], shown: int
+    runs: Sequence[Analysis], recordings: Mapping[str, Recording], materials: Sequence[Material], shown: int
 ) -> dict[str, Any]:
     """Columns for JSON; times in seconds, scores as given, overlaps as fractions, precision in percent.
 
@@ -104,7 +104,7 @@ def lanes(start: Sequence[float], end: Sequence[float]) -> list[int]:
     return found
 
 
-def _detections(run: Run, index: Mapping[str, int], shown: int) -> tuple[SegmentTable, dict[str, list]]:
+def _detections(run: Analysis, index: Mapping[str, int], shown: int) -> tuple[SegmentTable, dict[str, list]]:
     """The best detections of each recording, and what is known of them."""
     detections = run.selection.detections
     rows = best_of_each(detections, shown)

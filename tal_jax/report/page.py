@@ -15,7 +15,7 @@ from tal_jax.data.annotations import Recording
 from tal_jax.errors import InputError
 from tal_jax.evaluation import table
 from tal_jax.report import browser, tables
-from tal_jax.report.analysis import Run
+from tal_jax.report.analysis import Analysis
 from tal_jax.report.figure import DATA, Figure, render, require_libraries, vega_lite_version
 from tal_jax.report.inputs import Material
 
@@ -36,7 +36,7 @@ class Report:
 
 
 def compose(
-    runs: Sequence[Run],
+    runs: Sequence[Analysis],
     recordings: Mapping[str, Recording],
     materials: Sequence[Material] = (),
     *,
@@ -98,7 +98,7 @@ def write_report(out: str | Path, report: Report) -> Path:
 
 
 def page(
-    runs: Sequence[Run], figures: Sequence[Figure], content: Mapping[str, Any], spec: Mapping[str, Any], title: str
+    runs: Sequence[Analysis], figures: Sequence[Figure], content: Mapping[str, Any], spec: Mapping[str, Any], title: str
 ) -> str:
     """The whole page as text: the template with everything that it needs within it.
 

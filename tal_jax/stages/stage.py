@@ -16,7 +16,7 @@ from tal_jax.data.holdout import hold_out, hold_out_ids, without
 from tal_jax.data.normalization import load_or_measure
 from tal_jax.data.proposals import read as read_proposals
 from tal_jax.data.rows import Assembler, Clips
-from tal_jax.data.sensor_axes import load_or_tell
+from tal_jax.data.sensor_axes import load_or_detect
 from tal_jax.data.splicing import Splicer
 from tal_jax.errors import InputError
 from tal_jax.stages.config import (
@@ -129,7 +129,7 @@ def build_stage(config: Mapping[str, Any], name: str, workdir: Path) -> Stage:
     normalization = load_or_measure(statistics, training, streams) if shared["normalize"] else None
     augmentation = _augmentation(frame, f"{where}.data")
     if augmentation.turns:
-        channels = load_or_tell(turning, shared.get("triaxial", ()), training, streams)
+        channels = load_or_detect(turning, shared.get("triaxial", ()), training, streams)
         augmentation = dataclasses.replace(augmentation, triaxial=channels)
     assembler = Assembler(
         framing=framing,
