@@ -19,11 +19,11 @@ def parameters_of(
     """A checkpoint's weights as parameters.
 
     Args:
-      family: whose checkpoint.
-      tensors: all of its tensors.
+      family: the family that the checkpoint is of.
+      tensors: all tensors of the checkpoint by name.
       like: the model's parameters by path; only their shapes count.
-      snippets: T that the model is for.
-      file: for messages.
+      snippets: number of snippets T that the model is for.
+      file: the name of the file, for messages.
 
     Returns:
       parameters by path, float32.

@@ -106,9 +106,9 @@ def clean(recording: Recording, duration: float, min_seconds: float = 0.0) -> tu
     """Drops and clips the segments that cannot be learned from.
 
     Args:
-      recording: as read.
-      duration: seconds, where the recording ends.
-      min_seconds: instances of this length or less are dropped; 0 keeps all.
+      recording: the recording as read.
+      duration: where the recording ends, in seconds.
+      min_seconds: instances of this many seconds or less are dropped; 0 keeps all.
 
     Returns:
       The instances with `0 <= start < end <= duration`, and a note for each one that was

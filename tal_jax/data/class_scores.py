@@ -20,9 +20,9 @@ def write(path: str | os.PathLike, labels: Sequence[str], items: Iterable[tuple[
     """Writes video-level class scores: columns id and scores (K float32), the labels in the file's metadata.
 
     Args:
-      path: of the Parquet file; it appears when it is complete.
+      path: the Parquet file to write; it appears when it is complete.
       labels: K class names, the order of the scores.
-      items: (id, scores [K]) per recording.
+      items: (id, scores [K]) of every recording.
 
     Raises:
       InputError: scores of another length, or not finite.
@@ -45,7 +45,7 @@ def read(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray
     `{"class": [..], "results": {id: [score, ..]}}`. Classes a recording does not list score 0.
 
     Args:
-      path: the file, Parquet if its name ends so.
+      path: the file to read, Parquet if its name ends so, else JSON.
       labels: the K classes of the data set.
 
     Returns:

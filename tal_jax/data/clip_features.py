@@ -17,8 +17,8 @@ def write(path: str | os.PathLike, items: Iterable[tuple[str, np.ndarray]]) -> N
     """Writes columns id and features (D float32).
 
     Args:
-      path: of the file; it appears when it is complete.
-      items: (id, [D]) per clip, at least one, all of one length.
+      path: the file to write; it appears when it is complete.
+      items: (id, features [D]) of every clip, at least one, all of one length.
 
     Raises:
       OSError: the disk is full.

@@ -71,9 +71,9 @@ def grouped(split: Split, index: np.ndarray, expression: str) -> np.ndarray:
     """What a regular expression finds in the ids, such as the person in "s01_walk" by "^s[0-9]+".
 
     Args:
-      split: of the recordings.
-      index: [R] positions in it.
-      expression: "": every recording is by itself.
+      split: the split that holds the recordings.
+      index: [R] positions of recordings in it.
+      expression: the regular expression; with "", every recording is by itself.
 
     Returns:
       [R], alike where recordings belong together.

@@ -14,7 +14,7 @@ def read_json(path: str | os.PathLike, check: str = "the path") -> Any:
     """Reads a JSON file in which no object has a key twice: of two entries of a recording, which one is meant?
 
     Args:
-      path: of the file.
+      path: the file to read.
       check: what to look at where the file cannot be read, such as the flag that named it.
 
     Raises:

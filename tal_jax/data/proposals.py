@@ -87,8 +87,8 @@ def write(path: str | os.PathLike, items: Iterable[tuple[str, Any, Any]]) -> Non
     """Writes the proposals of a set: rows sorted by id, then by falling score. The file appears when it is complete.
 
     Args:
-      path: of the Parquet file, columns id, start, end, score.
-      items: (id, segments [P, 2] seconds, scores [P]) per recording, in any order; P = 0 is kept as a recording
+      path: the Parquet file to write, with columns id, start, end, score.
+      items: (id, segments [P, 2] seconds, scores [P]) of every recording, in any order; P = 0 is kept as a recording
         without proposals.
 
     Raises:

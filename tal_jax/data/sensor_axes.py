@@ -40,8 +40,8 @@ def triaxial_channels(named: Sequence[str], split: Split, streams: Sequence[str]
 
     Args:
       named: the streams of such samples; where none are named, they are detected by `looks_triaxial`.
-      split: to look at.
-      streams: those in use, side by side.
+      split: the recordings to look at.
+      streams: the streams in use, in the order in which they lie side by side.
 
     Returns:
       Ranges [first, last) of channels, one for each such stream.
@@ -75,7 +75,7 @@ def looks_triaxial(x: np.ndarray) -> bool:
     near 9.81.
 
     Args:
-      x: [T, C] snippets, not normalised.
+      x: [T, C] features of snippets, not normalised.
     """
     if len(x) == 0 or x.shape[1] % 3 or x.shape[1] == 0:
         return False

@@ -46,8 +46,11 @@ def read(fd: int, path: str | os.PathLike, offset: int, length: int, id: str) ->
     """Reads the record whose data starts at `offset`; safe to call from several threads at once.
 
     Args:
-      fd: file descriptor of the shard.
-      path, id: named in errors.
+      fd: file descriptor of the open shard.
+      path: the shard's path, for errors.
+      offset: where the data starts, in bytes.
+      length: how long the data is, in bytes.
+      id: the record's id, for errors.
 
     Raises:
       InputError: the shard ends early, or a checksum does not match.

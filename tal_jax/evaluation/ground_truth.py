@@ -44,8 +44,8 @@ def select(
     counted and match nothing. Segments of the ground truth stay as written.
 
     Args:
-      recordings: as `annotations.read` returns them.
-      submission: as `submission.read` returns it.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
+      submission: the detections, as `detection_files.read` returns them.
       subset: "training", "validation", "testing" or another spelling of annotation files ("train", "val", "test").
       blocked: ids of recordings to leave out, of ground truth and detections.
 

@@ -71,10 +71,10 @@ def check(
     of them on everything. Labels may be those of any subset, as the testing subset has none.
 
     Args:
-      submission: as `submission.read` returns it; times in seconds.
-      recordings: as `annotations.read` returns them.
+      submission: the detections, as `detection_files.read` returns them; times in seconds.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
       subset: "training", "validation", "testing" or another spelling of annotation files.
-      rules: see there.
+      rules: what the server takes, and what is changed to fit.
       source: name of the detections file for messages.
       annotations: name of the annotation file for messages.
       version: the file's `version`.

@@ -43,8 +43,8 @@ def choose(ids_with_truth: Sequence[str], count: int) -> list[str]:
     """Chooses what to show without a look at any result: evenly spaced in the order of the names.
 
     Args:
-      ids_with_truth: recordings that have segments, in any order.
-      count: at most this many.
+      ids_with_truth: ids of the recordings that have segments, in any order.
+      count: the most recordings to choose.
 
     Raises:
       InputError: `count` is not positive.
@@ -63,9 +63,9 @@ def draw(shown: Sequence[Sequences], labels: Sequence[str], text: str) -> "Figur
     CAS rises above VISIBLE in it.
 
     Args:
-      shown: at least one recording.
+      shown: the recordings to draw, at least one.
       labels: [K] names of all classes of the data set, by which `label_colours` colours them.
-      text: caption below the picture.
+      text: the caption below the picture.
 
     Raises:
       InputError: matplotlib is missing.

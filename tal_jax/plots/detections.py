@@ -54,9 +54,9 @@ def strips(
     """Chooses what to show: a sample of the subset that does not look at the results.
 
     Args:
-      selection: as `selection.select` returns it.
-      recordings: as `annotations.read` returns them, for the durations.
-      count: at most this many recordings, evenly spaced over those that have segments, in order of their ids.
+      selection: truth and detections, as `ground_truth.select` returns them.
+      recordings: the annotated recordings by id, as `annotations.read` returns them, for their durations.
+      count: the most recordings to show, evenly spaced over those that have segments, in order of their ids.
       min_score: detections below this fraction of the best score of their recording are not shown.
 
     Raises:
@@ -82,9 +82,10 @@ def strips_without_truth(
     """As `strips`, of recordings without ground truth.
 
     Args:
-      submission: detections.
-      durations: of all recordings by id, in seconds.
-      count, min_score: see `strips`.
+      submission: the detections.
+      durations: the durations of all recordings by id, in seconds.
+      count: the most recordings to show.
+      min_score: as in `strips`.
     """
     ids = submission.recordings
     places = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int))
@@ -108,9 +109,9 @@ def draw(shown: Sequence[Strip], labels: Sequence[str], text: str, classes: Iter
     """The picture, without any state of pyplot.
 
     Args:
-      shown: at least one strip.
+      shown: the strips to draw, at least one.
       labels: [K] names of the classes, as the bars number them.
-      text: caption below the picture.
+      text: the caption below the picture.
       classes: names of all classes of the data set, by which `label_colours` colours them; none: `labels`.
 
     Raises:

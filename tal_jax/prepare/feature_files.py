@@ -28,10 +28,10 @@ def find(name: str, source: str, ids: Iterable[str], flag: str = "features") -> 
     """Finds the feature file of every recording that has one: `ID` or `v_ID`, with any known extension.
 
     Args:
-      name: of the stream, for errors.
+      name: the name of the stream, for errors.
       source: a folder, or one HDF5 file with a group or dataset per recording.
-      ids: of the recordings.
-      flag: that named the source, for errors.
+      ids: the ids of the recordings.
+      flag: the flag that named the source, for errors.
 
     Raises:
       InputError: no such folder or file, or two files for one recording.
@@ -79,9 +79,9 @@ def agree(
     the layout is taken to be `[T, C]`. Only headers are read where there are any; of other formats, a sample is read.
 
     Args:
-      name: of the stream.
-      files: of every recording, at least one.
-      width: C, if the user gave it.
+      name: the name of the stream.
+      files: the files of all recordings by id, at least one.
+      width: number of channels C, if the user gave it.
       layout: "TC" or "CT", if the user gave it.
 
     Returns:
@@ -116,9 +116,9 @@ def read(stream: Stream, id: str, file: File) -> np.ndarray:
     """Reads one recording's stream.
 
     Args:
-      stream: what `agree` returned.
-      id: of the recording, for errors.
-      file: what `find` returned.
+      stream: the stream that `agree` returned.
+      id: the id of the recording, for errors.
+      file: the file that `find` returned.
 
     Returns:
       [T, C] of the file's own floating or integer type, finite, T > 0.

@@ -21,7 +21,7 @@ def run(task: Callable[[T, Callable[[], bool]], Any], arguments: Sequence[T], wo
 
     Args:
       task: a top-level function, as processes are spawned; it should call `stop` often and raise when that is true.
-      arguments: picklable.
+      arguments: what each task gets, picklable.
       workers: number of processes; with one, or one task, everything runs in this process.
 
     Yields:

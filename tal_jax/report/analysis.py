@@ -48,8 +48,8 @@ def likely_subset(recordings: Mapping[str, Recording], submission: Submission) -
     """The subset that most of the detections' recordings belong to; "validation" if they belong to none.
 
     Args:
-      recordings: as `annotations.read` returns them.
-      submission: as `submission.read` returns it.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
+      submission: the detections, as `detection_files.read` returns them.
     """
     found = [recordings[key].subset for key in submission.recordings if key in recordings]
     return max(sorted(set(found)), key=found.count, default="validation")
@@ -66,15 +66,15 @@ def analyse(
     """All numbers of one detections file; mAP, AR@AN and AUC by the functions of launch.evaluate.
 
     Args:
-      name: of the run, in the page.
-      recordings: as `annotations.read` returns them.
-      submission: as `submission.read` returns it.
-      subset: to evaluate on.
-      tiou: [A] thresholds.
+      name: what the page calls the detections.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
+      submission: the detections, as `detection_files.read` returns them.
+      subset: the subset to evaluate on.
+      tiou: [A] thresholds of temporal IoU in (0, 1].
       blocked: ids of recordings to leave out.
 
     Raises:
-      InputError: see `selection.select`; detections without labels, or more than THRESHOLDS thresholds.
+      InputError: as `ground_truth.select` does; detections without labels, or more than THRESHOLDS thresholds.
     """
     if len(tiou) > THRESHOLDS:
         raise InputError(f"--tiou: {len(tiou)} thresholds, a page has room for {THRESHOLDS}: take a larger step")

@@ -28,10 +28,10 @@ def browser(
     Flat lists hold the segments of all recordings; `offset` [V + 1] says where each recording's begin.
 
     Args:
-      runs: with the same recordings.
-      recordings: as `annotations.read` returns them.
-      materials: of workdirs.
-      shown: at most so many detections of each recording, the best.
+      runs: the analyses of detections of the same recordings.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
+      materials: what workdirs add: losses and class activation sequences.
+      shown: the most detections of each recording, the best ones.
     """
     chosen = runs[0].selection
     names = [*chosen.labels, *sorted({n for run in runs for n in run.label_names} - set(chosen.labels))]

@@ -67,10 +67,10 @@ def filled(template: Mapping[str, Any], content: Mapping[str, Any], i: int, widt
     """The specification of recording i.
 
     Args:
-      template: from `template`.
-      content: from `browser.browser`.
-      i: position of the recording.
-      width: pixels of the plot.
+      template: the specification that `template` returns.
+      content: the columns that `browser.browser` returns.
+      i: the position of the recording in them.
+      width: the width of the plot in pixels.
     """
     datasets, tall, classes = layout(content, i)
     colours, labels = content["colours"], content["labels"]
