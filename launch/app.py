@@ -8,13 +8,13 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from tal_jax.errors import RESTART_STATUS, InputError, Interrupted
+from tal_jax.errors import DIVERGED_STATUS, RESTART_STATUS, InputError, Interrupted, TrainingDiverged
 
 
 def fail(message: str, *, abrupt: bool = False, status: int = 2) -> NoReturn:
     """Prints one error line and ends the process with a status, without a traceback; `abrupt`: see `run`."""
     command = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    kind = "error: " if status == 2 else ""
+    kind = "" if status == RESTART_STATUS else "error: "
     print(f"launch.{command}: {kind}{' '.join(str(message).split())}", file=sys.stderr, flush=True)
     if abrupt:
         sys.stdout.flush()
@@ -59,6 +59,8 @@ def run(main: Callable[[Sequence[str]], None], *, abrupt: bool = False) -> None:
             fail(str(e), abrupt=abrupt)
         except Interrupted as e:
             fail(str(e), abrupt=abrupt, status=RESTART_STATUS)
+        except TrainingDiverged as e:
+            fail(str(e), abrupt=abrupt, status=DIVERGED_STATUS)
         except OSError as e:
             if e.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

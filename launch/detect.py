@@ -92,7 +92,7 @@ def of_model() -> Any:
         progress=progress,
     )
     if _PLOT.value:
-        shown = figure.untold(submission, durations, 6, 0.3)
+        shown = figure.strips_without_truth(submission, durations, 6, 0.3)
         text = figure.caption(shown, len(submission.recordings), 0.3)
         figure.save(figure.draw(shown, submission.labels, text), _PLOT.value)
     return submission

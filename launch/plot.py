@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> None:
     chosen = selection.select(recordings, submission.read(_DETECTIONS.value), _SUBSET.value)
     shown = figure.strips(chosen, recordings, _RECORDINGS.value, _MIN_SCORE.value)
     text = figure.caption(shown, len(chosen.recordings), _MIN_SCORE.value)
-    figure.save(figure.draw(shown, chosen.labels, text), _OUT.value)
+    classes = {label for recording in recordings.values() for label in recording.labels}
+    figure.save(figure.draw(shown, chosen.labels, text, classes), _OUT.value)
     print(f"{_OUT.value}: {text}")
 
 

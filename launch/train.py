@@ -3,7 +3,8 @@
 python -m launch.train --config=configs/X.py[:variant] --workdir=W [--stage=NAME] [--config.data.dir=DATA ...]
   [--coordinator=HOST:PORT --num_processes=N --process_id=I]
 
-Ends with status 75 after SIGTERM, and wherever starting it again is the remedy.
+Ends with status 75 after SIGTERM, and wherever starting it again is the remedy; with status 70 where the loss is
+not finite.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What ends a command without being a bug: wrong input, or an interruption."""
+"""What ends a command without being a bug: wrong input, an interruption, or a training that diverged."""
 
 
 class InputError(ValueError):
@@ -16,4 +16,15 @@ class Interrupted(Exception):
     """The command was told to stop, and what it did is saved: started again, it goes on.
 
     `launch.app.run` prints the message to stderr and ends with exit status `RESTART_STATUS`.
+    """
+
+
+DIVERGED_STATUS = 70  # starting the same job again would end in the same way
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss or its gradient is NaN or infinite: files and config were as they should be, and yet nothing is learned.
+
+    The message is one line that names the step, the recordings and the remedy; `launch.app.run` prints it to stderr and
+    ends with exit status `DIVERGED_STATUS`.
     """

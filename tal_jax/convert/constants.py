@@ -15,10 +15,11 @@ def sample_mask(snippets: int, *, longer: bool, by_end: bool, bins: int = 32, po
     """BMN's sampling matrix, with positions truncated towards zero: [T, bins T T] float32.
 
     Args:
-      snippets: T; the matrix has 32 T^3 numbers, 0.128 GB at T = 100.
-      longer: cells are those of JJBOY's port, one snippet longer (see `ops.boundary_matching`).
-      by_end: the last two axes are [start, end] instead of [duration, start].
-      bins, points: of the layer.
+      snippets: number of snippets T; the matrix has 32 T^3 numbers, 0.128 GB at T = 100.
+      longer: whether cells are those of JJBOY's port, one snippet longer (see `ops.boundary_matching`).
+      by_end: whether the last two axes are [start, end] instead of [duration, start].
+      bins: number of samples N of a cell in the layer.
+      points: number of positions whose mean a sample is.
     """
     mask = np.zeros((snippets, bins, snippets, snippets), np.float32)
     point = np.arange(bins * points)[None, :]

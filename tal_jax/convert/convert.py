@@ -154,7 +154,7 @@ def _with_begun_stages(config: Config, workdir: Path, name: str) -> tuple[dict[s
 
 
 def _apply(section: dict[str, Any], settings: Mapping[str, Mapping[str, Any]], where: str) -> Iterator[str]:
-    """Sets the settings in place and tells what changed."""
+    """Sets the settings in place and returns what changed."""
     for part, values in settings.items():
         own = section.setdefault(part, {})
         for key, value in values.items():

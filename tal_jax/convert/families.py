@@ -41,7 +41,7 @@ class Family:
         return {"model": model, "options": dict(self.options)}
 
     def channels(self, tensors: Mapping[str, np.ndarray]) -> int | None:
-        """Channels of the features that a checkpoint is for; None where its first convolution cannot tell."""
+        """Channels of the features that a checkpoint is for; None where its first convolution does not say."""
         first = next(r.tensor for r in self.rules if r.parameters == ("base1/kernel",))
         return tensors[first].shape[1] * GROUPS if first in tensors and tensors[first].ndim == 3 else None
 

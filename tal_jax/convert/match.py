@@ -19,11 +19,11 @@ def parameters_of(
     """A checkpoint's weights as parameters.
 
     Args:
-      family: whose checkpoint.
-      tensors: all of its tensors.
+      family: the family that the checkpoint is of.
+      tensors: all tensors of the checkpoint by name.
       like: the model's parameters by path; only their shapes count.
-      snippets: T that the model is for.
-      file: for messages.
+      snippets: number of snippets T that the model is for.
+      file: the name of the file, for messages.
 
     Returns:
       parameters by path, float32.
@@ -84,7 +84,7 @@ def _alike(found: np.ndarray, make: Callable[[int], np.ndarray], snippets: int) 
 
 
 def snippets_of(family: Family, tensors: Mapping[str, np.ndarray]) -> int | None:
-    """T of the model that a checkpoint was made for, as its constants tell."""
+    """T of the model that a checkpoint was made for, according to its constants."""
     for name in family.constants:
         if name in tensors and tensors[name].ndim >= 2:
             return int(tensors[name].shape[-2])  # [T, ..] or [.., T, T]

@@ -70,7 +70,7 @@ def _read_pickled(path: Path) -> Tensors:
             f"{path}: holds other things than weights, or is no checkpoint; nothing but weights is loaded. Where you "
             f"trust its author, save them alone: {remedy}"
         ) from e
-    # Whatever else is wrong with a file is told by one of several types.
+    # Whatever else is wrong with a file is raised as one of several types.
     except Exception as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0][:200]
         raise InputError(f"{path}: cannot be read ({reason}): copy or save it again") from e

@@ -5,14 +5,13 @@
 An annotation without a segment, `{"label": ..}`, says that the class is present somewhere in the recording.
 """
 
-import json
 import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from tal_jax.data.json_files import read_json
 from tal_jax.errors import InputError
 
 SUBSETS = {
@@ -82,7 +81,7 @@ def read(path: str | os.PathLike) -> dict[str, Recording]:
       InputError: the file is missing or not JSON of this layout, or holds an id twice, an id that is no plain file
         name, an unknown subset, or a time that is not a finite number.
     """
-    content = _load(path)
+    content = read_json(path)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
         raise InputError(f'{path}: no object "database": expected the ActivityNet layout, {{"database": {{id: ..}}}}')
@@ -107,9 +106,9 @@ def clean(recording: Recording, duration: float, min_seconds: float = 0.0) -> tu
     """Drops and clips the segments that cannot be learned from.
 
     Args:
-      recording: as read.
-      duration: seconds, where the recording ends.
-      min_seconds: instances of this length or less are dropped; 0 keeps all.
+      recording: the recording as read.
+      duration: where the recording ends, in seconds.
+      min_seconds: instances of this many seconds or less are dropped; 0 keeps all.
 
     Returns:
       The instances with `0 <= start < end <= duration`, and a note for each one that was
@@ -148,25 +147,6 @@ def check_id(path: str | os.PathLike, key: Any) -> str:
             f"{path}: id {key!r} cannot be a file name (empty, '.', '..', a separator or control character): rename it"
         )
     return key
-
-
-def _load(path: str | os.PathLike) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(f"{path}: {twice!r} appears twice in one object: keep one of them")
-        return result
-
-    try:
-        return json.loads(Path(path).read_bytes(), object_pairs_hook=unique)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): check the path") from e
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as e:
-        raise InputError(f"{path}: not valid JSON ({e}): repair or download it again") from e
 
 
 def _recording(path: str | os.PathLike, key: str, entry: Any) -> Recording:

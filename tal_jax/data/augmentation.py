@@ -31,9 +31,9 @@ class Augmentation:
         """Changes one row.
 
         Args:
-          x: [n, C] float32, normalised if the row is.
-          rng: of this row.
-          normalization: of `x`: sensors turn in their own units.
+          x: [n, C] float32 features of the row, normalised or not.
+          rng: the generator of this row alone.
+          normalization: how `x` was normalised, as sensors turn in their own units; None if it was not.
 
         Returns:
           [n, C] float32.
@@ -62,10 +62,10 @@ def random_rotation(deviation: float, half_turns: bool, rng: np.random.Generator
     augmentation of wearable sensor data").
 
     Args:
-      deviation: standard deviation of the components, in radians.
+      deviation: standard deviation of the components of the rotation, in radians.
       half_turns: before that, none or half a turn about x, y or z, each as likely: a phone upside down in a pocket, or
         with its screen to the other side.
-      rng: of the draw.
+      rng: the generator to draw with.
 
     Returns:
       [3, 3] float32, by Rodrigues' formula: I + sin(a) K + (1 - cos(a)) K^2.

@@ -24,7 +24,7 @@ def reading_ahead(data: Any, split: Split, positions: Any) -> Any:
 
     Args:
       data: `grain.MapDataset` that reads a record for each of its elements.
-      split: records.
+      split: the split whose records are read.
       positions: `grain.MapDataset` of their positions in the split.
 
     Returns:
@@ -63,13 +63,13 @@ def training_batches(
     """Endless, globally shuffled batches; batch n is a function of the seed and n alone.
 
     Args:
-      split: records.
-      assembler: makes the rows.
+      split: the split whose records are read.
+      assembler: makes rows of records.
       index: [N] positions of the recordings to use.
-      batch_size: rows of this process.
-      seed: of the order and of every row's randomness.
+      batch_size: number of rows of this process in a batch.
+      seed: decides the order and every row's randomness.
       process: (index, count): of every global batch each process takes its own block of rows.
-      threads: that read and assemble ahead of the training thread.
+      threads: number of threads that read and assemble ahead of the training thread.
       start: the batch to begin with.
 
     Returns:

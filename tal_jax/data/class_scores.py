@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tal_jax.data.json_files import read_json
 from tal_jax.data.parquet import read_table, write_table
 from tal_jax.errors import InputError
 
@@ -24,9 +25,9 @@ def write(
     """Writes video-level class scores: columns id and scores (K float32), the labels in the file's metadata.
 
     Args:
-      path: of the Parquet file; it appears when it is complete.
+      path: the Parquet file to write; it appears when it is complete.
       labels: K class names, the order of the scores.
-      items: (id, scores [K]) per recording.
+      items: (id, scores [K]) of every recording.
       origin: a note on where it comes from, see `parquet.read_origin`.
 
     Raises:
@@ -50,7 +51,7 @@ def read(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray
     `{"class": [..], "results": {id: [score, ..]}}`. Classes a recording does not list score 0.
 
     Args:
-      path: the file, Parquet if its name ends so.
+      path: the file to read, Parquet if its name ends so, else JSON.
       labels: the K classes of the data set.
 
     Returns:
@@ -75,12 +76,7 @@ def read(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray
 
 
 def _read_json(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray]:
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): check the path of the class scores") from e
-    except (ValueError, RecursionError) as e:
-        raise InputError(f"{path}: not valid JSON ({e!s:.80}): repair or download it again") from e
+    content = read_json(path, "the path of the class scores")
     results = content.get("results", content) if isinstance(content, dict) else None
     if not isinstance(results, dict):
         raise InputError(f'{path}: expected {{"results": {{id: [{{"label", "score"}}, ..]}}}}, got {content!r:.60}')

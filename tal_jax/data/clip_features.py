@@ -20,8 +20,8 @@ def write(
     """Writes columns id and features (D float32).
 
     Args:
-      path: of the file; it appears when it is complete.
-      items: (id, [D]) per clip, at least one, all of one length.
+      path: the file to write; it appears when it is complete.
+      items: (id, features [D]) of every clip, at least one, all of one length.
       origin: a note on where it comes from, see `parquet.read_origin`.
 
     Raises:

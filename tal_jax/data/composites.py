@@ -179,12 +179,12 @@ def compose(
     frame is cut so that its composite does too; of a longer one an excerpt of at most MAX_FRAMES frames is used.
 
     Args:
-      hosts: recordings.
-      index: [N] positions of those to splice clips into.
-      clips: to draw from.
-      streams: of the features that are spliced.
-      framing: of the stage.
-      count: of composites.
+      hosts: the split of the recordings to splice clips into.
+      index: [N] positions of those that are used.
+      clips: the clips to draw from.
+      streams: names of the streams whose features are spliced.
+      framing: how the stage frames recordings.
+      count: number of composites.
       seed: the plan is a function of it.
 
     Raises:
@@ -229,11 +229,11 @@ def insert(
     """A composite of a host, or None where no class is absent.
 
     Args:
-      host: as `whole` makes it.
-      clips: to draw from, by label.
+      host: the recording, as `whole` makes it.
+      clips: the clips to draw from, by label.
       used: how often each class was inserted so far; the rarest come next, and this call counts its own.
-      framing: of the stage.
-      rng: to draw with.
+      framing: how the stage frames recordings.
+      rng: the generator to draw with.
     """
     absent = [label for label in clips if label not in host.present]
     span = int(framing.native_span(host.length))

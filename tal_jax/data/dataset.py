@@ -271,9 +271,9 @@ def decode(streams: Mapping[str, int], dtype: str, data: bytes) -> Record:
     """The inverse of `encode`: reads the `tf.train.Example` itself, which takes a tenth of the time of TFDS's decoder.
 
     Args:
-      streams: name -> C.
-      dtype: storage type of the features.
-      data: a record's bytes.
+      streams: number of channels C of each stream by name.
+      dtype: the type that features are stored in.
+      data: the bytes of one record.
 
     Raises:
       ValueError: not such a record.

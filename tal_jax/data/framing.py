@@ -18,9 +18,9 @@ def choose_framing(
     recordings are then windowed.
 
     Args:
-      metadata: of the prepared set.
-      split_snippets: stored snippets of its longest recording.
-      mode, snippets, scale, overlap, keep: fields of `Framing`.
+      metadata: the metadata of the prepared set.
+      split_snippets: number of stored snippets of the longest recording.
+      mode, snippets, scale, overlap, keep: the fields of `Framing`, 0 where the config leaves them open.
       longest_action, max_snippets: the limits above, in frame snippets.
 
     Raises:

@@ -1,6 +1,7 @@
 """Which recordings are learned from, which are held out to be measured, and whose they are."""
 
 import fnmatch
+import math
 import re
 from collections.abc import Sequence
 
@@ -11,9 +12,33 @@ from tal_jax.errors import InputError
 
 
 def hold_out(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Positions to train on, and those held out: every n-th, a function of the ids' order alone. share 0: none."""
-    held = np.arange(count)[:: max(2, round(1 / share))] if share > 0 else np.arange(0)
-    return np.delete(np.arange(count), held), held
+    """Splits positions by a share: a function of their order alone, evenly spread from position 0 on.
+
+    A share of 1/n holds out every n-th position: 0, n, 2n, .. (⌈count / n⌉ of them). Any other share holds out
+    k = round(share * count) positions, at least one, the i-th of them at ⌊i * count / k⌋.
+
+    Args:
+      count: number of recordings or clips.
+      share: fraction of them in [0, 1) that is held out; 0 holds out none.
+
+    Returns:
+      (positions to train on, positions held out), each ascending. Whatever the share, one is left to train on.
+
+    Raises:
+      InputError: the share is not in [0, 1).
+    """
+    if not 0 <= share < 1:
+        raise InputError(f"config: data.holdout: {share} is no share of the recordings: give a number in [0, 1)")
+    everything = np.arange(count)
+    if share == 0 or count < 2:
+        return everything, everything[:0]
+    period = round(1 / share)
+    if math.isclose(period * share, 1):
+        held = everything[::period]
+    else:
+        held_count = min(max(round(share * count), 1), count - 1)
+        held = np.arange(held_count) * count // held_count
+    return np.delete(everything, held), held
 
 
 def hold_out_ids(split: Split, patterns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -46,9 +71,9 @@ def grouped(split: Split, index: np.ndarray, expression: str) -> np.ndarray:
     """What a regular expression finds in the ids, such as the person in "s01_walk" by "^s[0-9]+".
 
     Args:
-      split: of the recordings.
-      index: [R] positions in it.
-      expression: "": every recording is by itself.
+      split: the split that holds the recordings.
+      index: [R] positions of recordings in it.
+      expression: the regular expression; with "", every recording is by itself.
 
     Returns:
       [R], alike where recordings belong together.

@@ -89,8 +89,8 @@ def write(
     """Writes the proposals of a set: rows sorted by id, then by falling score. The file appears when it is complete.
 
     Args:
-      path: of the Parquet file, columns id, start, end, score.
-      items: (id, segments [P, 2] seconds, scores [P]) per recording, in any order; P = 0 is kept as a recording
+      path: the Parquet file to write, with columns id, start, end, score.
+      items: (id, segments [P, 2] seconds, scores [P]) of every recording, in any order; P = 0 is kept as a recording
         without proposals.
       origin: a note on where it comes from, see `parquet.read_origin`.
 

@@ -62,9 +62,9 @@ class Assembler:
         """One row with a random offset where the recording is longer than the frame, and the augmentations.
 
         Args:
-          record: as stored.
-          index: its position in its split, for `Origin`.
-          rng: of this row alone.
+          record: the record as stored.
+          index: the position of the record in its split, for `Origin`.
+          rng: the generator of this row alone.
 
         Raises:
           InputError: `clip_features` lacks the recording, or a clip's shard is damaged.

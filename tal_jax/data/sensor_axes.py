@@ -1,4 +1,4 @@
-"""Streams of raw samples of three-axis sensors (x, y, z, x, y, z, ..), which turn with the device: told by gravity."""
+"""Streams of samples of three-axis sensors (x, y, z, x, y, z, ..), which turn with a device: detected from gravity."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ NEAR = 0.1  # the median length of (x, y, z) may be that far from it, as a fract
 ALIKE = 0.15  # and that far from those of the same sensor's other samples
 ALWAYS = 0.99  # of the snippets
 MOST_SENSORS = 3  # accelerometer, gyroscope, magnetometer
-LEAST_SAMPLES = 2  # of one sample a snippet it cannot be told from a mean beside a deviation
+LEAST_SAMPLES = 2  # one sample a snippet looks like a mean beside a deviation
 RECORDINGS = 50  # to look at
 
 
@@ -40,9 +40,9 @@ def triaxial_channels(named: Sequence[str], split: Split, streams: Sequence[str]
     """The channels that hold samples of three-axis sensors of one device.
 
     Args:
-      named: the streams of such samples; none: they are told by looking, see `looks_triaxial`.
-      split: to look at.
-      streams: those in use, side by side.
+      named: the streams of such samples; where none are named, they are detected by `looks_triaxial`.
+      split: the recordings to look at.
+      streams: the streams in use, in the order in which they lie side by side.
 
     Returns:
       Ranges [first, last) of channels, one for each such stream.
@@ -76,7 +76,7 @@ def looks_triaxial(x: np.ndarray) -> bool:
     near 9.81.
 
     Args:
-      x: [T, C] snippets, not normalised.
+      x: [T, C] features of snippets, not normalised.
     """
     if len(x) == 0 or x.shape[1] % 3 or x.shape[1] == 0:
         return False

@@ -15,6 +15,12 @@ EXTRA_BYTES = HEADER_BYTES + FOOTER_BYTES
 REMEDY = "delete the set and run launch.prepare again"
 
 
+def framed(data: bytes) -> bytes:
+    """A record as it stands in a file: the data with its length and checksums."""
+    length = struct.pack("<Q", len(data))
+    return length + _masked_crc(length) + data + _masked_crc(data)
+
+
 def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """Writes one shard under a temporary name and renames it when it is complete.
 
@@ -29,10 +35,7 @@ def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> tuple[np.n
     with atomic.writing(path) as temporary, open(temporary, "wb") as file:
         position = 0
         for data in records:
-            length = struct.pack("<Q", len(data))
-            file.write(length + _masked_crc(length))
-            file.write(data)
-            file.write(_masked_crc(data))
+            file.write(framed(data))
             offsets.append(position + HEADER_BYTES)
             lengths.append(len(data))
             position += HEADER_BYTES + len(data) + FOOTER_BYTES
@@ -43,8 +46,11 @@ def read(fd: int, path: str | os.PathLike, offset: int, length: int, id: str) ->
     """Reads the record whose data starts at `offset`; safe to call from several threads at once.
 
     Args:
-      fd: file descriptor of the shard.
-      path, id: named in errors.
+      fd: file descriptor of the open shard.
+      path: the shard's path, for errors.
+      offset: where the data starts, in bytes.
+      length: how long the data is, in bytes.
+      id: the record's id, for errors.
 
     Raises:
       InputError: the shard ends early, or a checksum does not match.

@@ -11,7 +11,7 @@ def snippet_features(samples: np.ndarray) -> np.ndarray:
     """Statistics and spectrum of overlapping windows.
 
     Args:
-      samples: [n, 6], n >= 10.
+      samples: [n, 6] samples of six channels, n >= 10.
 
     Returns:
       [n // 10, 48]: mean, standard deviation, minimum, maximum, and the magnitudes of the first four oscillations

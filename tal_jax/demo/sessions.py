@@ -99,10 +99,10 @@ def compose(
     "features" write `OUT/NAME/ID.npy` and `OUT/NAME_clips/ID.npy`.
 
     Args:
-      out: folder; made where it is missing. Files of the same names are replaced, annotations last.
-      seed: of the composition.
+      out: the folder to write to, made where it is missing. Files of the same names are replaced, annotations last.
+      seed: decides which recordings are composed, and how.
       sessions: how many for training and validation, both positive.
-      encoders: of `watch_encoders.ENCODERS`.
+      encoders: names of encoders, some of `encoders.ENCODERS`.
 
     Raises:
       InputError: seglearn is missing or ships other data, or the folder cannot be made.
@@ -163,8 +163,8 @@ def plan_sessions(source: Source, seed: int, counts: Mapping[str, int]) -> list[
 
     Args:
       source: the recordings.
-      seed: of the composition.
-      counts: subset -> number of sessions, shared out evenly among the people of the subset.
+      seed: decides which recordings are composed, and how.
+      counts: number of sessions by subset, shared out evenly among the people of the subset.
     """
     plan = []
     for number, (subset, people) in enumerate(PEOPLE.items()):

@@ -25,14 +25,15 @@ def random_inputs(shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generato
     }
 
 
-def strangers(one: Fields, other: Fields, *, score: float, time: float) -> float:
-    """The share of detections, of either side, that have no like on the other one.
+def unmatched_fraction(one: Fields, other: Fields, *, score: float, time: float) -> float:
+    """The fraction of the detections of both sides that match none of the other side.
 
     A few are no fault: where scores or overlaps are equal but for rounding, NMS may pick another one first.
 
     Args:
-      one, other: segments [B, P, 2], labels, scores and mask [B, P].
-      score, time: how much like ones may differ.
+      one, other: the two sides, each with segments [B, P, 2], labels, scores and mask [B, P].
+      score: how far the scores of matching detections of the same label may lie apart.
+      time: how far their starts, and their ends, may lie apart, in the unit of the segments.
     """
     alone = total = 0
     for row in range(len(one["mask"])):

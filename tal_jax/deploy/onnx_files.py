@@ -7,7 +7,7 @@ import numpy as np
 
 from tal_jax.batch_layout import Sizes
 from tal_jax.deploy import model_folder as layout
-from tal_jax.deploy.agreement import random_inputs, strangers
+from tal_jax.deploy.agreement import random_inputs, unmatched_fraction
 from tal_jax.deploy.onnx import NotConverted, converted
 from tal_jax.deploy.runtimes import Program, programs
 from tal_jax.deploy.stablehlo import flat, inputs, merger, merger_inputs, predictor
@@ -16,7 +16,7 @@ from tal_jax.tasks.task import Params, Task
 BATCHES = (1, 3)
 SCORE = 1e-4  # how far scores may differ
 TIME = 1e-4  # and times, as a share of the frame
-STRANGERS = 0.02  # share of detections without a like, of equals that NMS takes in another order
+MOST_UNMATCHED = 0.02  # fraction of the detections: NMS may take equal ones in another order
 
 
 def write(home: Path, task: Task, params: Params, sizes: Sizes, merges: Sequence[int]) -> str:
@@ -74,6 +74,6 @@ def _same(name: str, one: Program, other: Program, fields: dict[str, np.ndarray]
         found = other(fields)
     except Exception as e:  # of the runtime, at whatever node
         raise NotConverted(f"onnxruntime: {name}: {' '.join(str(e).split())[:200]}") from e
-    share = strangers(expected, found, score=SCORE, time=TIME * length)
-    if share > STRANGERS:
+    share = unmatched_fraction(expected, found, score=SCORE, time=TIME * length)
+    if share > MOST_UNMATCHED:
         raise NotConverted(f"onnxruntime: {name}: {share:.1%} of the detections are not those of the original")

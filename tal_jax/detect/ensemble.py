@@ -46,7 +46,7 @@ def of_runs(
       fusion: "outputs" (see `ensemble.detect_together`) or "detections" (see `fused_detections.fuse`).
       method, detections: of the latter.
       batch_size: windows at a time.
-      say: told what each run weighs, and who lacks which recordings.
+      say: called with each line: what each run weighs, and which recordings it lacks.
 
     Raises:
       InputError: anything wrong with runs, data or weights, or they do not fit together.
@@ -54,7 +54,7 @@ def of_runs(
     runs = open_runs(workdirs, split, data=data, checkpoint=checkpoint)
     names = [str(run.workdir) for run in runs]
     shares = _weights(weights, runs, stage, say)
-    _tell_missing([run.position for run in runs], names, say)
+    _report_missing([run.position for run in runs], names, say)
     if fusion == "outputs":
         return detect_together(runs, shares, stage=stage, batch_size=batch_size)
     found = [
@@ -72,11 +72,17 @@ def of_files(
     detections: int = 200,
     say: Say = print,
 ) -> Submission:
-    """The detections of several files together; arguments as in `of_runs`, weights numbers, "uniform" or ""."""
+    """The detections of several files together; arguments as in `of_runs`, weights numbers, "uniform" or "".
+
+    Raises:
+      InputError: no recording in any file, and as `fuse` does.
+    """
+    if not any(s.recordings for s in submissions):
+        raise InputError(f'{", ".join(names)}: there are no recordings in "results": nothing to fuse, detect again')
     shares = normalized([1.0] * len(names)) if weights in ("", "uniform") else given(weights, len(names))
     for name, share in zip(names, shares, strict=True):
         say(f"{name}: weight {share:.3f}")
-    _tell_missing([set(s.recordings) for s in submissions], names, say)
+    _report_missing([set(s.recordings) for s in submissions], names, say)
     return _fused(submissions, shares, method, detections)
 
 
@@ -118,7 +124,7 @@ def _performance(run: Run, stage: str) -> float:
     return scores["average"]
 
 
-def _tell_missing(known: Sequence[Collection[str]], names: Sequence[str], say: Say) -> None:
+def _report_missing(known: Sequence[Collection[str]], names: Sequence[str], say: Say) -> None:
     everyone = {id for ids in known for id in ids}
     for ids, name in zip(known, names, strict=True):
         if missing := sorted(everyone.difference(ids)):

@@ -49,8 +49,8 @@ def fuse(
       advance: called with the number of recordings that were finished.
 
     Raises:
-      InputError: more than 31 systems, another number of weights, weights that are negative or all 0, or proposals and
-        detections together.
+      InputError: more than 31 systems, another number of weights, weights that are negative or all 0, proposals and
+        detections together, or no recording in any system.
     """
     if method not in ("nms", "voting"):
         raise InputError(f"method {method!r}: there are nms and voting")
@@ -69,6 +69,8 @@ def fuse(
     unlabelled = [bool((s.table.label < 0).any()) for s in submissions if len(s.table)]
     if any(unlabelled) and not all(unlabelled):
         raise InputError("proposals of some systems and detections of others: fuse one kind")
+    if not ids:
+        raise InputError('none of the systems lists a recording: give files whose "results" are not empty')
     found = [_by_recording(submission, labels) for submission in submissions]
     parts = [_union([tables.get(id) for tables in found], checked) for id in ids]
     fused: list[SegmentTable] = []

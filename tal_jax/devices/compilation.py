@@ -17,7 +17,8 @@ def use_cache(directory: str | os.PathLike | None = None) -> Path:
     """Turns the cache on for this process.
 
     Args:
-      directory: None: JAX_COMPILATION_CACHE_DIR, or tal_jax/compiled in the user's cache folder.
+      directory: the folder of the cache; None takes JAX_COMPILATION_CACHE_DIR, or tal_jax/compiled in the user's cache
+        folder.
 
     Returns:
       The folder. It may be shared by machines: what is compiled for a CPU is valid on the same kind of CPU only, so

@@ -23,8 +23,8 @@ def connect(coordinator: str = "", num_processes: int = 0, process_id: int = -1,
 
     Args:
       coordinator: host:port of the first process; "": found out on Slurm and on TPU pods, elsewhere there is but one.
-      num_processes: how many there are.
-      process_id: which of them this is, from 0.
+      num_processes: how many processes there are.
+      process_id: which of the processes this is, from 0.
       timeout: seconds after which a process that is not heard of counts as lost, and the others end.
 
     Raises:

@@ -19,9 +19,9 @@ def drawn_recordings(rng: np.random.Generator, groups: np.ndarray, resamples: in
     """How often each recording counts when as many groups of recordings are drawn, with replacement, as there are.
 
     Args:
-      rng: of the draws.
+      rng: the generator that all draws come from.
       groups: [R] which recordings are drawn together: those with the same value.
-      resamples: N.
+      resamples: number of resamples, N.
 
     Returns:
       [N, R] float64.
@@ -44,9 +44,10 @@ def resampled_precision(
     Copies of a detection share a rank. Classes without ground truth in a resample are left out of its mean.
 
     Args:
-      truth, detections: of all recordings.
-      classes: K.
-      tiou: [A] thresholds.
+      truth: the annotated segments of all recordings.
+      detections: the scored segments of all recordings.
+      classes: number of classes, K.
+      tiou: [A] thresholds of temporal IoU in (0, 1].
       recordings: [R] the values of the tables' `recording`, rising.
       weights: [N, R] how often each counts.
 
@@ -102,12 +103,12 @@ def interval(
     groups of the same size would. What was learned from stays the same in all of them.
 
     Args:
-      difference: mean over folds and seeds.
-      resampled: of each of F folds, [N] the difference on it, mean over seeds, in resamples of its recordings. NaN:
+      difference: the mean difference over folds and seeds.
+      resampled: for each of F folds, [N] differences, mean over seeds, in resamples of the fold's recordings; NaN where
         nothing was drawn.
-      groups: of each fold, how many are drawn, two or more.
+      groups: for each fold, how many groups are drawn, two or more.
       by_seed: [S] the difference of each seed; of one seed alone nothing is known of the others.
-      coverage: of the interval.
+      coverage: the probability that the interval holds the difference.
     """
     parts = [
         (float(np.nanvar(fold)) * count / (count - 1) / len(groups) ** 2, count - 1)

@@ -9,7 +9,7 @@ def label_average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
     Recordings of equal score share the rank of the last of them. Classes that no recording holds do not count.
 
     Args:
-      scores: [N, K].
+      scores: [N, K] score of each class in each of N recordings.
       labels: [N, K], above 0 for every class present.
 
     Returns:

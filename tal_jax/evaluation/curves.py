@@ -18,8 +18,8 @@ def precision_recall(matching: Matching, truth: SegmentTable) -> np.ndarray:
     the area beneath is the mAP, up to the 101 points.
 
     Args:
-      matching: n detections, A thresholds.
-      truth: the segments.
+      matching: which of n detections are right, at A thresholds.
+      truth: the annotated segments.
     """
     positives = np.bincount(truth.label)
     counted = np.flatnonzero(positives)
@@ -58,9 +58,9 @@ def calibrate(matching: Matching, score: np.ndarray, truth: SegmentTable) -> Cal
     the number of detections.
 
     Args:
-      matching: n detections, A thresholds.
-      score: of all detections, in the order of the table that was matched.
-      truth: detections of classes that it does not have do not count.
+      matching: which of n detections are right, at A thresholds.
+      score: [n] scores of all detections, in the order of the table that was matched.
+      truth: the annotated segments; detections of other classes than theirs do not count.
     """
     known = np.isin(matching.label, truth.label)
     values, hits = score[matching.row[known]], matching.found[:, known] >= 0

@@ -6,16 +6,14 @@ times in seconds; proposals have no label.
 
 import contextlib
 import gc
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tal_jax.data import atomic
+from tal_jax.data.json_files import read_json, write_json
 from tal_jax.errors import InputError
 from tal_jax.evaluation.segment_table import SegmentTable, segment_table
 
@@ -52,7 +50,7 @@ def read(path: str | os.PathLike) -> Submission:
     Raises:
       InputError: missing, not JSON of this layout, an id twice, or a number that is not finite; names file, id and row.
     """
-    content = _load(path)
+    content = read_json(path, "--detections")
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, dict):
         raise InputError(f'{path}: no object "results": expected {{"results": {{id: [{LAYOUT}]}}}}')
@@ -97,39 +95,6 @@ def write(path: str | os.PathLike, submission: Submission) -> None:
         results[submission.recordings[recording]].append({**named, "score": score, "segment": segment})
     content = {"version": submission.version, "external_data": dict(submission.external_data), "results": results}
     write_json(path, content)
-
-
-def write_json(path: str | os.PathLike, content: Any, indent: int | None = None) -> None:
-    """Writes JSON, all of it or nothing.
-
-    Raises:
-      InputError: the path is a folder, or lies in one that does not exist or cannot be written.
-      ValueError: the content has a number that is not finite.
-    """
-    text = json.dumps(content, indent=indent, allow_nan=False)
-    try:
-        atomic.write(path, (text + "\n").encode())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as e:
-        raise InputError(f"{path}: cannot be written ({e.strerror}): name a file in a folder that exists") from e
-
-
-def _load(path: str | os.PathLike) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(f"{path}: {twice!r} appears twice in one object: keep one of them")
-        return result
-
-    try:
-        return json.loads(Path(path).read_bytes(), object_pairs_hook=unique)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): check --detections") from e
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as e:
-        raise InputError(f"{path}: not valid JSON ({e}): write the file again") from e
 
 
 def _numbers(path: str | os.PathLike, rows: list[tuple], recording: list[int], ids: tuple[str, ...]) -> np.ndarray:

@@ -29,8 +29,8 @@ def overlaps(truth: SegmentTable, detections: SegmentTable) -> Overlaps:
     """The highest temporal IoUs of every detection.
 
     Args:
-      truth: G segments.
-      detections: n segments; those of unknown recordings (negative) overlap with nothing, and those without a class
+      truth: G annotated segments.
+      detections: n scored segments; those of unknown recordings (negative) overlap with nothing, those without a class
         have no segments of their own class.
     """
     row, truth_row, tiou = overlapping_pairs(
@@ -55,8 +55,8 @@ def kinds_of(matching: Matching, overlap: Overlaps) -> np.ndarray:
     If several hold, the first one counts, so that each detection has one kind.
 
     Args:
-      matching: of n detections, A thresholds.
-      overlap: of all detections, in the order of the table that was matched.
+      matching: which of n detections are right, at A thresholds.
+      overlap: the overlaps of all detections, in the order of the table that was matched.
     """
     own, other = overlap.own[matching.row], overlap.other[matching.row]
     threshold = matching.tiou[:, None]
@@ -86,9 +86,9 @@ def profile(matching: Matching, kinds: np.ndarray, truth: SegmentTable) -> Profi
     """The false positive profile (DETAD, section 4, figure 5): which kinds are there among the best G, 2 G, .. 10 G?
 
     Args:
-      matching: n detections, A thresholds.
-      kinds: [A, n] from `kinds_of`.
-      truth: counts the segments G of each class; detections of other classes are not considered.
+      matching: which of n detections are right, at A thresholds.
+      kinds: [A, n] kinds of error, from `kinds_of`.
+      truth: the annotated segments, G of each class; detections of other classes are not considered.
     """
     classes = 1 + max(truth.label.max(initial=-1), matching.label.max(initial=-1))
     positives = np.bincount(truth.label, minlength=classes)
@@ -110,9 +110,9 @@ def cost(matching: Matching, kinds: np.ndarray, truth: SegmentTable) -> np.ndarr
     so all others keep theirs, and precision cannot fall.
 
     Args:
-      matching: n detections, A thresholds.
-      kinds: [A, n] from `kinds_of`.
-      truth: the segments.
+      matching: which of n detections are right, at A thresholds.
+      kinds: [A, n] kinds of error, from `kinds_of`.
+      truth: the annotated segments.
 
     Returns:
       [kinds, A] float64, fractions, none negative; 0 for true positives.
@@ -136,7 +136,7 @@ def average_precision(hits: np.ndarray, misses: np.ndarray, positives: int, norm
     Args:
       hits: [A, n] bool, true positives.
       misses: [A, n] bool, false positives.
-      positives: segments that there are to find, at least one.
+      positives: number of segments that there are to find, at least one.
       normal: N of the normalised precision N R / (N R + F), with recall R and F false positives up to a rank (DETAD,
         section 5, after Hoiem et al. 2012); None: the number of positives, which gives the usual precision.
 

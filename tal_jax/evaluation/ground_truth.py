@@ -1,6 +1,5 @@
 """Which recordings and detections enter an evaluation, and an account of those that do not."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tal_jax.data.annotations import SUBSETS, Recording
+from tal_jax.data.json_files import parse_json
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import SegmentTable, segment_table
@@ -44,8 +44,8 @@ def select(
     counted and match nothing. Segments of the ground truth stay as written.
 
     Args:
-      recordings: as `annotations.read` returns them.
-      submission: as `submission.read` returns it.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
+      submission: the detections, as `detection_files.read` returns them.
       subset: "training", "validation", "testing" or another spelling of annotation files ("train", "val", "test").
       blocked: ids of recordings to leave out, of ground truth and detections.
 
@@ -127,11 +127,11 @@ def read_blocked(path: str | os.PathLike) -> frozenset[str]:
         if text.lstrip()[:1] not in ("[", "{"):
             lines = (line.split("#")[0].strip() for line in text.splitlines())
             return frozenset(line for line in lines if line)
-        ids = json.loads(text)
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror}): check --blocked") from e
-    except (ValueError, RecursionError) as e:
-        raise InputError(f"{path}: neither text nor JSON ({e}): write one id on each line") from e
+    except UnicodeDecodeError as e:
+        raise InputError(f"{path}: not text in UTF-8 ({e}): write one id on each line") from e
+    ids = parse_json(path, text)
     if not isinstance(ids, list) or not all(isinstance(key, str) for key in ids):
         raise InputError(f"{path}: expected a list of ids: write one id on each line, or a JSON list")
     return frozenset(ids)

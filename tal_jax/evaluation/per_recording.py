@@ -25,10 +25,10 @@ def score_recordings(
     """How well each recording fares by itself.
 
     Args:
-      matching: of the detections.
-      truth: the segments.
+      matching: which of the detections are right, at every threshold.
+      truth: the annotated segments.
       detections: the table that was matched.
-      recordings: V.
+      recordings: number of recordings, V.
     """
     segments = np.bincount(truth.recording, minlength=recordings)
     found = np.stack([np.bincount(truth.recording[row[row >= 0]], minlength=recordings) for row in matching.found])

@@ -92,10 +92,10 @@ def overlapping_pairs(
 
     Args:
       truth_key: [G] int64: what must agree, for instance the recording, or recording and class as one number.
-      truth: [G, 2] float64.
-      key: [n] int64.
-      segments: [n, 2] float64.
-      min_tiou: pairs below are left out.
+      truth: [G, 2] float64 (start, end).
+      key: [n] int64: the same of the other segments.
+      segments: [n, 2] float64 (start, end).
+      min_tiou: pairs with a lower temporal IoU are left out.
 
     Returns:
       (row of `segments`, row of `truth`, temporal IoU), each [pairs], sorted by the first, then by the second.

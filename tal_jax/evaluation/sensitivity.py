@@ -47,9 +47,9 @@ def sensitivity(matching: Matching, truth: SegmentTable, durations: Sequence[flo
     and large buckets, compare. A class counts in the buckets where it has segments.
 
     Args:
-      matching: n detections, A thresholds.
-      truth: G segments.
-      durations: of the recordings, in seconds; None where nobody knows.
+      matching: which of n detections are right, at A thresholds.
+      truth: G annotated segments.
+      durations: durations of the recordings in seconds, None where they are unknown.
     """
     values = _characteristics(truth, durations)
     everything = np.ones(len(truth), bool)

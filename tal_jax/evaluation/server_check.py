@@ -33,7 +33,7 @@ class Checked:
     added: int  # recordings that the detections did not mention: written as empty lists
     clipped: int  # detections whose times were cut to the recording
     dropped: int  # detections beyond the best `top` of their recording
-    unchecked: int  # recordings whose duration the annotation file does not tell
+    unchecked: int  # recordings whose duration the annotation file does not give
 
     def account(self) -> list[str]:
         """What a user should know before sending it, a line each."""
@@ -48,10 +48,10 @@ class Checked:
         if self.dropped:
             lines.append(f"dropped: {self.dropped} detections not among the best of their recording")
         if self.unchecked:
-            lines.append(f"unchecked: {self.unchecked} recordings whose duration the annotations do not tell")
+            lines.append(f"unchecked: {self.unchecked} recordings whose duration the annotations do not give")
         external = self.submission.external_data
-        told = external["details"] if external["used"] else "none (--external_data=TEXT tells what was used)"
-        return [*lines, f"external data: {told}"]
+        used = external["details"] if external["used"] else "none (--external_data=TEXT says what was used)"
+        return [*lines, f"external data: {used}"]
 
 
 def check(
@@ -68,13 +68,13 @@ def check(
     """Checks detections and puts them into the servers' form: every recording of the subset, in the annotations' order.
 
     Ids match with and without "v_". What the rules change comes first (top, then clip, fill), then the checks, each
-    of them on everything. Labels may be those of any subset, as the testing subset tells none.
+    of them on everything. Labels may be those of any subset, as the testing subset has none.
 
     Args:
-      submission: as `submission.read` returns it; times in seconds.
-      recordings: as `annotations.read` returns them.
+      submission: the detections, as `detection_files.read` returns them; times in seconds.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
       subset: "training", "validation", "testing" or another spelling of annotation files.
-      rules: see there.
+      rules: what the server takes, and what is changed to fit.
       source: name of the detections file for messages.
       annotations: name of the annotation file for messages.
       version: the file's `version`.

@@ -50,11 +50,11 @@ def id_faults(
     """Recordings that are unknown, of other subsets, given twice, or missing.
 
     Args:
-      given: ids of the detections file.
-      recordings: of the annotation file, all subsets.
-      members: those of the subset, by the servers' ids.
-      subset: its name.
-      fill: missing ones are no fault.
+      given: the ids in the detections file.
+      recordings: the recordings of the annotation file by id, of all subsets.
+      members: the recordings of the subset by the servers' ids.
+      subset: the name of that subset.
+      fill: whether missing recordings will be filled in, which is no fault then.
       annotations: name of the annotation file for messages.
     """
     subsets = {server_id(key): r.subset for key, r in recordings.items()}
@@ -116,12 +116,12 @@ def detection_faults(
     """Detections without a known label, with times outside of their recording or without length, or too many of them.
 
     Args:
-      table: as it would be written, times in seconds; `recording` indexes `duration`.
+      table: the detections as they would be written, times in seconds; `recording` indexes `duration`.
       named: the same rows as the detections file writes them.
-      labels: that `table.label` indexes.
-      known: labels of the annotations.
-      duration: [N] seconds, inf where it is not known.
-      rules: see there.
+      labels: the labels that `table.label` indexes.
+      known: the labels of the annotations.
+      duration: [N] durations in seconds, inf where they are unknown.
+      rules: what the server takes.
     """
     end_of = duration[table.recording]
     start, end = table.segments[:, 0], table.segments[:, 1]

@@ -14,7 +14,8 @@ from tal_jax.data.parquet import write_table
 from tal_jax.errors import InputError
 from tal_jax.experiments import study_groups
 from tal_jax.experiments.study_summary import Line, Outcome
-from tal_jax.plots.detections import COLOURS, require_matplotlib, save
+from tal_jax.plots.colours import COLOURS
+from tal_jax.plots.detections import require_matplotlib, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tal_jax.errors import InputError
-from tal_jax.plots.detections import COLOURS, LEGEND_CLASSES, Bar, printable, require_matplotlib
+from tal_jax.plots.colours import label_colours
+from tal_jax.plots.detections import LEGEND_CLASSES, Bar, printable, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +43,8 @@ def choose(ids_with_truth: Sequence[str], count: int) -> list[str]:
     """Chooses what to show without a look at any result: evenly spaced in the order of the names.
 
     Args:
-      ids_with_truth: recordings that have segments, in any order.
-      count: at most this many.
+      ids_with_truth: ids of the recordings that have segments, in any order.
+      count: the most recordings to choose.
 
     Raises:
       InputError: `count` is not positive.
@@ -62,9 +63,9 @@ def draw(shown: Sequence[Sequences], labels: Sequence[str], text: str) -> "Figur
     CAS rises above VISIBLE in it.
 
     Args:
-      shown: at least one recording.
-      labels: [K] names of the classes.
-      text: caption below the picture.
+      shown: the recordings to draw, at least one.
+      labels: [K] names of all classes of the data set, by which `label_colours` colours them.
+      text: the caption below the picture.
 
     Raises:
       InputError: matplotlib is missing.
@@ -76,8 +77,9 @@ def draw(shown: Sequence[Sequences], labels: Sequence[str], text: str) -> "Figur
 
     true = {bar.label for one in shown for bar in one.truth}
     absent = {label for one in shown for cas in one.rows.values() for label in _absent(one, cas)}
-    present = [*sorted(true), *sorted(absent - true)]  # the palette repeats: the true classes get its first colours
-    colour = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(present)}
+    present = [*sorted(true), *sorted(absent - true)]
+    by_name = label_colours(labels)
+    colour = {label: by_name[labels[label]] for label in present}
 
     columns = COLUMNS if len(shown) > 3 else 1
     lines = [shown[i : i + columns] for i in range(0, len(shown), columns)]

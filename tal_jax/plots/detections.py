@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.evaluation.segment_table import SegmentTable, descending
+from tal_jax.plots.colours import NO_CLASS, label_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,9 +25,6 @@ LANES = 3  # rows of detections: enough to see what competes, few enough to see 
 LEGEND_CLASSES = 20
 LABEL_CHARACTERS = 32
 BAR = 0.8  # height of a bar, of 1
-# Okabe and Ito's colours, which colour-blind people can tell apart, then more of the same strength.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8B5E3C", "#6A51A3", "#7F7F00", "#C51B7D")
-NO_CLASS = "#808080"
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,9 @@ def strips(
     """Chooses what to show: a sample of the subset that does not look at the results.
 
     Args:
-      selection: as `selection.select` returns it.
-      recordings: as `annotations.read` returns them, for the durations.
-      count: at most this many recordings, evenly spaced over those that have segments, in order of their ids.
+      selection: truth and detections, as `ground_truth.select` returns them.
+      recordings: the annotated recordings by id, as `annotations.read` returns them, for their durations.
+      count: the most recordings to show, evenly spaced over those that have segments, in order of their ids.
       min_score: detections below this fraction of the best score of their recording are not shown.
 
     Raises:
@@ -78,13 +76,16 @@ def strips(
     return tuple(strip(annotated[place]) for place in places)
 
 
-def untold(submission: Submission, durations: Mapping[str, float], count: int, min_score: float) -> tuple[Strip, ...]:
-    """As `strips`, of recordings whose truth nobody knows.
+def strips_without_truth(
+    submission: Submission, durations: Mapping[str, float], count: int, min_score: float
+) -> tuple[Strip, ...]:
+    """As `strips`, of recordings without ground truth.
 
     Args:
-      submission: detections.
-      durations: of all recordings by id, in seconds.
-      count, min_score: see `strips`.
+      submission: the detections.
+      durations: the durations of all recordings by id, in seconds.
+      count: the most recordings to show.
+      min_score: as in `strips`.
     """
     ids = submission.recordings
     places = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int))
@@ -104,13 +105,14 @@ def caption(shown: Sequence[Strip], recordings: int, min_score: float) -> str:
     return f"{text} {hidden} weaker overlapping ones are not drawn." if hidden else text
 
 
-def draw(shown: Sequence[Strip], labels: Sequence[str], text: str) -> "Figure":
+def draw(shown: Sequence[Strip], labels: Sequence[str], text: str, classes: Iterable[str] = ()) -> "Figure":
     """The picture, without any state of pyplot.
 
     Args:
-      shown: at least one strip.
-      labels: [K] names of the classes.
-      text: caption below the picture.
+      shown: the strips to draw, at least one.
+      labels: [K] names of the classes, as the bars number them.
+      text: the caption below the picture.
+      classes: names of all classes of the data set, by which `label_colours` colours them; none: `labels`.
 
     Raises:
       InputError: matplotlib is missing.
@@ -120,7 +122,8 @@ def draw(shown: Sequence[Strip], labels: Sequence[str], text: str) -> "Figure":
     from matplotlib.patches import Patch
 
     present = sorted({bar.label for strip in shown for bar in _bars(strip)} - {-1})
-    colour = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(present)} | {-1: NO_CLASS}
+    by_name = label_colours(classes, labels)
+    colour = {label: by_name[labels[label]] for label in present} | {-1: NO_CLASS}
     heights = [1.9 + len(strip.lanes) for strip in shown]
     inches = 0.2 * sum(heights) + 1.5
     figure = Figure(figsize=(11, inches), layout="constrained", facecolor="white")

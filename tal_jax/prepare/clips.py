@@ -12,7 +12,7 @@ def read(path: str | os.PathLike, labels: Collection[str]) -> tuple[dict[str, Re
     """Reads the clips that can be learned from: those of the training subset that have a label.
 
     Args:
-      path: an annotation file, see `annotations.read`.
+      path: an annotation file as `annotations.read` takes it.
       labels: the classes of the set.
 
     Returns:

@@ -21,17 +21,17 @@ class Stream:
 
     name: str
     width: int  # C
-    layout: str | None  # of all files: "TC" or "CT"; None: every file tells its own by its shape
+    layout: str | None  # of all files: "TC" or "CT"; None: that of every file follows from its shape
 
 
 def find(name: str, source: str, ids: Iterable[str], flag: str = "features") -> dict[str, File]:
     """Finds the feature file of every recording that has one: `ID` or `v_ID`, with any known extension.
 
     Args:
-      name: of the stream, for errors.
+      name: the name of the stream, for errors.
       source: a folder, or one HDF5 file with a group or dataset per recording.
-      ids: of the recordings.
-      flag: that named the source, for errors.
+      ids: the ids of the recordings.
+      flag: the flag that named the source, for errors.
 
     Raises:
       InputError: no such folder or file, or two files for one recording.
@@ -79,16 +79,16 @@ def agree(
     the layout is taken to be `[T, C]`. Only headers are read where there are any; of other formats, a sample is read.
 
     Args:
-      name: of the stream.
-      files: of every recording, at least one.
-      width: C, if the user gave it.
+      name: the name of the stream.
+      files: the files of all recordings by id, at least one.
+      width: number of channels C, if the user gave it.
       layout: "TC" or "CT", if the user gave it.
 
     Returns:
       The stream, and a remark where the layout was assumed.
 
     Raises:
-      InputError: the files do not agree on a width, or cannot tell the layout; says which record, and what to do.
+      InputError: the files do not agree on a width, or leave the layout open; says which record, and what to do.
     """
     shapes, oriented = _shapes(name, files)
     if not shapes:
@@ -116,9 +116,9 @@ def read(stream: Stream, id: str, file: File) -> np.ndarray:
     """Reads one recording's stream.
 
     Args:
-      stream: what `agree` returned.
-      id: of the recording, for errors.
-      file: what `find` returned.
+      stream: the stream that `agree` returned.
+      id: the id of the recording, for errors.
+      file: the file that `find` returned.
 
     Returns:
       [T, C] of the file's own floating or integer type, finite, T > 0.
@@ -188,7 +188,7 @@ def _vote(
 
 
 def _layout(name: str, id: str, file: File, shape: tuple[int, ...], width: int) -> str | None:
-    """The layout that one shape tells, None if it is square."""
+    """The layout that follows from one shape, None if it is square."""
     if width not in shape:
         raise _wrong_width(name, id, file, shape, width)
     if shape[0] == shape[1]:
@@ -204,7 +204,7 @@ def _wrong_width(name: str, id: str, file: File, shape: tuple[int, ...], width: 
 
 
 def _shapes(name: str, files: Mapping[str, File]) -> tuple[dict[str, tuple[int, int]], list[int]]:
-    """Shapes of all files with a header and of a sample of the others; widths where a file tells its layout."""
+    """Shapes of all files with a header and of a sample of the others; widths where the layout of a file is known."""
     shapes: dict[str, tuple[int, int]] = {}
     oriented_widths = []
     headless = []

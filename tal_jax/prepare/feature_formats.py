@@ -28,9 +28,9 @@ def load(name: str, id: str, file: File) -> tuple[np.ndarray, bool]:
     """Reads the array of a file.
 
     Args:
-      name: of the stream, for errors.
-      id: of the recording, for errors.
-      file: where it is.
+      name: the name of the stream, for errors.
+      id: the id of the recording, for errors.
+      file: where the features are.
 
     Returns:
       The array, with leading axes of size 1 removed until two are left, and whether the file itself says that they are

@@ -35,12 +35,12 @@ def match(
     """Finds the feature files of all recordings and checks that those of a stream agree.
 
     Args:
-      recordings: id -> as annotated.
-      sources: of their features.
-      damaged: list of recordings to leave out, see `damaged.read`.
+      recordings: the annotated recordings by id.
+      sources: the sources of their features.
+      damaged: a file with recordings to leave out, as `damaged.read` takes it; None: leave out none.
       missing: "error", or "skip" to leave out recordings without features.
-      widths: stream name -> C, where it is known.
-      layouts: stream name -> "TC" or "CT", where it is known.
+      widths: number of channels C by stream name, where it is known.
+      layouts: "TC" or "CT" by stream name, where it is known.
 
     Returns:
       The streams in the order of `sources`, an item for every recording that is left, sorted by id, and notes of the

@@ -31,9 +31,9 @@ def finish(
     Args:
       out: the folder of the set.
       unfinished: a folder inside it for what is not complete yet.
-      shards: all of them, finished, by split and number.
-      notes: of the plan; those of the shards are added.
-      fingerprint: of the run.
+      shards: all shards, finished, by split and number.
+      notes: the notes of the plan; those of the shards are added.
+      fingerprint: the fingerprint of what the set is made from.
 
     Raises:
       InputError: a shard has disappeared in the meantime.

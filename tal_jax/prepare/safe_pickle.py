@@ -45,8 +45,8 @@ def read(path: str | os.PathLike, where: str | None = None) -> Any:
     """Reads a `.pkl`, `.pt` or `.pth` file.
 
     Args:
-      path: the file.
-      where: how errors name it; the path by default.
+      path: the file to read.
+      where: the name of the file in errors, the path by default.
 
     Returns:
       What was pickled, of dict, list, tuple, str, bytes, numbers, None, and read-only `np.ndarray` for arrays and

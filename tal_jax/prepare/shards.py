@@ -78,8 +78,8 @@ def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
     """Writes one shard, then its `done_path`: {"digest", "records": [..], "notes": [..]}.
 
     Args:
-      shard: what to write.
-      stop: asked before every recording.
+      shard: the shard to write, with its recordings.
+      stop: called before every recording; where it returns true, nothing more is written.
 
     Raises:
       InputError: a feature file is missing, damaged, or does not fit.

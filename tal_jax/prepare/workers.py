@@ -20,8 +20,8 @@ def run(task: Callable[[T, Callable[[], bool]], Any], arguments: Sequence[T], wo
     """Calls `task(argument, stop)` for all arguments; `stop()` turns true when another task has failed.
 
     Args:
-      task: a top-level function, as processes are spawned; it should ask `stop` often and raise when told to.
-      arguments: picklable.
+      task: a top-level function, as processes are spawned; it should call `stop` often and raise when that is true.
+      arguments: what each task gets, picklable.
       workers: number of processes; with one, or one task, everything runs in this process.
 
     Yields:

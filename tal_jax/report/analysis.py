@@ -20,7 +20,7 @@ MAIN_TIOU = 0.5  # of the browser and of what a figure shows first, or the neare
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Analysis:
     """One detections file against the ground truth."""
 
     name: str
@@ -48,8 +48,8 @@ def likely_subset(recordings: Mapping[str, Recording], submission: Submission) -
     """The subset that most of the detections' recordings belong to; "validation" if they belong to none.
 
     Args:
-      recordings: as `annotations.read` returns them.
-      submission: as `submission.read` returns it.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
+      submission: the detections, as `detection_files.read` returns them.
     """
     found = [recordings[key].subset for key in submission.recordings if key in recordings]
     return max(sorted(set(found)), key=found.count, default="validation")
@@ -62,19 +62,19 @@ def analyse(
     subset: str,
     tiou: np.ndarray,
     blocked: frozenset[str] = frozenset(),
-) -> Run:
+) -> Analysis:
     """All numbers of one detections file; mAP, AR@AN and AUC by the functions of launch.evaluate.
 
     Args:
-      name: of the run, in the page.
-      recordings: as `annotations.read` returns them.
-      submission: as `submission.read` returns it.
-      subset: to evaluate on.
-      tiou: [A] thresholds.
+      name: what the page calls the detections.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
+      submission: the detections, as `detection_files.read` returns them.
+      subset: the subset to evaluate on.
+      tiou: [A] thresholds of temporal IoU in (0, 1].
       blocked: ids of recordings to leave out.
 
     Raises:
-      InputError: see `selection.select`; detections without labels, or more than THRESHOLDS thresholds.
+      InputError: as `ground_truth.select` does; detections without labels, or more than THRESHOLDS thresholds.
     """
     if len(tiou) > THRESHOLDS:
         raise InputError(f"--tiou: {len(tiou)} thresholds, a page has room for {THRESHOLDS}: take a larger step")
@@ -86,7 +86,7 @@ def analyse(
     overlap = diagnosis.overlaps(truth, detections)
     kinds = diagnosis.kinds_of(matching, overlap)
     durations = [recordings[key].duration for key in chosen.recordings]
-    return Run(
+    return Analysis(
         name=name,
         selection=chosen,
         label_names=tuple(submission.labels[k] for k in submission.table.label[chosen.rows].tolist()),

@@ -11,8 +11,8 @@ from tal_jax.evaluation.diagnosis import KINDS
 from tal_jax.evaluation.per_recording import best_of_each
 from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.evaluation.table import threshold_name
-from tal_jax.plots.detections import COLOURS
-from tal_jax.report.analysis import Run
+from tal_jax.plots.colours import label_colours
+from tal_jax.report.analysis import Analysis
 from tal_jax.report.inputs import Material
 from tal_jax.report.rows import Rows, percent
 
@@ -21,17 +21,17 @@ LEVELS = 100  # a class activation sequence is drawn in hundredths
 
 
 def browser(
-    runs: Sequence[Run], recordings: Mapping[str, Recording], materials: Sequence[Material], shown: int
+    runs: Sequence[Analysis], recordings: Mapping[str, Recording], materials: Sequence[Material], shown: int
 ) -> dict[str, Any]:
     """Columns for JSON; times in seconds, scores as given, overlaps as fractions, precision in percent.
 
     Flat lists hold the segments of all recordings; `offset` [V + 1] says where each recording's begin.
 
     Args:
-      runs: with the same recordings.
-      recordings: as `annotations.read` returns them.
-      materials: of workdirs.
-      shown: at most so many detections of each recording, the best.
+      runs: the analyses of detections of the same recordings.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
+      materials: what workdirs add: losses and class activation sequences.
+      shown: the most detections of each recording, the best ones.
     """
     chosen = runs[0].selection
     names = [*chosen.labels, *sorted({n for run in runs for n in run.label_names} - set(chosen.labels))]
@@ -43,6 +43,7 @@ def browser(
                     if label not in index:
                         index[label] = len(names)
                         names.append(label)
+    colours = label_colours({label for r in recordings.values() for label in r.labels}, names)
     ids = chosen.recordings
     truth = chosen.truth.take(np.lexsort((chosen.truth.segments[:, 0], chosen.truth.recording)))
     found = [_detections(run, index, shown) for run in runs]
@@ -53,7 +54,7 @@ def browser(
     return {
         "runs": [run.name for run in runs],
         "labels": names,
-        "colours": list(COLOURS),
+        "colours": [colours[name] for name in names],
         "kinds": [*KINDS, UNKNOWN],
         "tiou": threshold_name(runs[0].matching.tiou[runs[0].main]),
         "shown": shown,
@@ -103,7 +104,7 @@ def lanes(start: Sequence[float], end: Sequence[float]) -> list[int]:
     return found
 
 
-def _detections(run: Run, index: Mapping[str, int], shown: int) -> tuple[SegmentTable, dict[str, list]]:
+def _detections(run: Analysis, index: Mapping[str, int], shown: int) -> tuple[SegmentTable, dict[str, list]]:
     """The best detections of each recording, and what is known of them."""
     detections = run.selection.detections
     rows = best_of_each(detections, shown)

@@ -6,7 +6,7 @@ import altair as alt
 
 from tal_jax.evaluation.table import threshold_name
 from tal_jax.report import rows
-from tal_jax.report.analysis import Run
+from tal_jax.report.analysis import Analysis
 from tal_jax.report.figure import CHOICE, DATA, RUN_COLOURS, Figure, Menu, specification
 
 WIDTH, HEIGHT = 460, 270
@@ -30,7 +30,7 @@ def chosen(chart: alt.Chart, value: str, column: str = "tiou") -> alt.Chart:
     return chart.add_params(alt.param(name=CHOICE, value=value)).transform_filter(f"datum.{column} === {CHOICE}")
 
 
-def threshold_menu(run: Run, average: bool) -> Menu:
+def threshold_menu(run: Analysis, average: bool) -> Menu:
     """All thresholds; their average first, where that makes sense."""
     names = tuple(threshold_name(t) for t in run.matching.tiou)
     if average:
@@ -38,7 +38,7 @@ def threshold_menu(run: Run, average: bool) -> Menu:
     return Menu("tIoU", names, names[run.main])
 
 
-def result_figures(runs: Sequence[Run]) -> list[Figure]:
+def result_figures(runs: Sequence[Analysis]) -> list[Figure]:
     """Everything but the diagnosis."""
     names = [run.name for run in runs]
     base = {"width": WIDTH, "height": HEIGHT}
@@ -107,7 +107,7 @@ def result_figures(runs: Sequence[Run]) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _calibration(runs: Sequence[Run], menu: Menu) -> Figure:
+def _calibration(runs: Sequence[Analysis], menu: Menu) -> Figure:
     probabilities = all(run.calibration.error is not None for run in runs)
     x = alt.X("score:Q", title="mean score of the detections in a bin", scale=alt.Scale(zero=False))
     if probabilities:
@@ -144,7 +144,7 @@ def _calibration(runs: Sequence[Run], menu: Menu) -> Figure:
     return Figure("calibration", "curves", "Calibration", text, specification(chart), rows.calibration(runs), menu)
 
 
-def _classes(runs: Sequence[Run], menu: Menu) -> Figure:
+def _classes(runs: Sequence[Analysis], menu: Menu) -> Figure:
     content = rows.classes(runs)
     order = list(dict.fromkeys(row["class"] for row in content))
     base = alt.Chart(data())

@@ -8,7 +8,7 @@ import altair as alt
 from tal_jax.evaluation.diagnosis import KINDS, MULTIPLES
 from tal_jax.evaluation.sensitivity import CHARACTERISTICS
 from tal_jax.report import rows
-from tal_jax.report.analysis import Run
+from tal_jax.report.analysis import Analysis
 from tal_jax.report.charts import HEIGHT, WIDTH, chosen, colour, data, threshold_menu
 from tal_jax.report.figure import CHOICE, Figure, specification
 from tal_jax.report.inputs import Material
@@ -21,12 +21,12 @@ CHARACTERISTIC_TITLES = {
 }
 
 
-def diagnosis_figures(runs: Sequence[Run]) -> list[Figure]:
+def diagnosis_figures(runs: Sequence[Analysis]) -> list[Figure]:
     """Which false positives there are, what they cost, and which segments are hard."""
     return [_profile(runs), _cost(runs), _sensitivity(runs)]
 
 
-def _profile(runs: Sequence[Run]) -> Figure:
+def _profile(runs: Sequence[Analysis]) -> Figure:
     menu = threshold_menu(runs[0], False)
     bars = (
         alt.Chart(data())
@@ -54,7 +54,7 @@ def _profile(runs: Sequence[Run]) -> Figure:
     )  # fmt: skip
 
 
-def _cost(runs: Sequence[Run]) -> Figure:
+def _cost(runs: Sequence[Analysis]) -> Figure:
     menu = threshold_menu(runs[0], True)
     names = [run.name for run in runs]
     bars = (
@@ -83,7 +83,7 @@ def _cost(runs: Sequence[Run]) -> Figure:
     )  # fmt: skip
 
 
-def _sensitivity(runs: Sequence[Run]) -> Figure:
+def _sensitivity(runs: Sequence[Analysis]) -> Figure:
     menu = threshold_menu(runs[0], True)
     names = [run.name for run in runs]
     content = rows.sensitivity(runs)
@@ -118,7 +118,7 @@ def _sensitivity(runs: Sequence[Run]) -> Figure:
         "compare (mAP_N); dashed: of all segments. Ranges hold about a fifth of the segments each."
     )
     if unknown:
-        text += f" {unknown} segments lie in recordings whose duration the annotations do not tell: no share of it."
+        text += f" {unknown} segments lie in recordings whose duration the annotations do not give: no share of it."
     return Figure(
         "sensitivity", "diagnosis", "Which segments are hard", text, specification(chart), content, menu, wide=True
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tal_jax.errors import InputError
+from tal_jax.plots.colours import COLOURS
 from tal_jax.report.rows import Rows
 
 if TYPE_CHECKING:
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 
 DATA = "rows"  # name of the data set in every specification
 CHOICE = "choice"  # name of the parameter that a figure's menu sets
-# Okabe and Ito's colours, which colour-blind people can tell apart.
-RUN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+RUN_COLOURS = COLOURS[:4]
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 PNG_SCALE = 2
 CONFIG = {

@@ -11,8 +11,8 @@ def named(given: Sequence[str], flag: str) -> dict[str, str]:
     """Paths by their names: of NAME=PATH the name, else as much of the path's end as tells one from the others.
 
     Args:
-      given: PATH or NAME=PATH, as the user wrote them.
-      flag: named in errors.
+      given: arguments PATH or NAME=PATH, as the user wrote them.
+      flag: the flag they were given with, for errors.
 
     Raises:
       InputError: two have one name, or a name is empty or not printable.

@@ -15,7 +15,7 @@ from tal_jax.data.annotations import Recording
 from tal_jax.errors import InputError
 from tal_jax.evaluation import table
 from tal_jax.report import browser, tables
-from tal_jax.report.analysis import Run
+from tal_jax.report.analysis import Analysis
 from tal_jax.report.figure import DATA, Figure, render, require_libraries, vega_lite_version
 from tal_jax.report.inputs import Material
 
@@ -36,7 +36,7 @@ class Report:
 
 
 def compose(
-    runs: Sequence[Run],
+    runs: Sequence[Analysis],
     recordings: Mapping[str, Recording],
     materials: Sequence[Material] = (),
     *,
@@ -46,11 +46,11 @@ def compose(
     """The page as text, without any file.
 
     Args:
-      runs: to be compared, of the same recordings and thresholds; at most RUNS.
-      recordings: as `annotations.read` returns them.
-      materials: of workdirs, at most RUNS.
-      title: of the page.
-      shown: at most so many detections of each recording are in the browser; None: SHOWN, of many recordings half.
+      runs: the analyses to compare, of the same recordings and thresholds; at most RUNS.
+      recordings: the annotated recordings by id, as `annotations.read` returns them.
+      materials: what workdirs add, at most RUNS of them.
+      title: the title of the page.
+      shown: the most detections of each recording in the browser; None: SHOWN, of many recordings half as many.
 
     Raises:
       InputError: too many runs, two of one name, or libraries that are missing.
@@ -74,8 +74,8 @@ def write_report(out: str | Path, report: Report) -> Path:
     """Writes OUT/index.html, which needs nothing else, and OUT/figures/NAME.png and NAME.csv.
 
     Args:
-      out: folder; it is made if need be.
-      report: from `compose`.
+      out: the folder to write to, which is made if need be.
+      report: the report that `compose` returned.
 
     Returns:
       The path of the page.
@@ -98,7 +98,7 @@ def write_report(out: str | Path, report: Report) -> Path:
 
 
 def page(
-    runs: Sequence[Run], figures: Sequence[Figure], content: Mapping[str, Any], spec: Mapping[str, Any], title: str
+    runs: Sequence[Analysis], figures: Sequence[Figure], content: Mapping[str, Any], spec: Mapping[str, Any], title: str
 ) -> str:
     """The whole page as text: the template with everything that it needs within it.
 

@@ -8,7 +8,7 @@ import numpy as np
 from tal_jax.evaluation.curves import RECALL
 from tal_jax.evaluation.diagnosis import KINDS, MULTIPLES
 from tal_jax.evaluation.table import threshold_name
-from tal_jax.report.analysis import Run
+from tal_jax.report.analysis import Analysis
 from tal_jax.report.inputs import Material
 
 Rows = list[dict[str, Any]]
@@ -21,13 +21,13 @@ def percent(value: float) -> float:
     return round(100 * float(value), 6)
 
 
-def _with_average(run: Run, values: np.ndarray) -> list[tuple[str, Any]]:
+def _with_average(run: Analysis, values: np.ndarray) -> list[tuple[str, Any]]:
     """Values [A, ..] by the name of their threshold, their mean first."""
     names = [threshold_name(t) for t in run.matching.tiou]
     return [(AVERAGE, values.mean(axis=0)), *zip(names, values, strict=True)]
 
 
-def mean_precision(runs: Sequence[Run]) -> Rows:
+def mean_precision(runs: Sequence[Analysis]) -> Rows:
     """mAP by threshold."""
     return [
         {"run": run.name, "tiou": float(t), "map": percent(m)}
@@ -36,7 +36,7 @@ def mean_precision(runs: Sequence[Run]) -> Rows:
     ]
 
 
-def recall(runs: Sequence[Run]) -> Rows:
+def recall(runs: Sequence[Analysis]) -> Rows:
     """Recall by the average number of proposals."""
     return [
         {"run": run.name, "tiou": name, "proposals": float(n), "recall": percent(r)}
@@ -46,7 +46,7 @@ def recall(runs: Sequence[Run]) -> Rows:
     ]
 
 
-def precision_recall(runs: Sequence[Run]) -> Rows:
+def precision_recall(runs: Sequence[Analysis]) -> Rows:
     """Precision by recall, mean over classes."""
     return [
         {"run": run.name, "tiou": threshold_name(t), "recall": percent(r), "precision": percent(p)}
@@ -56,7 +56,7 @@ def precision_recall(runs: Sequence[Run]) -> Rows:
     ]
 
 
-def calibration(runs: Sequence[Run]) -> Rows:
+def calibration(runs: Sequence[Analysis]) -> Rows:
     """Share of true positives by score."""
     return [
         {
@@ -75,7 +75,7 @@ def calibration(runs: Sequence[Run]) -> Rows:
     ]
 
 
-def classes(runs: Sequence[Run]) -> Rows:
+def classes(runs: Sequence[Analysis]) -> Rows:
     """AP by class, rising with the first run's rank: best class first."""
     order = np.argsort(-runs[0].detection.per_class.mean(axis=0), kind="stable")
     return [
@@ -86,7 +86,7 @@ def classes(runs: Sequence[Run]) -> Rows:
     ]
 
 
-def profile(runs: Sequence[Run]) -> Rows:
+def profile(runs: Sequence[Analysis]) -> Rows:
     """Kinds of detections by their rank within the class."""
     rows = []
     for run in runs:
@@ -109,7 +109,7 @@ def profile(runs: Sequence[Run]) -> Rows:
     return rows
 
 
-def cost(runs: Sequence[Run]) -> Rows:
+def cost(runs: Sequence[Analysis]) -> Rows:
     """The mAP that each kind of false positive costs."""
     return [
         {"run": run.name, "tiou": name, "kind": KINDS[i], "cost": percent(values[i])}
@@ -119,7 +119,7 @@ def cost(runs: Sequence[Run]) -> Rows:
     ]
 
 
-def sensitivity(runs: Sequence[Run]) -> Rows:
+def sensitivity(runs: Sequence[Analysis]) -> Rows:
     """mAP_N by coverage, length and number of the segments."""
     rows = []
     for run in runs:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tal_jax.evaluation.diagnosis import KINDS
 from tal_jax.evaluation.table import REPORTED_NUMBERS, threshold_name
-from tal_jax.report.analysis import Run
+from tal_jax.report.analysis import Analysis
 
 MEANINGS = {
     "true positive": "overlaps enough with a segment of its class that no better one has found",
@@ -27,14 +27,14 @@ class Table(NamedTuple):
     last: tuple[str, ...] | None = None  # a row that sums up
 
 
-def precision_table(runs: Sequence[Run]) -> Table:
+def precision_table(runs: Sequence[Analysis]) -> Table:
     """mAP by threshold, a row for each run."""
     head = ("mAP % at tIoU", *(threshold_name(t) for t in runs[0].detection.tiou), "average")
     rows = [(run.name, *map(_percent, run.detection.mAP), _percent(run.detection.average)) for run in runs]
     return Table(head, rows)
 
 
-def recall_table(runs: Sequence[Run]) -> Table:
+def recall_table(runs: Sequence[Analysis]) -> Table:
     """AR@AN, AUC and calibration error, a row for each run."""
     probabilities = any(run.calibration.error is not None for run in runs)
     head = ("average recall %", *(f"AN={n}" for n in REPORTED_NUMBERS), "AUC")
@@ -48,7 +48,7 @@ def recall_table(runs: Sequence[Run]) -> Table:
     return Table(head, rows)
 
 
-def class_table(runs: Sequence[Run]) -> Table:
+def class_table(runs: Sequence[Analysis]) -> Table:
     """AP of every class: of one run at every threshold, of several their averages."""
     labels = runs[0].detection.labels
     segments = np.bincount(runs[0].selection.truth.label)
@@ -68,7 +68,7 @@ def class_table(runs: Sequence[Run]) -> Table:
     return Table(head, rows, ("mAP", str(len(runs[0].selection.truth)), *map(_percent, means)))
 
 
-def kind_table(runs: Sequence[Run]) -> Table:
+def kind_table(runs: Sequence[Analysis]) -> Table:
     """How many of the considered detections are of each kind, at the main threshold."""
     head: tuple[str, ...] = ("kind", "meaning")
     for run in runs:
@@ -86,7 +86,7 @@ def kind_table(runs: Sequence[Run]) -> Table:
     return Table(head, rows, last)
 
 
-def kind_notes(runs: Sequence[Run]) -> list[str]:
+def kind_notes(runs: Sequence[Analysis]) -> list[str]:
     """What the diagnosis does not consider, a sentence for each run."""
     notes = []
     for run in runs:

@@ -67,18 +67,16 @@ def filled(template: Mapping[str, Any], content: Mapping[str, Any], i: int, widt
     """The specification of recording i.
 
     Args:
-      template: from `template`.
-      content: from `browser.browser`.
-      i: position of the recording.
-      width: pixels of the plot.
+      template: the specification that `template` returns.
+      content: the columns that `browser.browser` returns.
+      i: the position of the recording in them.
+      width: the width of the plot in pixels.
     """
     datasets, tall, classes = layout(content, i)
     colours, labels = content["colours"], content["labels"]
-    # With few classes, each keeps its colour in all recordings.
-    colour = [colours[(k if len(labels) <= len(colours) else n) % len(colours)] for n, k in enumerate(classes)]
     bars, *rest = template["layer"]
     encoding = bars["encoding"]
-    scale = {"domain": [labels[k] for k in classes], "range": colour}
+    scale = {"domain": [labels[k] for k in classes], "range": [colours[k] for k in classes]}
     encoding = {**encoding, "color": {**encoding["color"], "scale": scale}}
     params = [
         {**p, "value": {"seconds": content["span"][i], "tall": tall}.get(p["name"], p["value"])}

@@ -12,7 +12,7 @@ from tal_jax.data import atomic
 from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.rows import Origin
 from tal_jax.devices.processes import first, say
-from tal_jax.errors import InputError
+from tal_jax.errors import InputError, TrainingDiverged
 from tal_jax.stages.stage import Stage
 from tal_jax.train.population import Member, spread
 from tal_jax.train.step import TrainState
@@ -70,11 +70,11 @@ def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Or
     """Stops a run whose loss or gradient is NaN or infinite; the parameters are still those of the step before.
 
     Raises:
-      InputError: names the step and the recordings of its batch.
+      TrainingDiverged: names the step and the recordings of its batch.
     """
     if not float(metrics["finite"]):
         ids = ", ".join(str(stage.training.ids[i]) for i in origin.index)
-        raise InputError(
+        raise TrainingDiverged(
             f"stage {stage.name}: loss or gradient is not finite at step {step}, recordings {ids}: look at their "
             "features, or lower the learning rate; the last checkpoint is kept"
         )

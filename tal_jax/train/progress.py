@@ -3,30 +3,13 @@
 import contextlib
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
-
-@contextlib.contextmanager
-def _not_installed(name: str) -> Iterator[None]:
-    """A module that is not there yet cannot be imported in the block."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-# It imports PyTorch wherever that is installed, and needs it for nothing that is written here: 1.5 s of every start.
-with _not_installed("torch"):
-    from tensorboardX import SummaryWriter
+from tal_jax.train.events import EventFile
 
 
 class Progress:
@@ -43,7 +26,7 @@ class Progress:
             kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
             path.write_text("".join(f"{line}\n" for line in kept))
         self._file = path.open("a")
-        self._events = SummaryWriter(str(directory), purge_step=start + 1 if start else None, flush_secs=10)
+        self._events = EventFile(directory, start=start + 1 if start else None)
         self._name, self._total = name, total
         # disable=None: a bar only on a terminal; a log file gets a line for every logged step instead.
         self._bar = tqdm(total=total, initial=start, desc=name, unit="step", disable=None, dynamic_ncols=True)
@@ -68,8 +51,7 @@ class Progress:
             values["step_seconds"] = (now - self._clock) / (step - self._last)
             values["waiting"] = self._waited / max(now - self._clock, 1e-9)
             self._clock, self._last, self._waited = now, step, 0.0
-        for k, v in values.items():
-            self._events.add_scalar(k, v, step)
+        self._events.add(step, values)
         # JSON knows no NaN; null says "not a number" to every reader.
         line = {k: v if math.isfinite(v) else None for k, v in values.items()}
         self._file.write(json.dumps({"step": step, **line}) + "\n")

@@ -1,4 +1,4 @@
-"""Whole people held out by patterns of ids: from recordings, and from the clips that a weak track learns from."""
+"""A share held out; whole people held out by patterns of ids, from recordings and from clips of a weak track."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from support.clip_set import prepare_clip_set, tiny_weak_config
 
 from tal_jax.data.clip_features import write
 from tal_jax.data.dataset import open_split
-from tal_jax.data.holdout import grouped
+from tal_jax.data.holdout import grouped, hold_out
 from tal_jax.errors import InputError
 from tal_jax.stages.artifacts import FILES
 from tal_jax.stages.clips import with_clips
@@ -60,3 +60,39 @@ def test_an_id_without_a_group_is_refused(config, expression):
     split = open_split(config["data"]["dir"], "training")
     with pytest.raises(InputError, match="not found in id 'r00' of"):
         grouped(split, np.searchsorted(split.ids, ["r12", "r00"]), expression)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 10, 40, 101])
+@pytest.mark.parametrize("share", [0.01, 0.15, 0.3, 0.4, 0.6, 0.75, 0.9, 0.99])
+def test_a_share_is_held_out_exactly_and_evenly(count, share):
+    kept, held = hold_out(count, share)
+    if round(1 / share) * share != 1:
+        assert len(held) == min(max(round(share * count), 1), count - 1)
+    assert sorted([*kept, *held]) == list(range(count))
+    assert len(kept) > 0
+    # Evenly: any stretch of positions has its share, but for one at either end.
+    at = np.isin(np.arange(count), held).cumsum()
+    assert np.abs(at - len(held) / count * np.arange(1, count + 1)).max() <= 1
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 7, 10, 20, 100])
+def test_a_share_of_one_in_n_is_every_nth(n):
+    for count in (2, n, n + 1, 5 * n - 1, 5 * n):
+        if count > 1:
+            kept, held = hold_out(count, 1 / n)
+            assert held.tolist() == [i for i in range(count) if i % n == 0]
+            assert kept.tolist() == [i for i in range(count) if i % n]
+    assert hold_out(12, round(1 / n, 2))[1][0] == 0
+
+
+def test_no_share_holds_out_none_and_of_one_recording_none_can_be():
+    for count, share in ((5, 0.0), (0, 0.5), (1, 0.5), (1, 0.4)):
+        kept, held = hold_out(count, share)
+        assert kept.tolist() == list(range(count))
+        assert held.tolist() == []
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, float("nan")])
+def test_what_is_no_share_is_refused(share):
+    with pytest.raises(InputError, match=r"data\.holdout: .* give a number in \[0, 1\)"):
+        hold_out(10, share)

@@ -14,7 +14,7 @@ from support.sensor_set import STRIDE, prepare_set, tiny_config
 
 from tal_jax.deploy import Recording, load, onnx_files
 from tal_jax.deploy import export as exporting
-from tal_jax.deploy.agreement import random_inputs, strangers
+from tal_jax.deploy.agreement import random_inputs, unmatched_fraction
 from tal_jax.deploy.export import export
 from tal_jax.deploy.model_folder import FIELDS, MODEL, ONNX, merge_file, read_model
 from tal_jax.deploy.onnx import NotConverted, converted
@@ -54,7 +54,7 @@ def alike(found, expected, score=1e-5, time=1e-4):
     for a, b in zip(found, expected, strict=True):
         assert len(a.scores) == len(b.scores) > 0
         sides = ({k: x[None] for k, x in side._asdict().items()} for side in (a, b))
-        assert strangers(*sides, score=score, time=time) == 0
+        assert unmatched_fraction(*sides, score=score, time=time) == 0
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -165,11 +165,11 @@ def test_likeness_by_hand():
         "segments": np.array([[[0, 1], [2, 3], [9, 9]]], np.float32), "labels": np.array([[0, 1, 0]]),
         "scores": np.array([[0.9, 0.5, 0]], np.float32), "mask": np.array([[True, True, False]]),
     }  # fmt: skip
-    assert strangers(one, one, score=0, time=0) == 0
+    assert unmatched_fraction(one, one, score=0, time=0) == 0
     for field, value in (("labels", 0), ("scores", 0.6), ("segments", [2, 3.5])):
         changed = {**one, field: one[field].copy()}
         changed[field][0, 1] = value
-        assert strangers(one, changed, score=0.05, time=0.4) == 2 / 4
-        assert strangers(one, changed, score=0.2, time=0.6) == (2 / 4 if field == "labels" else 0)
+        assert unmatched_fraction(one, changed, score=0.05, time=0.4) == 2 / 4
+        assert unmatched_fraction(one, changed, score=0.2, time=0.6) == (2 / 4 if field == "labels" else 0)
     fewer = {**one, "mask": np.array([[True, False, False]])}
-    assert strangers(one, fewer, score=0, time=0) == 1 / 3
+    assert unmatched_fraction(one, fewer, score=0, time=0) == 1 / 3

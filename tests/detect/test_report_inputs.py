@@ -52,34 +52,28 @@ def test_history_is_what_was_logged(tmp_path):
     assert {metric for metric, _ in found} == {"loss", "accuracy", "step_seconds", "waiting"}
 
 
-def test_events_alone_tell_the_same(tmp_path):
-    log(tmp_path / "s", range(1, 6))
-    before = points(tmp_path)
-    (tmp_path / "s" / "metrics.jsonl").unlink()
-    after = points(tmp_path)
-    assert after.keys() == before.keys()
-    for key, value in before.items():
-        assert after[key] == (None if value is None else pytest.approx(value, rel=1e-6))
+def test_a_metric_has_one_curve_whatever_events_call_it(tmp_path):
+    """TensorBoard's writers put `_` for characters such as @: these curves would be there twice."""
+    progress = Progress(tmp_path / "s", name="s", total=10, start=0)
+    progress.log(1, {"AR@1": 0.5})
+    progress.close()
+    from tensorboardX import SummaryWriter
+
+    with SummaryWriter(str(tmp_path / "s")) as writer:
+        writer.add_scalar("AR@1", 0.5, 1)
+    assert points(tmp_path) == {("AR@1", 1): 0.5}
 
 
-@pytest.mark.parametrize("lines", [True, False])
-def test_a_run_that_went_on_from_a_checkpoint_counts_from_there(tmp_path, lines):
+def test_a_run_that_went_on_from_a_checkpoint_counts_from_there(tmp_path):
     log(tmp_path / "s", range(1, 8))
-    for file in (tmp_path / "s").glob("events*"):
-        file.rename(file.with_name("events.out.tfevents.1000000000.here"))  # named by the second it was begun in
     log(tmp_path / "s", range(5, 7), start=4, scale=30.0)
-    if not lines:
-        (tmp_path / "s" / "metrics.jsonl").unlink()
     loss = {step: value for (metric, step), value in points(tmp_path).items() if metric == "loss"}
-    assert sorted(loss) == [1, 2, 3, 4, 5, 6]
-    assert (loss[4], loss[5], loss[6]) == (pytest.approx(0.25), pytest.approx(6), pytest.approx(5))
+    assert loss == {1: 1.0, 2: 0.5, 3: None, 4: 0.25, 5: 6.0, 6: 5.0}
 
 
 def test_damaged_histories(tmp_path):
     log(tmp_path / "s", range(1, 4))
     path = tmp_path / "s" / "metrics.jsonl"
-    for file in (tmp_path / "s").glob("events*"):
-        file.write_bytes(file.read_bytes()[:-7])  # a kill in the middle of a record
     path.write_text(path.read_text() + '{"step": 4, "lo')
     assert {step for metric, step in points(tmp_path) if metric == "loss"} == {1, 2, 3}
     path.write_text('["no object"]\n' + path.read_text())

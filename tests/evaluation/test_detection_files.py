@@ -1,7 +1,6 @@
 """Detections files: what is written is read, and what is wrong is named."""
 
 import json
-import os
 
 import hypothesis
 import numpy as np
@@ -81,26 +80,6 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path, results, says):
     assert "\n" not in str(error.value)
 
 
-def test_files_that_cannot_be_read_or_written(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be read .*: check --detections"):
         submission.read(tmp_path / "none.json")
-    with pytest.raises(InputError, match="cannot be written"):
-        submission.write_json(tmp_path / "none" / "r.json", {})
-    with pytest.raises(InputError, match="cannot be written"):
-        submission.write_json(tmp_path, {})
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "r.json"
-    submission.write_json(path, {"a": 1})
-    with pytest.raises(ValueError, match="JSON compliant"):
-        submission.write_json(path, {"a": float("nan")})
-
-    def full(source, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space"):
-        submission.write_json(path, {"a": 2})
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert os.listdir(tmp_path) == ["r.json"]

@@ -78,8 +78,8 @@ def test_layout_of_the_servers(files, tmp_path):
     assert found.account() == [
         "validation: 3 recordings, 3 detections",
         "empty: 1 recordings without detections, 0 of them not in the file given",
-        "unchecked: 1 recordings whose duration the annotations do not tell",
-        "external data: none (--external_data=TEXT tells what was used)",
+        "unchecked: 1 recordings whose duration the annotations do not give",
+        "external data: none (--external_data=TEXT says what was used)",
     ]
     # A submission is itself a detections file, and stays what it is.
     again = checked((tmp_path / "S.json", tmp_path / "A.json"))

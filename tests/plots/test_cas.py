@@ -14,6 +14,7 @@ from tal_jax.errors import InputError
 from tal_jax.plots import cas as cas_figure
 from tal_jax.plots import detections as figure
 from tal_jax.plots.cas import Sequences
+from tal_jax.plots.colours import label_colours
 from tal_jax.plots.detections import Bar
 
 ODD = ("$x^{", "_hidden", "a" * 80, "bell\a\nline", "走る")
@@ -162,14 +163,16 @@ def test_other_classes_are_dashed_where_they_are_visible():
     assert legend(drawn) == ["$x^{", "a" * 31 + "…", "bell??line", "not in the recording, CAS above 0.2"]
 
 
-def test_a_class_has_one_colour_and_the_true_classes_the_first():
+def test_a_class_has_the_colour_of_its_name():
     one, other = recording(truth=((0, 1, 4),)), recording("v1", truth=((0, 1, 3),))
     one.rows["CAS"][:, [0, 3]] = 0.5
     drawn = draw(one, other)
-    assert legend_colours(drawn) == list(figure.COLOURS[:3])
+    colour = [label_colours(ODD)[label] for label in ODD]
     assert legend(drawn)[:3] == ["bell??line", "走る", "$x^{"]
-    assert [line_colour(line) for line in panels(drawn)[1].lines] == [figure.COLOURS[i] for i in (1, 2, 0)]
-    assert [line_colour(line) for line in panels(drawn, 1)[1].lines] == [figure.COLOURS[0]]
+    assert legend_colours(drawn) == [colour[k] for k in (3, 4, 0)]
+    assert [line_colour(line) for line in panels(drawn)[1].lines] == [colour[k] for k in (4, 0, 3)]
+    assert [line_colour(line) for line in panels(drawn, 1)[1].lines] == [colour[3]]
+    assert legend_colours(draw(other)) == [colour[3]]  # whatever else is shown
 
 
 def test_a_class_never_seen_is_a_line_at_zero():

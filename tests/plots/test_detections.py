@@ -6,6 +6,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 
 from tal_jax.data.annotations import Instance, Recording
 from tal_jax.errors import InputError
@@ -13,6 +14,7 @@ from tal_jax.evaluation import ground_truth as selection
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import segment_table
 from tal_jax.plots import detections as figure
+from tal_jax.plots.colours import label_colours
 
 ODD = ("$x^{", "_hidden", "a" * 80, r"\frac", "走る")
 
@@ -112,3 +114,18 @@ def test_pictures_that_cannot_be_written(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         figure.save(drawn, tmp_path / "none" / "f.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_has_the_same_colour_whichever_classes_are_shown():
+    classes = [f"class {i:02d}" for i in range(25)]
+
+    def colours(labels, **options):
+        truth, chosen = scene([], labels=labels, recordings=1)
+        drawn = figure.draw(figure.strips(chosen, truth), chosen.labels, "", classes, **options)
+        spans = [p for container in drawn.axes[0].containers for p in container]
+        return {round(p.get_x() / 10): to_hex(p.get_facecolor()).upper() for p in spans}
+
+    every = colours(classes)
+    assert len(set(every.values())) == 25
+    assert colours(classes[11:14]) == {k: every[11 + k] for k in range(3)}
+    assert colours(["class 03", "other"]) == {0: every[3], 1: label_colours(classes, ["other"])["other"]}

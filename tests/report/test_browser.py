@@ -224,9 +224,14 @@ def test_tables_sort(page):
 
 def test_the_page_lays_out_a_recording_as_the_pictures_do(page):
     data = content(page)
+    template = timeline.template()
     for i in range(12):
         theirs = page.execute_script("return tal.layout(tal.read('data-recordings'), arguments[0])", i)
         datasets, tall, classes = timeline.layout(data, i)
+        filled = page.execute_script("return tal.filled(arguments[0], tal.read('data-recordings'), arguments[1], 800)",
+                                     template, i)  # fmt: skip
+        scale = filled["layer"][0]["encoding"]["color"]["scale"]
+        assert scale == timeline.filled(template, data, i)["layer"][0]["encoding"]["color"]["scale"]
         assert (theirs["tall"], theirs["classes"]) == (tall, classes)
         for name, ours in datasets.items():
             assert len(theirs["datasets"][name]) == len(ours)

@@ -35,8 +35,8 @@ def train(folder, workdir, *arguments, data="data"):
     )  # fmt: skip
 
 
-def refused(result, *words):
-    assert result.returncode == 2, result.stderr
+def refused(result, *words, status=2):
+    assert result.returncode == status, result.stderr
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("launch.")
@@ -78,6 +78,11 @@ def test_damaged_shards_are_named(folder, tmp_path):
     shutil.copytree(folder / "data", folder / "cut")
     os.truncate(folder / "cut" / shard, len(damaged) - 50)
     refused(run(*train(folder, tmp_path / "b", data="cut")), shard, "record r07", "truncated", "launch.prepare")
+
+
+def test_a_loss_that_is_not_finite_is_no_bad_input(folder, tmp_path):
+    result = run(*train(folder, tmp_path / "w", "--stage=bmn", "--config.stages.bmn.optimizer.learning_rate=1e30"))
+    refused(result, "error: stage bmn: loss or gradient is not finite at step", "recordings r0", status=70)
 
 
 def test_bad_arguments(folder, tmp_path):

@@ -20,7 +20,7 @@ from tal_jax.deploy.model import load
 from tal_jax.detect.detect import detect
 from tal_jax.detect.ensemble_members import open_runs
 from tal_jax.detect.ensemble_outputs import detect_together
-from tal_jax.errors import InputError
+from tal_jax.errors import InputError, TrainingDiverged
 from tal_jax.stages.workdir import locked
 from tal_jax.train import population as program
 from tal_jax.train.checkpoint import restore_params
@@ -183,7 +183,7 @@ def test_a_stage_can_be_run_again(trained, data, tmp_path):
 def test_infinite_gradients_stop_the_run_and_name_the_recordings(data, tmp_path):
     config = tiny_config(data)
     config.stages.bmn.optimizer.learning_rate = 1e30
-    with pytest.raises(InputError, match=r"not finite at step \d+, recordings r0\d"):
+    with pytest.raises(TrainingDiverged, match=r"not finite at step \d+, recordings r0\d"):
         train_and_evaluate(config.to_dict(), tmp_path)
     if (tmp_path / "bmn" / "checkpoints").exists():
         saved = [p for p in (tmp_path / "bmn" / "checkpoints").iterdir() if p.name.isdigit()]

@@ -66,8 +66,7 @@ tal.filled = (template, content, i, width) => {
   const spec = structuredClone(template);
   spec.layer[0].encoding.color.scale = {
     domain: classes.map((k) => labels[k]),
-    // With few classes, each keeps its colour in all recordings.
-    range: classes.map((k, n) => colours[(labels.length <= colours.length ? k : n) % colours.length]),
+    range: classes.map((k) => colours[k]),
   };
   const values = { seconds: content.span[i], tall };
   for (const parameter of spec.params) parameter.value = values[parameter.name] ?? parameter.value;
