@@ -7,7 +7,7 @@ import copy
 
 from ml_collections import ConfigDict
 
-from configs.supervised import framing, optimizer
+from tal_jax.configs.supervised import framing, optimizer
 
 ROWS = ("cas", "mdcm", "ccm", "ktm", "full")
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from launch import app
+from tal_jax.commands import app
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
 _STAGE = flags.DEFINE_string("stage", None, "Name of the stage.", required=True)

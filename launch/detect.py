@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from launch import app, cluster
+from tal_jax.commands import app, cluster
 
 _OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a training.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 
 _OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).", required=True)
 _RUNS = flags.DEFINE_list("runs", [], "Workdirs of trainings.")

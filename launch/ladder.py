@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 
 _CONFIG = flags.DEFINE_string("config", None, "Config file whose variants are the rows.", required=True)
 _DATA = flags.DEFINE_string("data", None, "Prepared set, with clips.", required=True)

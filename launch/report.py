@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 
 _GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations in the ActivityNet layout.", required=True)
 _DETECTIONS = flags.DEFINE_multi_string("detections", None, "Detections in the submission layout.", required=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 
 _CONFIG = flags.DEFINE_string("config", None, "File with a study.", required=True)
 _DATA = flags.DEFINE_string("data", None, "Prepared set.", required=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from launch import app, cluster
+from tal_jax.commands import app, cluster
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.", required=True)

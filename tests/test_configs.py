@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import weak
+from tal_jax.configs import weak
 from tal_jax.data.dataset import Metadata
 from tal_jax.data.framing import choose_framing
 from tal_jax.stages.config import CONFIG_KEYS, DATA_KEYS, FRAMING_KEYS, SHARED_DATA_KEYS, STAGE_KEYS, checked
@@ -97,7 +97,7 @@ def test_config_builds_and_traces(name, variant):
 
 def test_sizes_of_the_report():
     """C = 2304, 512 channels, 2 LGTEs of 8 heads (4 local, window 9), 3 regressors at 0.5, 0.6, 0.7, T = 1000."""
-    from configs import supervised_hacs
+    from tal_jax.configs import supervised_hacs
 
     stage = supervised_hacs.get_config("video").stages.tcanet
     task = build_task(stage.to_dict(), metadata("hacs"), Framing("window", 1000), "tcanet")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from launch import huge_pages
+from tal_jax.commands import huge_pages
 
 GLIBC = "glibc 2.36"
 
@@ -43,6 +43,11 @@ def test_nothing_changes_where_it_would_not_help(mode, monkeypatch):
 
 def test_only_commands_start_again():
     assert huge_pages.is_command(["python", "-W", "error", "-m", "launch.train", "--config=x"])
+    assert huge_pages.is_command(["python", "-m", "tal_jax", "train"])
+    assert huge_pages.is_command(["python", "-m", "tal_jax.launch.train"])
+    assert huge_pages.is_command(["/venv/bin/python", "/venv/bin/tal-jax", "train"])
+    assert not huge_pages.is_command(["python", "-m", "tal_jax_other", "train"])
+    assert not huge_pages.is_command(["python", "other.py", "/venv/bin/tal-jax"])
     assert not huge_pages.is_command(["python", "-m", "pytest", "launch"])
     assert not huge_pages.is_command(["python", "-c", "import launch.train"])
 

@@ -13,13 +13,19 @@ from tal_jax.errors import RESTART_STATUS, InputError, Interrupted
 
 def fail(message: str, *, abrupt: bool = False, status: int = 2) -> NoReturn:
     """Prints one error line and ends the process with a status, without a traceback; `abrupt`: see `run`."""
-    command = os.path.splitext(os.path.basename(sys.argv[0]))[0]
     kind = "error: " if status == 2 else ""
-    print(f"launch.{command}: {kind}{' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    print(f"{_program()}: {kind}{' '.join(str(message).split())}", file=sys.stderr, flush=True)
     if abrupt:
         sys.stdout.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _program() -> str:
+    """The command as it was called: `launch.NAME` in a checkout, `tal-jax NAME` of an installed package."""
+    name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"tal-jax {name}" if spec is not None and spec.name == f"tal_jax.launch.{name}" else f"launch.{name}"
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
