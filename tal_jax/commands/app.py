@@ -31,16 +31,12 @@ def _program() -> str:
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(list(argv))
-        if "config" in flags.FLAGS:
-            # A config file that could not be loaded says so at the first use of it, which would be within `main`.
-            getattr(flags.FLAGS["config"].value, "to_dict", None)
     except (AttributeError, KeyError) as e:  # ml_collections: an unknown key, with the nearest known one
         inner: object = e
         while isinstance(inner, Exception) and inner.args:
             inner = inner.args[0]
         fail(f"config: no such key: {inner}")
     except (flags.Error, InputError, TypeError, ValueError, OSError) as e:
-        # A config file that fails is quoted by ml_collections with its traceback: the last line says what was wrong.
         fail(str(e).strip().splitlines()[-1])
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}: every option is written --name=value")

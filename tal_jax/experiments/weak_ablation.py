@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tal_jax import bundled
 from tal_jax.data import annotations, atomic
 from tal_jax.data.annotations import Recording
 from tal_jax.data.dataset import open_split
@@ -21,7 +22,7 @@ def load_rows(path: str, rows: Sequence[str], data: str, seed: int) -> dict[str,
     """The config of every row, as plain nested values.
 
     Args:
-      path: of a config file whose `get_config` takes the row's name.
+      path: of a config file whose `get_config` takes the row's name, or the name of one of the package.
       rows: names.
       data: prepared set.
       seed: of the training.
@@ -29,9 +30,7 @@ def load_rows(path: str, rows: Sequence[str], data: str, seed: int) -> dict[str,
     Raises:
       InputError: no such file, or no such row.
     """
-    if not Path(path).is_file():
-        raise InputError(f"--config={path}: no such file: give a config whose variants are the rows")
-    get_config = runpy.run_path(path).get("get_config")
+    get_config = runpy.run_path(bundled.locate("configs", path)).get("get_config")
     configs = {}
     for row in rows:
         try:
