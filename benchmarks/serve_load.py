@@ -86,8 +86,8 @@ def inputs() -> list[np.ndarray]:
 
 def direct() -> float:
     """Recordings a second in batches, without HTTP."""
+    from tal_jax.deploy import Recording, load
     from tal_jax.devices.compilation import use_cache
-    from tal_jax.interop import Recording, load
 
     use_cache()
     model = load(_MODEL.value)
