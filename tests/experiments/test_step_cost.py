@@ -14,8 +14,8 @@ SIZES = {"snippets": 16, "channels": 8, "classes": 3}
 ARGUMENTS = [f"--{name}={value}" for name, value in SIZES.items()]
 
 
-TINY = {"bmn": "sensor_set import tiny_config", "tcanet": "sensor_set import tiny_config"}
-TINY["mgfn"] = "clip_set import tiny_weak_config"
+TINY = {"bmn": "support.sensor_set import tiny_config", "tcanet": "support.sensor_set import tiny_config"}
+TINY["mgfn"] = "support.clip_set import tiny_weak_config"
 
 
 @pytest.mark.parametrize("stage", TINY)
