@@ -25,7 +25,7 @@ from absl import app, flags
 
 from benchmarks import report
 from benchmarks.cases import CASES, MAP_CLASSES, MAP_DETECTIONS, MAP_RECORDINGS, Case
-from launch import huge_pages
+from tal_jax.commands import huge_pages
 
 _CASES = flags.DEFINE_list("cases", [], "Only these: names of cases, `map` and `growth`; empty: everything.")
 _SECONDS = flags.DEFINE_float("seconds", 45.0, "How long the sides of one case take steps, about.", lower_bound=1.0)

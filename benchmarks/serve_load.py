@@ -86,8 +86,7 @@ def inputs() -> list[np.ndarray]:
 
 def direct() -> float:
     """Recordings a second in batches, without HTTP."""
-    from tal_jax.interop import Recording, load
-
+    from tal_jax.deploy import Recording, load
     from tal_jax.devices.compilation import use_cache
 
     use_cache()

@@ -7,9 +7,10 @@ For each line on stdin it takes a step and prints its seconds; at the end of std
 
 import json
 import os
-import resource
 import sys
 import time
+
+from tal_jax.devices.memory import process_peak_bytes
 
 THREADS = 2
 
@@ -47,7 +48,7 @@ def main(side: str, name: str) -> None:
         begin = time.perf_counter()
         step()
         print(json.dumps({"seconds": scale * (time.perf_counter() - begin)}), flush=True)
-    print(json.dumps({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}), flush=True)
+    print(json.dumps({"peak_bytes": process_peak_bytes()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import difflib
 
 from ml_collections import ConfigDict
 
-from configs import supervised_hacs, weak, weak_hacs
+from tal_jax.configs import supervised_hacs, weak, weak_hacs
 
 STREAMS = ("rgb", "flow")
 ROWS = {"supervised": ("head", "video", "classifier", "released"), "weak": weak.ROWS}

@@ -11,7 +11,7 @@ measured with this code. Variants as in supervised_hacs.py.
 
 from ml_collections import ConfigDict
 
-from configs import supervised
+from tal_jax.configs import supervised
 
 STEPS_PER_EPOCH = 9_649 // 16
 

@@ -9,7 +9,7 @@ python -m launch.train --config=configs/supervised_geotec.py --workdir=W --confi
 
 from ml_collections import ConfigDict
 
-from configs import supervised
+from tal_jax.configs import supervised
 
 TURNS = {"rotation": 0.4, "half_turns": True}  # of raw samples of three-axis sensors: see data.triaxial
 

@@ -14,7 +14,7 @@ numerics) and `:joint` (BMN and TCANet as one stage).
 
 from ml_collections import ConfigDict
 
-from configs import supervised
+from tal_jax.configs import supervised
 
 STEPS_PER_EPOCH = 37_613 // 16
 

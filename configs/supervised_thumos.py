@@ -9,7 +9,7 @@ snippet every 4 frames at 30 fps. Not measured with this code. Variants as in su
 
 from ml_collections import ConfigDict
 
-from configs import supervised
+from tal_jax.configs import supervised
 
 
 def get_config(variant: str = "head") -> ConfigDict:

@@ -8,7 +8,7 @@ python -m launch.train --config=configs/supervised_watch.py --workdir=runs/demo/
 
 from ml_collections import ConfigDict
 
-from configs import supervised, supervised_geotec
+from tal_jax.configs import supervised, supervised_geotec
 
 
 def get_config(variant: str = "head") -> ConfigDict:

@@ -12,7 +12,7 @@ Not measured with this code.
 
 from ml_collections import ConfigDict
 
-from configs import weak
+from tal_jax.configs import weak
 
 
 def get_config(row: str = "full") -> ConfigDict:

@@ -13,7 +13,7 @@ downloadable. Recordings are resized to 200 snippets.
 
 from ml_collections import ConfigDict
 
-from configs import weak
+from tal_jax.configs import weak
 
 
 def get_config(row: str = "full") -> ConfigDict:

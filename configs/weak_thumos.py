@@ -12,7 +12,7 @@ Its videos are mostly background, so pooling takes the highest eighth of the sni
 
 from ml_collections import ConfigDict
 
-from configs import weak
+from tal_jax.configs import weak
 
 
 def get_config(row: str = "full") -> ConfigDict:

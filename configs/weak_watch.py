@@ -10,7 +10,7 @@ python -m launch.train --config=configs/weak_watch.py:full --workdir=runs/demo-w
 
 from ml_collections import ConfigDict
 
-from configs import weak
+from tal_jax.configs import weak
 
 
 def get_config(row: str = "full") -> ConfigDict:

@@ -1,5 +1,5 @@
-"""Command-line entry points: python -m launch.NAME."""
+"""The commands, a file each: `python -m launch.NAME` in a checkout, `tal-jax NAME` where the package is installed."""
 
-from launch import huge_pages
+from tal_jax.commands import huge_pages
 
 huge_pages.ask_for()

@@ -8,11 +8,10 @@ import os
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
-from launch import app
+from tal_jax.commands import app, config_flag
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
+_CONFIG = config_flag.define()
 _STAGE = flags.DEFINE_string("stage", None, "Name of the stage.", required=True)
 _BATCH = flags.DEFINE_integer("batch", 2, "Recordings in a batch.", lower_bound=1)
 _SNIPPETS = flags.DEFINE_integer("snippets", 100, "Snippets of a recording, T.", lower_bound=2)

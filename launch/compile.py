@@ -11,11 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
-from launch import app
+from tal_jax.commands import app, config_flag
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
+_CONFIG = config_flag.define()
 _STAGE = flags.DEFINE_string("stage", None, "Name of the stage.", required=True)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "v4, v5e, v5p or v6e and a shape, such as v5e:16x16.", required=True)
 _BATCH = flags.DEFINE_integer("batch", 0, "Rows of a global batch; 0: the config's, or one a device.", lower_bound=0)

@@ -13,11 +13,10 @@ import os
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
-from launch import app
+from tal_jax.commands import app, config_flag
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
+_CONFIG = config_flag.define()
 _FAMILY = flags.DEFINE_string("family", None, "The system that the checkpoint is of.", required=True)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "File to read; with --reverse, to write.", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the stage, as of a training.", required=True)

@@ -8,12 +8,11 @@ The first takes the recordings of a prepared set. The second takes feature files
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from absl import flags
 
-from launch import app, cluster
+from tal_jax.commands import app, cluster
 
 _OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a training.")
@@ -44,58 +43,34 @@ def main(argv: Sequence[str]) -> None:
 
     cluster.join()
     use_cache()
-    submission = of_model() if _MODEL.value else of_workdir()
-    if not first():
-        return
-    write(_OUT.value, submission)
-    print(f"{_OUT.value}: {len(submission.table)} detections in {len(submission.recordings)} recordings")
+    if _MODEL.value:
+        from tal_jax.deploy.detect import detect_files
 
+        submission = detect_files(
+            _MODEL.value,
+            _FEATURES.value,
+            stride=_STRIDE.value,
+            annotation_file=_ANNOTATIONS.value,
+            proposal_file=_PROPOSALS.value,
+            class_score_file=_CLASS_SCORES.value,
+            batch_size=_BATCH.value,
+            runtime=_RUNTIME.value,
+            plot=_PLOT.value,
+        )
+    else:
+        from tal_jax.detect.detect import detect
 
-def of_workdir() -> Any:
-    """The detections of a split."""
-    from tal_jax.detect.detect import detect
-
-    return detect(
-        _WORKDIR.value,
-        _SPLIT.value,
-        stage=_STAGE.value,
-        data_dir=_DATA.value,
-        checkpoint=_CHECKPOINT.value,
-        member=_MEMBER.value,
-    )
-
-
-def of_model() -> Any:
-    """The detections of feature files, and their picture."""
-    from tqdm import tqdm
-
-    from tal_jax.deploy.detect import detect
-    from tal_jax.plots import detections as figure
-
-    if not _FEATURES.value:
-        app.fail("--model wants --features=PATH: a feature file, or a folder of them")
-    if _PLOT.value:
-        figure.require_matplotlib()
-
-    def progress(found: Iterator[Any], total: int) -> Iterator[Any]:
-        return tqdm(found, total=total, desc="detecting", unit="recording")
-
-    submission, durations = detect(
-        _MODEL.value,
-        _FEATURES.value,
-        stride=_STRIDE.value,
-        annotation_file=_ANNOTATIONS.value,
-        proposal_file=_PROPOSALS.value,
-        class_score_file=_CLASS_SCORES.value,
-        batch_size=_BATCH.value,
-        runtime=_RUNTIME.value,
-        progress=progress,
-    )
-    if _PLOT.value:
-        shown = figure.strips_without_truth(submission, durations, 6, 0.3)
-        text = figure.caption(shown, len(submission.recordings), 0.3)
-        figure.save(figure.draw(shown, submission.labels, text), _PLOT.value)
-    return submission
+        submission = detect(
+            _WORKDIR.value,
+            _SPLIT.value,
+            stage=_STAGE.value,
+            data_dir=_DATA.value,
+            checkpoint=_CHECKPOINT.value,
+            member=_MEMBER.value,
+        )
+    if first():
+        write(_OUT.value, submission)
+        print(f"{_OUT.value}: {len(submission.table)} detections in {len(submission.recordings)} recordings")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ or fuses their detections. The second fuses files of detections, of any system.
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 
 _OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).", required=True)
 _RUNS = flags.DEFINE_list("runs", [], "Workdirs of trainings.")
@@ -35,18 +34,13 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if bool(_RUNS.value) == bool(_FILES.value):
         app.fail("give --runs=W1,W2 (trainings) or --detections=D1.json,D2.json (files), one of them")
-    if _FILES.value and _WEIGHTS.value == "performance":
-        app.fail("--weights=performance: of files it is not known: give numbers, or uniform")
     from tal_jax.detect.ensemble import of_files, of_runs
     from tal_jax.devices.compilation import use_cache
-    from tal_jax.evaluation.detection_files import read, write
+    from tal_jax.evaluation.detection_files import write
 
     use_cache()
-    fused: Any
     if _FILES.value:
-        fused = of_files(
-            [read(path) for path in _FILES.value], _FILES.value, _WEIGHTS.value, _METHOD.value, _KEPT.value
-        )
+        fused = of_files(_FILES.value, _WEIGHTS.value, method=_METHOD.value, detections=_KEPT.value)
     else:
         fused = of_runs(
             _RUNS.value,

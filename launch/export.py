@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder to write, which must not exist.", required=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app, config_flag
 
 _CONFIG = flags.DEFINE_string("config", None, "Config file whose variants are the rows.", required=True)
 _DATA = flags.DEFINE_string("data", None, "Prepared set, with clips.", required=True)
@@ -34,8 +34,9 @@ def main(argv: Sequence[str]) -> None:
     from tal_jax.experiments import weak_ablation
 
     use_cache()
+    config = config_flag.located("configs", _CONFIG.value)
     table = weak_ablation.run_ablation(
-        weak_ablation.load_rows(_CONFIG.value, _ROWS.value, _DATA.value, _SEED.value),
+        weak_ablation.load_rows(config, _ROWS.value, _DATA.value, _SEED.value),
         Path(_OUT.value),
         ground_truth=_GROUND_TRUTH.value,
         split=_SPLIT.value,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 from tal_jax.data import annotations
 from tal_jax.evaluation import detection_files as submission
 from tal_jax.evaluation import ground_truth as selection

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 from tal_jax.data import dataset
 from tal_jax.prepare import plan, prepare
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 
 _GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations in the ActivityNet layout.", required=True)
 _DETECTIONS = flags.DEFINE_multi_string("detections", None, "Detections in the submission layout.", required=True)
@@ -30,32 +30,24 @@ _DATA = flags.DEFINE_string("data", "", "With --workdir: another prepared set th
 def main(argv: Sequence[str]) -> None:
     """Evaluates, reads the workdirs and writes the page."""
     del argv
-    from tal_jax.data import annotations
-    from tal_jax.evaluation import detection_files as submission
-    from tal_jax.evaluation import ground_truth as selection
-    from tal_jax.evaluation.detection import parse_tiou
-    from tal_jax.report import analyse, compose, named, require_libraries, write_report
-    from tal_jax.report.analysis import likely_subset
+    from tal_jax.detect.report_files import report_on
 
-    require_libraries()
-    tiou = parse_tiou(_TIOU.value)
-    recordings = annotations.read(_GROUND_TRUTH.value)
-    blocked = selection.read_blocked(_BLOCKED.value) if _BLOCKED.value else frozenset()
-    files = {name: submission.read(path) for name, path in named(_DETECTIONS.value, "--detections").items()}
-    subset = selection.subset_name(recordings, _SUBSET.value or likely_subset(recordings, next(iter(files.values()))))
-    runs = [analyse(name, recordings, content, subset, tiou, blocked) for name, content in files.items()]
-    materials = []
     if _WORKDIR.value:
-        from tal_jax.detect.report_inputs import read_material
         from tal_jax.devices.compilation import use_cache
 
         use_cache()
-        chosen = runs[0].selection
-        for name, path in named(_WORKDIR.value, "--workdir").items():
-            materials.append(read_material(name, path, chosen, subset, data_dir=_DATA.value, pictured=_PICTURED.value))
-    title = f"Detections of {os.path.basename(_GROUND_TRUTH.value)}, {subset}"
-    report = compose(runs, recordings, materials, title=title, shown=_SHOWN.value)
-    page = write_report(_OUT.value, report)
+    page, runs = report_on(
+        _GROUND_TRUTH.value,
+        _DETECTIONS.value,
+        _OUT.value,
+        workdirs=_WORKDIR.value,
+        subset=_SUBSET.value,
+        tiou=_TIOU.value,
+        blocked_file=_BLOCKED.value or "",
+        shown=_SHOWN.value,
+        pictured=_PICTURED.value,
+        data_dir=_DATA.value,
+    )
     for run in runs:
         print(f"{run.name}: average mAP {100 * run.detection.average:.1f}")
     print(page)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 
 _MODEL = flags.DEFINE_string("model", None, "Folder that launch.export wrote.", required=True)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0 is all.")

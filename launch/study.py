@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app, config_flag
 
 _CONFIG = flags.DEFINE_string("config", None, "File with a study.", required=True)
 _DATA = flags.DEFINE_string("data", None, "Prepared set.", required=True)
@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> None:
     except ValueError:
         app.fail(f"--seeds={','.join(_SEEDS.value)}: give whole numbers, such as 0,1,2")
     use_cache()
-    whole = study.load(_CONFIG.value)
+    whole = study.load(config_flag.located("studies", _CONFIG.value))
+    config_flag.located("configs", whole.config)  # says which file it is
     chosen = whole.narrowed(_ROWS.value, seeds)
     print(
         carry_out(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 from tal_jax.data import annotations
 from tal_jax.evaluation import detection_files as submission
 from tal_jax.evaluation.server_check import VERSION, Rules, check, read_classes

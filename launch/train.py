@@ -11,11 +11,10 @@ import os
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
-from launch import app, cluster
+from tal_jax.commands import app, cluster, config_flag
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
+_CONFIG = config_flag.define()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.", required=True)
 _STAGE = flags.DEFINE_string("stage", "", "Run only this stage; again from the start if it is finished.")
 flags.mark_flag_as_required("config")

@@ -1,10 +1,13 @@
-"""Composes the demo's data set of smart-watch sessions from the package seglearn: python -m launch.watch --out=DIR."""
+"""Composes the demo's data set of smart-watch sessions from the package seglearn.
+
+python -m launch.watch --out=DIR [--seed=0] [--encoders=features,raw]
+"""
 
 from collections.abc import Sequence
 
 from absl import flags
 
-from launch import app
+from tal_jax.commands import app
 from tal_jax.demo import sessions as watch
 from tal_jax.demo.encoders import ENCODERS
 

@@ -3,8 +3,8 @@
 python -m launch.study --config=studies/geotec.py --data=DATA --workdir=runs/study/geotec
 """
 
-from studies.geotec_turns import BEFORE, NOISE, PERSON
 from tal_jax.experiments.study import Study
+from tal_jax.studies.geotec_turns import BEFORE, NOISE, PERSON
 
 
 def get_config() -> Study:

@@ -3,8 +3,8 @@
 python -m launch.study --config=studies/geotec_parts.py --data=DATA --workdir=runs/study/geotec_parts
 """
 
-from studies.geotec_turns import HELD_OUT, NOISE, PERSON, TCANET
 from tal_jax.experiments.study import Study
+from tal_jax.studies.geotec_turns import HELD_OUT, NOISE, PERSON, TCANET
 
 DATA, MODEL, OPTIONS = f"{TCANET}.data", f"{TCANET}.model", f"{TCANET}.options"
 

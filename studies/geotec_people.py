@@ -3,8 +3,8 @@
 python -m launch.study --config=studies/geotec_people.py --data=DATA --workdir=runs/study/geotec_people
 """
 
-from studies.geotec_turns import HELD_OUT, PERSON, TCANET, UPRIGHT
 from tal_jax.experiments.study import Study
+from tal_jax.studies.geotec_turns import HELD_OUT, PERSON, TCANET, UPRIGHT
 
 
 def get_config() -> Study:

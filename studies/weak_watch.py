@@ -5,7 +5,7 @@ python -m launch.study --config=studies/weak_watch.py --data=DATA --workdir=runs
 Measured on the validation people; nothing is chosen here.
 """
 
-from configs import weak
+from tal_jax.configs import weak
 from tal_jax.experiments.study import Study
 
 MODEL, OPTIONS = "stages.mgfn.model", "stages.mgfn.options"

@@ -6,8 +6,8 @@ import importlib
 import jax
 import pytest
 
-from configs import weak
 from tal_jax.batch_layout import Sizes
+from tal_jax.configs import weak
 from tal_jax.data.dataset import Metadata
 from tal_jax.data.framing import choose_framing
 from tal_jax.stages.config import parse
@@ -72,7 +72,7 @@ def test_config_builds_and_traces(name, variant):
 
 def test_sizes_of_the_report():
     """C = 2304, 512 channels, 2 LGTEs of 8 heads (4 local, window 9), 3 regressors at 0.5, 0.6, 0.7, T = 1000."""
-    from configs import supervised_hacs
+    from tal_jax.configs import supervised_hacs
 
     stage = supervised_hacs.get_config("video").stages.tcanet
     section = parse(supervised_hacs.get_config("video").to_dict()).stages["tcanet"]

@@ -9,8 +9,8 @@ from support.clip_set import tiny_weak_config
 from support.runs import losses
 from support.sensor_set import STRIDE, tiny_config, write_files
 
-from configs import encoders_hacs, supervised_hacs, weak_hacs
-from configs.encoders_hacs import ENCODERS, get_config, variants
+from tal_jax.configs import encoders_hacs, supervised_hacs, weak_hacs
+from tal_jax.configs.encoders_hacs import ENCODERS, get_config, variants
 from tal_jax.data.dataset import Metadata
 from tal_jax.data.framing import choose_framing
 from tal_jax.errors import InputError

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from tal_jax.data import annotations, class_scores, proposals
 from tal_jax.deploy import feature_inputs as files
 from tal_jax.deploy.model import Model, Recording
@@ -67,3 +69,31 @@ def detect(
 
     parts = progress(model.detect(noted(), batch_size), len(found))
     return Submission(tuple(found), model.labels, table_of(enumerate(parts))), lengths
+
+
+def detect_files(path: str | Path, features: Sequence[str], *, plot: str | Path = "", **options: Any) -> Submission:
+    """Detects as `detect` does, with a progress bar, and draws some of the recordings.
+
+    Args:
+      path, features, **options: see `detect`.
+      plot: picture to write (.png, .pdf or .svg); "" is none.
+
+    Raises:
+      InputError: see `detect`; no feature files are given, or matplotlib is not installed.
+    """
+    from tal_jax.plots import detections as figure
+
+    if not features:
+        raise InputError("--model wants --features=PATH: a feature file, or a folder of them")
+    if plot:
+        figure.require_matplotlib()
+
+    def progress(found: Iterator[WindowDetections], total: int) -> Iterator[WindowDetections]:
+        return tqdm(found, total=total, desc="detecting", unit="recording")
+
+    submission, durations = detect(path, features, progress=progress, **options)
+    if plot:
+        shown = figure.strips_without_truth(submission, durations, 6, 0.3)
+        text = figure.caption(shown, len(submission.recordings), 0.3)
+        figure.save(figure.draw(shown, submission.labels, text), str(plot))
+    return submission

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 from safetensors.numpy import save_file
 
+import tal_jax
 from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.onnx import require_jax2onnx
 from tal_jax.deploy.onnx_files import write as write_onnx
@@ -34,8 +34,8 @@ Exported by tal_jax {version}; needs jax, numpy, safetensors, flatbuffers and ta
 
 ```python
 import numpy as np
-from tal_jax.interop import load
-model = load("{name}")
+import tal_jax
+model = tal_jax.load("{name}")
 print(model(np.load("recording.npy"){arguments}))  # features [T, {channels}] -> [{{"label", "score", "segment"}}, ...]
 ```
 
@@ -45,7 +45,7 @@ its first argument by name. {onnx}
 """
 
 WITH_ONNX = """`STAGE/predict.onnx` is the same prediction of one frame with its weights inside:
-`load("{name}", runtime="onnxruntime")` needs numpy, safetensors, onnxruntime and tal_jax, no jax."""
+`tal_jax.load("{name}", runtime="onnxruntime")` needs numpy, safetensors, onnxruntime and tal_jax, no jax."""
 
 
 def export(
@@ -142,13 +142,9 @@ def _describe(folder: Path, name: str, last: Stage, entries: list[dict[str, Any]
     """MODEL and the README."""
     trained_on, assembler = last.trained_on, last.assembler
     streams = {s: trained_on.streams[s] for s in assembler.streams}
-    try:
-        own = version("tal_jax")
-    except PackageNotFoundError:
-        own = "unknown"
     model = {
         "format": layout.FORMAT,
-        "made_by": {"tal_jax": own, "jax": jax.__version__},
+        "made_by": {"tal_jax": tal_jax.__version__, "jax": jax.__version__},
         "labels": list(trained_on.labels),
         "streams": streams,
         "stride": trained_on.stride,
@@ -164,7 +160,7 @@ def _describe(folder: Path, name: str, last: Stage, entries: list[dict[str, Any]
         streams=" and ".join(f"{s} ({c} channels)" for s, c in streams.items()),
         stride=f", one snippet every {trained_on.stride:g} s" if trained_on.stride else "",
         stages=", ".join(entry["name"] for entry in entries),
-        version=own,
+        version=tal_jax.__version__,
         channels=assembler.width,
         arguments=arguments + "".join(f", {need}=..." for need in needs),
         sums=layout.SUMS,

@@ -12,7 +12,7 @@ from tal_jax.detect.ensemble_outputs import detect_together
 from tal_jax.detect.ensemble_weights import given, normalized
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
-from tal_jax.evaluation.detection_files import Submission
+from tal_jax.evaluation.detection_files import Submission, read
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.stage import build_stage
 from tal_jax.stages.tuned_decoding import tuned
@@ -65,18 +65,26 @@ def of_runs(
 
 
 def of_files(
-    submissions: Sequence[Submission],
-    names: Sequence[str],
-    weights: str,
+    paths: Sequence[str | Path],
+    weights: str = "",
+    *,
     method: str = "nms",
     detections: int = 200,
     say: Say = print,
 ) -> Submission:
-    """The detections of several files together; arguments as in `of_runs`, weights numbers, "uniform" or "".
+    """The detections of several files together.
+
+    Args:
+      paths: files in the submission layout, of any system.
+      weights: "uniform", which "" is too, or numbers as in "0.5,0.3".
+      method, detections, say: see `of_runs`.
 
     Raises:
-      InputError: no recording in any file, and as `fuse` does.
+      InputError: anything wrong with files or weights, no recording in any file, or they do not fit together.
     """
+    if weights == "performance":
+        raise InputError("--weights=performance: of files it is not known: give numbers, or uniform")
+    submissions, names = [read(path) for path in paths], [str(path) for path in paths]
     if not any(s.recordings for s in submissions):
         raise InputError(f'{", ".join(names)}: there are no recordings in "results": nothing to fuse, detect again')
     shares = normalized([1.0] * len(names)) if weights in ("", "uniform") else given(weights, len(names))

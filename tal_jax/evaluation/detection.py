@@ -30,6 +30,11 @@ class DetectionResult:
         """Mean over thresholds and classes."""
         return float(self.per_class.mean())
 
+    def __str__(self) -> str:
+        from tal_jax.evaluation.table import detection_table  # which reads this class
+
+        return detection_table(self)
+
 
 def evaluate_detections(
     truth: SegmentTable, detections: SegmentTable, labels: Sequence[str], tiou: Sequence[float] | np.ndarray

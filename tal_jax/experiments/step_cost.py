@@ -1,8 +1,6 @@
 """What a stage's training and prediction steps cost on this machine, on random batches of given sizes."""
 
 import dataclasses
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 
 from tal_jax.data.dataset import Metadata
 from tal_jax.devices.compilation import compile_step
+from tal_jax.devices.memory import process_peak_bytes
 from tal_jax.errors import InputError
 from tal_jax.stages.config import parse
 from tal_jax.stages.methods import build_task
@@ -135,7 +134,7 @@ def peak_bytes() -> int:
     statistics = jax.local_devices()[0].memory_stats()
     if statistics and "peak_bytes_in_use" in statistics:
         return int(statistics["peak_bytes_in_use"])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return process_peak_bytes()
 
 
 def measure(

@@ -5,13 +5,13 @@ import hashlib
 import json
 import operator
 import re
-import runpy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from tal_jax import bundled
 from tal_jax.errors import InputError
 from tal_jax.stages.config import nearest
 from tal_jax.stages.workdir import flat, is_semantic
@@ -31,7 +31,7 @@ class Study:
     differ, the order of the data does not, so that they spread less than trainings of their own.
     """
 
-    config: str  # file
+    config: str  # path, or the name of one of the package
     rows: Mapping[str, Mapping[str, Any]]  # name -> dotted key -> value; "variant" -> of the config file
     seeds: tuple[int, ...] = (0, 1, 2)
     baseline: str = ""  # the row that others are compared with; "": the first
@@ -122,10 +122,13 @@ def digest(config: Mapping[str, Any], fingerprint: str) -> str:
 def load(path: str) -> Study:
     """The study that a file's `get_config` returns.
 
+    Args:
+      path: of a file, or the name of a study of the package.
+
     Raises:
       InputError: no such file, it fails, or it holds no study.
     """
-    study = _called(f"--config={path}", path)
+    study = _called(f"--config={path}", "studies", path)
     if not isinstance(study, Study):
         raise InputError(f"--config={path}: no study: let get_config() return a tal_jax.experiments.study.Study")
     return study
@@ -158,7 +161,7 @@ def runs(study: Study, data: str, fingerprint: str) -> Iterator[Run]:
 
 def _changed(path: str, row: str, changes: Mapping[str, Any]) -> ConfigDict:
     where = f"study: row {row} of {path}"
-    config = _called(where, path, *([changes[VARIANT]] if VARIANT in changes else []))
+    config = _called(where, "configs", path, *([changes[VARIANT]] if VARIANT in changes else []))
     values = {key: value for key, value in changes.items() if key != VARIANT}
     known = flat(config.to_dict())
     for key in values:
@@ -173,15 +176,10 @@ def _changed(path: str, row: str, changes: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def _called(where: str, path: str, *arguments: Any) -> Any:
-    """What `get_config` of a file returns, with whatever may go wrong in it as one line."""
-    if not Path(path).is_file():
-        raise InputError(f"{where}: {path}: no such file")
+def _called(where: str, room: str, path: str, *arguments: Any) -> Any:
+    """What `get_config` of a file of the user's or of the package's room returns, see `bundled`."""
     try:
-        return runpy.run_path(path)["get_config"](*arguments)
-    except InputError:
-        raise
-    except KeyError as e:
-        raise InputError(f"{where}: {path}: no {e.args[0]!r}: a config file defines get_config()") from e
-    except (Exception, SystemExit) as e:
-        raise InputError(f"{where}: {path}: {type(e).__name__}: {' '.join(str(e).split())}") from e
+        found = bundled.locate(room, path)
+    except InputError as e:
+        raise InputError(f"{where}: {e}") from e
+    return bundled.call_get_config(where, found, *arguments)

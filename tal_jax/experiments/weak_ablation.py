@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from tal_jax import bundled
 from tal_jax.data import annotations, atomic
 from tal_jax.data.annotations import Recording
 from tal_jax.data.dataset import Split, open_split
@@ -159,7 +160,7 @@ def load_rows(path: str, rows: Sequence[str], data: str, seed: int) -> dict[str,
     """The config of every row.
 
     Args:
-      path: of a config file whose `get_config` takes the row's name.
+      path: of a config file whose `get_config` takes the row's name, or the name of one of the package.
       rows: names.
       data: prepared set.
       seed: of the training.
@@ -167,9 +168,7 @@ def load_rows(path: str, rows: Sequence[str], data: str, seed: int) -> dict[str,
     Raises:
       InputError: no such file, or no such row.
     """
-    if not Path(path).is_file():
-        raise InputError(f"--config={path}: no such file: give a config whose variants are the rows")
-    get_config = runpy.run_path(path).get("get_config")
+    get_config = runpy.run_path(bundled.locate("configs", path)).get("get_config")
     configs = {}
     for row in rows:
         try:

@@ -5,7 +5,6 @@ While a set is in the making, `OUT/unfinished/` holds the fingerprint of the run
 started again, the run goes on with the others. `dataset_info.json` is written last.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from tal_jax.data import atomic, dataset, proposals
@@ -74,8 +74,7 @@ def _claim(out: Path, plan: Plan) -> Iterator[Path]:
         if not ours and out.exists() and any(path != unfinished for path in out.iterdir()):
             raise InputError(f"{out}: not empty, and no set of launch.prepare: choose another --out or empty it")
         unfinished.mkdir(parents=True, exist_ok=True)
-        with open(unfinished / "lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with FileLock(unfinished / "lock", timeout=0):
             if not ours:
                 atomic.write(manifest, json.dumps({"fingerprint": plan.fingerprint}).encode())
             elif json.loads(manifest.read_bytes()).get("fingerprint") != plan.fingerprint:
@@ -85,7 +84,7 @@ def _claim(out: Path, plan: Plan) -> Iterator[Path]:
             for path in [*out.glob(f"*{atomic.SUFFIX}"), *unfinished.glob(f"*{atomic.SUFFIX}")]:
                 path.unlink(missing_ok=True)
             yield unfinished
-    except BlockingIOError as e:
+    except Timeout as e:
         raise InputError(f"{out}: another launch.prepare is writing here: wait for it, or choose another --out") from e
     except (PermissionError, FileExistsError, NotADirectoryError) as e:
         raise InputError(f"{out}: cannot be written ({e.strerror}): choose another --out") from e

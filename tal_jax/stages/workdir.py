@@ -2,13 +2,14 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from tal_jax.data import atomic
 from tal_jax.data.dataset import Metadata
@@ -51,27 +52,26 @@ def locked(workdir: Path) -> Iterator[None]:
     Raises:
       InputError: another process trains here, or nothing can be written.
     """
-    path = workdir / "lock"
+    owner = workdir / "lock.owner"  # beside the lock, which others may not be able to read
+    lock = FileLock(workdir / "lock", timeout=0)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        lock.acquire()
+    except Timeout as e:
+        who = owner.read_text()[:200].strip() if owner.is_file() else ""
+        raise InputError(
+            f"{workdir}: {who or 'another process'} is training here: wait for it, stop it, or choose another --workdir"
+        ) from e
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(f"{workdir}: cannot be written ({e.strerror}): choose another --workdir") from e
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            file.seek(0)
-            who = file.read(200).strip() or "another process"
-            raise InputError(
-                f"{workdir}: {who} is training here: wait for it, stop it, or choose another --workdir"
-            ) from e
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+    try:
+        owner.write_text(f"process {os.getpid()} on {platform.node()}")
         yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
 
 
 def check_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:

@@ -19,7 +19,7 @@ BATCH = make_batch(snippets=T, lengths=(T,), channels=C)
 
 
 def made(family):
-    """A small checkpoint; its constants are those of `interop.constants`, which have a test of their own."""
+    """A small checkpoint; its constants are those of `convert.constants`, which have a test of their own."""
     shapes = published.SHAPES[family](C, T, **published.SMALL[FAMILIES[family].method])
     rng = np.random.default_rng(0)
     state = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}

@@ -11,7 +11,7 @@ from support.clip_set import WIDTHS, prepare_clip_set, tiny_weak_config
 from support.commands import environment, run
 from support.sensor_set import STRIDE, prepare_set, tiny_config
 
-from configs import supervised
+from tal_jax.configs import supervised
 from tal_jax.deploy import Recording, load
 from tal_jax.deploy import detect as detections
 from tal_jax.deploy import export as exporting

@@ -9,7 +9,7 @@ from support.clip_set import prepare_clip_set, tiny_weak_config
 from support.commands import run
 from support.sensor_set import STRIDE, prepare_set, tiny_config
 
-from configs import supervised
+from tal_jax.configs import supervised
 from tal_jax.data import class_scores, proposals
 from tal_jax.detect.detect import detect
 from tal_jax.detect.ensemble import of_runs

@@ -22,7 +22,7 @@ from tal_jax.train.checkpoint import load
 
 STEPS = 20
 SUPERVISED = f"""
-from configs import supervised
+from tal_jax.configs import supervised
 from support.sensor_set import tiny_config
 
 def get_config():

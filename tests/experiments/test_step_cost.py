@@ -63,7 +63,7 @@ def test_batches_are_what_losses_read():
 
 
 def test_clips_carry_features_of_the_model_s_width():
-    from configs.weak_watch import get_config
+    from tal_jax.configs.weak_watch import get_config
 
     config = get_config("full")
     config.stages.mgfn.model.update(hidden=8, branch_hidden=8)

@@ -8,7 +8,7 @@ from support.clip_set import tiny_weak_config
 from support.commands import run
 from support.sensor_set import tiny_config
 
-from configs import supervised
+from tal_jax.configs import supervised
 from tal_jax.errors import InputError
 from tal_jax.experiments import tpu_cost as topology
 from tal_jax.ops.backend import backend, compiling_for

@@ -179,7 +179,8 @@ def evil(folder):
 DRIVER = """
 import json, os, sys
 from absl import flags
-from launch import app, prepare
+from launch import prepare
+from tal_jax.commands import app
 sys.argv[0] = prepare.__file__
 for arguments in json.load(sys.stdin):
     pid = os.fork()

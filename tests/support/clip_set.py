@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import weak_watch
+from tal_jax.configs import weak_watch
 from tal_jax.data.dataset import Metadata, Record
 from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import supervised_geotec
+from tal_jax.configs import supervised_geotec
 from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare
 

@@ -17,7 +17,7 @@ from tal_jax.errors import InputError
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
 
-CONFIG = "from sensor_set import tiny_config\ndef get_config(): return tiny_config('')\n"
+CONFIG = "from support.sensor_set import tiny_config\ndef get_config(): return tiny_config('')\n"
 SHARD = "tal_jax-training.tfrecord-00000-of-00001"
 
 
@@ -64,7 +64,7 @@ def small_disk(tmp_path):
 def test_a_full_disk_while_saving(data, trained, small_disk, tmp_path):
     disk, change = small_disk
     (tmp_path / "config.py").write_text(
-        "from sensor_set import tiny_config\ndef get_config(): return tiny_config('')\n"
+        "from support.sensor_set import tiny_config\ndef get_config(): return tiny_config('')\n"
     )
     arguments = (
         "train", f"--config={tmp_path / 'config.py'}", f"--workdir={disk / 'w'}", f"--config.data.dir={data}",
@@ -156,7 +156,7 @@ def test_a_read_only_data_directory(data, trained, small_disk, tmp_path):
 
 def test_a_second_writer_is_turned_away_and_the_first_goes_on(data, tmp_path):
     (tmp_path / "config.py").write_text(
-        "from sensor_set import tiny_config\ndef get_config(): return tiny_config('')\n"
+        "from support.sensor_set import tiny_config\ndef get_config(): return tiny_config('')\n"
     )
     arguments = (
         "train", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'w'}", f"--config.data.dir={data}",

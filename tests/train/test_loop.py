@@ -12,7 +12,7 @@ from support.runs import Killed, at_step, losses
 from support.sensor_set import prepare_set
 from support.sensor_set import tiny_config as two_refinements
 
-from configs import supervised
+from tal_jax.configs import supervised
 from tal_jax.data import class_scores, proposals
 from tal_jax.data.dataset import open_split
 from tal_jax.deploy.export import export
@@ -157,7 +157,8 @@ def test_two_trainings_in_one_workdir(data, tmp_path, monkeypatch):
     with locked(tmp_path), pytest.raises(InputError, match=rf"process {os.getpid()} on .* is training here"):
         train_and_evaluate(config, tmp_path, "bmn")
     assert not (tmp_path / "config.json").exists()
-    (tmp_path / "lock").write_text("process 1 on another machine")  # nobody holds it
+    for name in ("lock", "lock.owner"):  # nobody holds it
+        (tmp_path / name).write_text("process 1 on another machine")
     train_and_evaluate(config, tmp_path, "bmn")
 
 
@@ -210,7 +211,7 @@ def test_the_step_is_compiled_once(data, tmp_path, monkeypatch):
 
 
 def test_video_level_classes_from_a_classifier_stage(data, tmp_path):
-    from configs import supervised
+    from tal_jax.configs import supervised
 
     config = tiny_config(data)
     supervised.choose_classes(config, "classifier")

@@ -20,7 +20,7 @@ def ask_for(arguments: Sequence[str] = (), environment: Mapping[str, str] | None
     """Starts this process again with large pages where that helps; the process keeps its id and its open files.
 
     Not where the system gives them anyway or never, not with another C library, not when GLIBC_TUNABLES says something
-    about them already (`GLIBC_TUNABLES=glibc.malloc.hugetlb=0` turns this off), and only for `python -m launch.X`.
+    about them already (`GLIBC_TUNABLES=glibc.malloc.hugetlb=0` turns this off), and only for a command.
     """
     arguments = arguments or sys.orig_argv
     changed = wanted(os.environ if environment is None else environment)
@@ -29,8 +29,11 @@ def ask_for(arguments: Sequence[str] = (), environment: Mapping[str, str] | None
 
 
 def is_command(arguments: Sequence[str]) -> bool:
-    """Whether a process with these arguments runs a module of `launch`."""
-    return any(a == "-m" and b.startswith("launch.") for a, b in itertools.pairwise(arguments))
+    """Whether a process runs a command: `python -m launch.X`, `tal-jax X` or `python -m tal_jax X`."""
+    if len(arguments) > 1 and Path(arguments[1]).name == "tal-jax":  # the script that an installation makes
+        return True
+    modules = [b for a, b in itertools.pairwise(arguments) if a == "-m"]
+    return any(name == "tal_jax" or name.startswith(("launch.", "tal_jax.launch.")) for name in modules)
 
 
 def wanted(environment: Mapping[str, str], mode: Path = MODE) -> dict[str, str] | None:

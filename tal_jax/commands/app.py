@@ -13,28 +13,30 @@ from tal_jax.errors import DIVERGED_STATUS, RESTART_STATUS, InputError, Interrup
 
 def fail(message: str, *, abrupt: bool = False, status: int = 2) -> NoReturn:
     """Prints one error line and ends the process with a status, without a traceback; `abrupt`: see `run`."""
-    command = os.path.splitext(os.path.basename(sys.argv[0]))[0]
     kind = "" if status == RESTART_STATUS else "error: "
-    print(f"launch.{command}: {kind}{' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    print(f"{_program()}: {kind}{' '.join(str(message).split())}", file=sys.stderr, flush=True)
     if abrupt:
         sys.stdout.flush()
         os._exit(status)
     sys.exit(status)
 
 
+def _program() -> str:
+    """The command as it was called: `launch.NAME` in a checkout, `tal-jax NAME` of an installed package."""
+    name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"tal-jax {name}" if spec is not None and spec.name == f"tal_jax.launch.{name}" else f"launch.{name}"
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(list(argv))
-        if "config" in flags.FLAGS:
-            # A config file that could not be loaded says so at the first use of it, which would be within `main`.
-            getattr(flags.FLAGS["config"].value, "to_dict", None)
     except (AttributeError, KeyError) as e:  # ml_collections: an unknown key, with the nearest known one
         inner: object = e
         while isinstance(inner, Exception) and inner.args:
             inner = inner.args[0]
         fail(f"config: no such key: {inner}")
     except (flags.Error, InputError, TypeError, ValueError, OSError) as e:
-        # A config file that fails is quoted by ml_collections with its traceback: the last line says what was wrong.
         fail(str(e).strip().splitlines()[-1])
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}: every option is written --name=value")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from launch import huge_pages
+from tal_jax.commands import huge_pages
 
 GLIBC = "glibc 2.36"
 
@@ -43,6 +43,11 @@ def test_nothing_changes_where_it_would_not_help(mode, monkeypatch):
 
 def test_only_commands_start_again():
     assert huge_pages.is_command(["python", "-W", "error", "-m", "launch.train", "--config=x"])
+    assert huge_pages.is_command(["python", "-m", "tal_jax", "train"])
+    assert huge_pages.is_command(["python", "-m", "tal_jax.launch.train"])
+    assert huge_pages.is_command(["/venv/bin/python", "/venv/bin/tal-jax", "train"])
+    assert not huge_pages.is_command(["python", "-m", "tal_jax_other", "train"])
+    assert not huge_pages.is_command(["python", "other.py", "/venv/bin/tal-jax"])
     assert not huge_pages.is_command(["python", "-m", "pytest", "launch"])
     assert not huge_pages.is_command(["python", "-c", "import launch.train"])
 
@@ -53,7 +58,7 @@ def test_a_command_starts_again_once_with_its_arguments_and_standard_input(tmp_p
     module = tmp_path / "launch_probe.py"
     module.write_text("import os, sys; print(os.getpid(), os.environ.get('GLIBC_TUNABLES'), sys.argv[1:], input())")
     code = (
-        "import os, runpy, sys; from launch import huge_pages;"
+        "import os, runpy, sys; from tal_jax.commands import huge_pages;"
         f"huge_pages.ask_for([sys.executable, '-c', {'import runpy, sys; runpy.run_path(sys.argv[1])'!r},"
         " *sys.argv[1:], '-m', 'launch.x'])"
     )

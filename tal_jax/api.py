@@ -1,0 +1,198 @@
+"""The short way from files to a table: `prepare`, `train`, `detect` and `evaluate` as `tal_jax` offers them.
+
+Each does what the command of its name does, with the command's flags as keyword arguments.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from tal_jax import bundled
+from tal_jax.errors import InputError
+from tal_jax.evaluation.detection import DetectionResult
+from tal_jax.evaluation.detection_files import Submission
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PathLike = str | os.PathLike[str]
+
+
+def prepare(
+    annotations: PathLike,
+    features: Mapping[str, PathLike],
+    *,
+    stride: float | str,
+    out: PathLike,
+    clips: PathLike | None = None,
+    clip_features: Mapping[str, PathLike] | None = None,
+    proposals: PathLike | None = None,
+    workers: int = 1,
+    **options: Any,
+) -> str:
+    """Checks annotations and feature files, and packs them into a prepared set.
+
+    Args:
+      annotations: JSON file in the ActivityNet layout.
+      features: folder (or HDF5 file) of every stream by the stream's name, as in {"rgb": "features/rgb"}.
+      stride: seconds per snippet, or "resized".
+      out: folder of the prepared set.
+      clips, clip_features: the same of trimmed clips, for weakly-supervised training.
+      proposals: folder of CSV files.
+      workers: processes. A script that asks for more than one has to begin with `if __name__ == "__main__":`.
+      **options: the other fields of `tal_jax.prepare.plan.Options`: dtype, widths, layouts, missing, min_seconds,
+        damaged, shard_mb.
+
+    Returns:
+      What was kept, and what was left out and why, as text.
+
+    Raises:
+      InputError: an argument or a file is wrong.
+    """
+    from tal_jax.prepare.plan import Options
+    from tal_jax.prepare.prepare import prepare as run
+
+    return run(
+        Options(
+            annotations=str(annotations),
+            features=_texts(features),
+            stride=str(stride),
+            out=str(out),
+            clips=None if clips is None else str(clips),
+            clip_features=_texts(clip_features or {}),
+            proposals=None if proposals is None else str(proposals),
+            workers=workers,
+            **options,
+        )
+    )
+
+
+def train(
+    config: PathLike | ConfigDict | Mapping[str, Any],
+    workdir: PathLike,
+    *,
+    data: PathLike | None = None,
+    stage: str = "",
+    changes: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """Trains the stages of a config that are not finished, or goes on where a training stopped.
+
+    Args:
+      config: name of a config of the package or path of one, both with :VARIANT where it has variants; or the config
+        itself.
+      workdir: folder for checkpoints and logs.
+      data: prepared set; None: what the config says.
+      stage: run only this one; again from the start if it is finished.
+      changes: dotted key -> value, as in {"stages.bmn.steps": 500}.
+
+    Returns:
+      The scores of the last stage on the evaluation split, fractions in [0, 1]; {} where it has none.
+
+    Raises:
+      InputError: anything wrong with config, data or workdir.
+      tal_jax.errors.Interrupted: told to stop; the same call goes on.
+    """
+    from tal_jax.train.loop import train_and_evaluate
+
+    settings = _config(config)
+    changed = {**(changes or {}), **({} if data is None else {"data.dir": str(data)})}
+    try:
+        settings.lock().update_from_flattened_dict(changed)
+    except (KeyError, AttributeError, TypeError, ValueError) as e:
+        raise InputError(f"config: {' '.join(str(e).split())}") from e
+    train_and_evaluate(settings.to_dict(), str(workdir), stage)
+    return _last_scores(Path(workdir) / (stage or settings.track[-1]) / "metrics.jsonl")
+
+
+def detect(
+    workdir: PathLike,
+    split: str = "validation",
+    *,
+    out: PathLike | None = None,
+    stage: str = "",
+    data: PathLike | None = None,
+    checkpoint: str = "last",
+    member: int = 0,
+) -> Submission:
+    """Detects in every recording of a split with what was trained.
+
+    Args:
+      workdir: of a training.
+      split: name in the prepared set.
+      out: file to write as well, in the ActivityNet submission layout.
+      stage: "" is the last of the track; bmn gives proposals.
+      data: another prepared set than the one trained on.
+      checkpoint: "last" or "best".
+      member: of a population, which one, from 0.
+
+    Returns:
+      The detections, times in seconds.
+
+    Raises:
+      InputError: no such workdir, split, stage or checkpoint.
+    """
+    from tal_jax.detect.detect import detect as run
+    from tal_jax.evaluation.detection_files import write
+
+    where = "" if data is None else str(data)
+    found = run(str(workdir), split, stage=stage, data_dir=where, checkpoint=checkpoint, member=member)
+    if out is not None:
+        write(str(out), found)
+    return found
+
+
+def evaluate(
+    ground_truth: PathLike,
+    detections: PathLike | Submission,
+    *,
+    subset: str,
+    tiou: "Sequence[float] | np.ndarray | str" = "0.5:0.95:0.05",
+) -> DetectionResult:
+    """Mean average precision of detections, with the rules of ActivityNet.
+
+    Args:
+      ground_truth: annotations in the ActivityNet layout.
+      detections: file in the submission layout, or what `detect` returns.
+      subset: "training", "validation" or "testing".
+      tiou: thresholds, or as the command takes them: "first:last:step", both ends included.
+
+    Returns:
+      The result, which prints as a table in percent; its `average` and `mAP` are fractions in [0, 1].
+
+    Raises:
+      InputError: anything wrong with the files, or detections without labels.
+    """
+    from tal_jax.data import annotations
+    from tal_jax.evaluation import detection_files
+    from tal_jax.evaluation.detection import evaluate_detections, parse_tiou
+    from tal_jax.evaluation.ground_truth import select
+
+    found = detections if isinstance(detections, Submission) else detection_files.read(detections)
+    if (found.table.label < 0).any():
+        raise InputError("detections without a label: they are proposals: see tal_jax.evaluate_proposals")
+    chosen = select(annotations.read(str(ground_truth)), found, subset)
+    thresholds = parse_tiou(tiou) if isinstance(tiou, str) else tiou
+    return evaluate_detections(chosen.truth, chosen.detections, chosen.labels, thresholds)
+
+
+def _texts(paths: Mapping[str, PathLike]) -> dict[str, str]:
+    return {name: str(path) for name, path in paths.items()}
+
+
+def _config(given: PathLike | ConfigDict | Mapping[str, Any]) -> ConfigDict:
+    """A config of one's own, which may be changed."""
+    if isinstance(given, Mapping | ConfigDict):
+        return ConfigDict(given.to_dict() if isinstance(given, ConfigDict) else given)
+    name, variant = bundled.split_variant(str(given))
+    return bundled.load_config(bundled.locate("configs", name), *variant)
+
+
+def _last_scores(path: Path) -> dict[str, float]:
+    """The last line of a training's log that holds scores."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    scores: dict[str, float] = next((line for line in reversed(lines) if "average" in line), {})
+    return {name: value for name, value in scores.items() if name != "step"}

@@ -1,0 +1,61 @@
+"""The command `tal-jax NAME --flags`: runs a command of `launch/` with its own flags, or lists them all."""
+
+import ast
+import difflib
+import pkgutil
+import runpy
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+from tal_jax.commands import huge_pages
+
+PACKAGE = "tal_jax.launch"
+HELP = ("help", "-h", "-help", "--help", "--helpfull", "--helpshort")
+
+
+def main() -> None:
+    """What the installed `tal-jax` and `python -m tal_jax` run; ends with the status of the command."""
+    huge_pages.ask_for()
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in HELP:
+        print(overview())
+    elif name == "--version":
+        import tal_jax
+
+        print(f"tal_jax {tal_jax.__version__}")
+    elif name not in (known := commands()):
+        _refuse(name, known)
+    else:
+        sys.argv[1:] = rest
+        # As `python -m` does: processes that the command spawns find its module by the name it has there.
+        runpy.run_module(f"{PACKAGE}.{name}", run_name="__main__", alter_sys=True)
+
+
+def commands() -> dict[str, Path]:
+    """The file of every command by its name, in the order of the alphabet."""
+    spec = find_spec(PACKAGE)
+    folders = list(spec.submodule_search_locations or []) if spec is not None else []
+    return {module.name: Path(folder) / f"{module.name}.py" for folder in folders for module in _modules(folder)}
+
+
+def overview() -> str:
+    """How `tal-jax` is called, and every command with the first line of its docstring."""
+    found = {name: ast.get_docstring(ast.parse(path.read_bytes())) or "" for name, path in commands().items()}
+    width = max(map(len, found), default=0)
+    lines = [f"  {name:<{width}}  {text.partition(chr(10))[0]}" for name, text in found.items()]
+    return "\n".join(
+        ["usage: tal-jax NAME --flag=value ..", "", *lines, "", "tal-jax NAME --help says which flags a command has."]
+    )
+
+
+def _modules(folder: str) -> list[pkgutil.ModuleInfo]:
+    return sorted(pkgutil.iter_modules([folder]), key=lambda module: module.name)
+
+
+def _refuse(name: str, known: dict[str, Path]) -> NoReturn:
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]!r}?" if close else "tal-jax --help lists them"
+    print(f"tal-jax: error: no command {name!r}: {hint}", file=sys.stderr)
+    sys.exit(2)

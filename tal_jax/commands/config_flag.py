@@ -1,0 +1,44 @@
+"""The flag --config of all commands: a file by its path, or one of the package by its name."""
+
+import os
+import sys
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from tal_jax import bundled
+
+
+def define() -> flags.FlagHolder[Any]:
+    """Defines --config, whose value is the config of a file of `configs/`, with --config.KEY=VALUE to change it."""
+    holder = config_flags.DEFINE_config_file("config", None, "Config file, with :variant where it has variants.")
+    flags.FLAGS["config"].parser = _FileParser()
+    return holder
+
+
+def located(room: str, text: str) -> str:
+    """The path of a --config that is no flag of `define`; says on stderr which file it is if the name does not.
+
+    Args:
+      room: "configs" or "studies".
+      text: as the user gave it.
+
+    Raises:
+      InputError: see `bundled.locate`.
+    """
+    path = bundled.locate(room, text)
+    if path != text and os.sep in text:
+        print(f"--config={text}: no such file here, taking {path}", file=sys.stderr, flush=True)
+    return path
+
+
+class _FileParser(flags.ArgumentParser):
+    """From FILE[:VARIANT] to the config, locked: a key that it does not have is an error."""
+
+    def parse(self, argument: str) -> ConfigDict:
+        name, variant = bundled.split_variant(argument)
+        return bundled.load_config(located("configs", name), *variant).lock()
+
+    def flag_type(self) -> str:
+        return "config object"

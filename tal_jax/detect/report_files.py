@@ -1,0 +1,63 @@
+"""From files of annotations and detections, and workdirs, to the page of a report."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tal_jax.data import annotations
+from tal_jax.evaluation import detection_files, ground_truth
+from tal_jax.evaluation.detection import parse_tiou
+from tal_jax.report import Analysis, analyse, compose, named, require_libraries, write_report
+from tal_jax.report.analysis import likely_subset
+
+
+def report_on(
+    ground_truth_file: str,
+    detections: Sequence[str],
+    out: str | Path,
+    *,
+    workdirs: Sequence[str] = (),
+    subset: str = "",
+    tiou: str = "0.5:0.95:0.05",
+    blocked_file: str = "",
+    shown: int | None = None,
+    pictured: int = 200,
+    data_dir: str = "",
+) -> tuple[Path, list[Analysis]]:
+    """Evaluates files of detections, runs the models of workdirs, and writes one page on all of them.
+
+    Args:
+      ground_truth_file: annotations in the ActivityNet layout.
+      detections: files in the submission layout, as PATH or NAME=PATH.
+      out: folder to write.
+      workdirs: folders of trainings, as PATH or NAME=PATH, whose curves, losses and activation sequences are shown.
+      subset: to evaluate on; "" is that of the first file's recordings.
+      tiou: thresholds, see `parse_tiou`.
+      blocked_file: ids of recordings to leave out, one on each line; "" is none.
+      shown: see `compose`.
+      pictured: at most so many recordings get activation sequences.
+      data_dir: another prepared set for the workdirs than the one each was trained on.
+
+    Returns:
+      The path of the page, and the numbers of every file of detections.
+
+    Raises:
+      InputError: anything wrong with files, names, workdirs or thresholds, or libraries that are missing.
+    """
+    require_libraries()
+    thresholds = parse_tiou(tiou)
+    recordings = annotations.read(ground_truth_file)
+    blocked = ground_truth.read_blocked(blocked_file) if blocked_file else frozenset()
+    files = {name: detection_files.read(path) for name, path in named(detections, "--detections").items()}
+    wanted = subset or likely_subset(recordings, next(iter(files.values())))
+    subset = ground_truth.subset_name(recordings, wanted)
+    runs = [analyse(name, recordings, content, subset, thresholds, blocked) for name, content in files.items()]
+    materials = []
+    if workdirs:
+        from tal_jax.detect.report_inputs import read_material  # which starts jax
+
+        for name, path in named(workdirs, "--workdir").items():
+            chosen = runs[0].selection
+            materials.append(read_material(name, path, chosen, subset, data_dir=data_dir, pictured=pictured))
+    title = f"Detections of {os.path.basename(ground_truth_file)}, {subset}"
+    return write_report(out, compose(runs, recordings, materials, title=title, shown=shown)), runs
