@@ -2,6 +2,9 @@
 
 python -m launch.train --config=configs/X.py[:variant] --workdir=W [--stage=NAME] [--config.data.dir=DATA ...]
   [--coordinator=HOST:PORT --num_processes=N --process_id=I]
+python -m launch.train --config=configs/X.py[:variant] --print_config
+
+Prints what differs from the defaults; with --print_config every key, and trains nothing.
 
 Ends with status 75 after SIGTERM, and wherever starting it again is the remedy; with status 70 where the loss is
 not finite.
@@ -15,9 +18,15 @@ from absl import flags
 from tal_jax.commands import app, cluster, config_flag
 
 _CONFIG = config_flag.define()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.")
+_PRINT = flags.DEFINE_bool("print_config", False, "Print every key of the config with its value, and end.")
 _STAGE = flags.DEFINE_string("stage", "", "Run only this stage; again from the start if it is finished.")
 flags.mark_flag_as_required("config")
+flags.register_multi_flags_validator(
+    ["workdir", "print_config"],
+    lambda given: given["print_config"] or given["workdir"] is not None,
+    "Flag --workdir must have a value other than None.",
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -25,13 +34,17 @@ def main(argv: Sequence[str]) -> None:
     del argv
     from tal_jax.devices.compilation import use_cache
     from tal_jax.devices.processes import say
+    from tal_jax.stages.config import as_text, differences, parse, to_tree
     from tal_jax.train.loop import train_and_evaluate  # jax starts only after the flags are known to be right
 
+    config = parse(_CONFIG.value.to_dict())
+    if _PRINT.value:
+        print(as_text(to_tree(config)))
+        return
     cluster.join()
     use_cache()
-    config = _CONFIG.value.to_dict()
-    say(str(_CONFIG.value))
-    train_and_evaluate(config, _WORKDIR.value, _STAGE.value, timeout=cluster.timeout())
+    say(as_text(differences(config)))
+    train_and_evaluate(config, _WORKDIR.value or "", _STAGE.value, timeout=cluster.timeout())
 
 
 if __name__ == "__main__":

@@ -184,11 +184,13 @@ def _texts(paths: Mapping[str, PathLike]) -> dict[str, str]:
 
 
 def _config(given: PathLike | ConfigDict | Mapping[str, Any]) -> ConfigDict:
-    """A config of one's own, which may be changed."""
+    """A config of one's own with all keys, which may be changed."""
+    from tal_jax.stages.config import with_defaults
+
     if isinstance(given, Mapping | ConfigDict):
-        return ConfigDict(given.to_dict() if isinstance(given, ConfigDict) else given)
+        return with_defaults(ConfigDict(given.to_dict() if isinstance(given, ConfigDict) else given))
     name, variant = bundled.split_variant(str(given))
-    return bundled.load_config(bundled.locate("configs", name), *variant)
+    return with_defaults(bundled.load_config(bundled.locate("configs", name), *variant))
 
 
 def _last_scores(path: Path) -> dict[str, float]:

@@ -34,11 +34,13 @@ def located(room: str, text: str) -> str:
 
 
 class _FileParser(flags.ArgumentParser):
-    """From FILE[:VARIANT] to the config, locked: a key that it does not have is an error."""
+    """From FILE[:VARIANT] to the whole config, locked: a key that there is not is an error."""
 
     def parse(self, argument: str) -> ConfigDict:
+        from tal_jax.stages.config import with_defaults
+
         name, variant = bundled.split_variant(argument)
-        return bundled.load_config(located("configs", name), *variant).lock()
+        return with_defaults(bundled.load_config(located("configs", name), *variant)).lock()
 
     def flag_type(self) -> str:
         return "config object"

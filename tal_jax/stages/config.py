@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import numpy as np
+import yaml
 from ml_collections import ConfigDict
 
 from tal_jax.errors import InputError
@@ -27,6 +28,15 @@ def default_config(**stages: str) -> ConfigDict:
       **stages: the track: names of stages, in order, with the method of each.
     """
     return ConfigDict(to_tree(parse({"track": tuple(stages), "stages": {k: {"task": v} for k, v in stages.items()}})))
+
+
+def with_defaults(config: ConfigDict) -> ConfigDict:
+    """The config with every key that it lacks, so that all can be changed.
+
+    Raises:
+      InputError: see `parse`.
+    """
+    return ConfigDict(to_tree(parse(config.to_dict())))
 
 
 def default_stage(method: str) -> ConfigDict:
@@ -71,6 +81,17 @@ def differences(config: Config) -> dict[str, Any]:
     found = _difference(to_tree(config), default)
     stages = found.get("stages", {})
     return {**found, "stages": {name: {**task, **stages.get(name, {})} for name, task in tasks.items()}}
+
+
+def as_text(tree: Mapping[str, Any]) -> str:
+    """Nested values as YAML, keys in their order."""
+    return yaml.safe_dump(_lists(tree), sort_keys=False, default_flow_style=None, width=120).rstrip()
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _lists(inner) for key, inner in value.items()}
+    return [_lists(inner) for inner in value] if isinstance(value, tuple) else value
 
 
 def nearest(key: str, names: Iterable[str]) -> str:

@@ -9,7 +9,8 @@ from support.clip_set import Memory, prepare_clip_set, tiny_weak_config
 from tal_jax.data.rows import Assembler
 from tal_jax.data.splicing import Splicer
 from tal_jax.errors import InputError
-from tal_jax.stages.stage import build_stage, with_clips
+from tal_jax.stages.clips import with_clips
+from tal_jax.stages.stage import build_stage
 from tal_jax.windows import Framing
 
 FRAMING = Framing("window", 40)
