@@ -1,7 +1,9 @@
 """What the training rows of recordings get from trimmed clips: some are spliced in, and their features come along."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from tal_jax.data.rows import Clips
 from tal_jax.data.splicing import Splicer
 from tal_jax.errors import InputError
 from tal_jax.stages.artifacts import Artifact, read_artifact
+from tal_jax.stages.config import parse
 from tal_jax.stages.recordings import open_clips
 from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage
@@ -18,7 +21,7 @@ from tal_jax.tasks.task import CLIP_FEATURES
 from tal_jax.tasks.task import CLIPS as LEARNS_FROM_CLIPS
 
 
-def with_clips(stage: Stage, config: Config, workdir: Path) -> Stage:
+def with_clips(stage: Stage, config: Config | Mapping[str, Any], workdir: Path) -> Stage:
     """The stage as it is to be trained: where it learns from clips, they are spliced into some of its rows, and its
     rows carry one and what is known about it.
 
@@ -30,6 +33,7 @@ def with_clips(stage: Stage, config: Config, workdir: Path) -> Stage:
     Raises:
       InputError: the set has no clips, or no stage, or one of another set, has made their features.
     """
+    config = parse(config)
     share, compared = stage.section.splice, CLIP_FEATURES in stage.section.needs
     if not 0 <= share <= 1:
         raise InputError(f"config: stages.{stage.name}.splice is a share of the training rows, 0 to 1, not {share}")
