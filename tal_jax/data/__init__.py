@@ -1,1 +1,1 @@
-"""From files on disk to batches."""
+"""Prepared sets on disk, and their way record by record into rows and batches."""

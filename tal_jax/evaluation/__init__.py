@@ -1,1 +1,1 @@
-"""Detection mAP and proposal recall, in NumPy."""
+"""How detections, proposals and classes are measured, in NumPy: protocols, error diagnosis, the servers' rules."""

@@ -1,1 +1,1 @@
-"""Linen modules with explicit fields."""
+"""The networks, as Linen modules with explicit fields."""
