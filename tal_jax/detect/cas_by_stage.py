@@ -55,7 +55,7 @@ def stage_sequences(
 
     @jax.jit
     def run(params: Params, batch: Batch) -> tuple[dict[str, Array], Array]:
-        output, probabilities = task.outputs(params, batch)
+        output, probabilities = task.forward(params, batch)
         found: dict[str, Any] = {}
         if len(model.dilations) > 1:
             simple: Any = first.apply(params, batch.features, batch.mask, None, train=False)

@@ -114,7 +114,7 @@ def _detect(
 ) -> Iterator[tuple[str, Submission]]:
     def predict(given: tuple[Params, Decoding], batch: Batch) -> Detections:
         params, decoding = given
-        return task.decode(*task.outputs(params, batch), batch, decoding)
+        return task.decode(task.forward(params, batch), batch, decoding)
 
     # The decoding is an argument of the compiled step: one compilation for all of them.
     predictor = Predictor(task, local_mesh(), predict)
@@ -133,7 +133,7 @@ def _sequences(
 
     @jax.jit
     def cas(params: Params, batch: Batch) -> Any:
-        output, _ = task.outputs(params, batch)
+        output, _ = task.forward(params, batch)
         return scaled(activate(output.sequence, task.model.activation), batch.mask)
 
     step = partial(cas, params)

@@ -87,7 +87,7 @@ def _knowledge(stage: Stage, params: Params, batch_size: int) -> list[tuple[str,
 
     @jax.jit
     def pooled(params: Params, batch: Batch) -> Array:
-        output, _ = task.outputs(params, batch, batch.labels)
+        output, _ = task.forward(params, batch, batch.labels)
         return pooled_features(output.stages, batch.labels)
 
     own = share(np.arange(len(stage.training)))

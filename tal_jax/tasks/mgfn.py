@@ -99,7 +99,7 @@ class MGFNTask:
             total += self.oic_weight * ramp * metrics["oic"]
         return total, metrics
 
-    def outputs(self, params: Params, batch: Batch, labels: Array | None = None) -> tuple[MGFNOutput, Array]:
+    def forward(self, params: Params, batch: Batch, labels: Array | None = None) -> tuple[MGFNOutput, Array]:
         """Everything before decoding: the model's output, and class probabilities [B, K].
 
         The second stage does not see what the first one discovered of `labels` [B, K]; None: of the predicted classes.
@@ -109,9 +109,9 @@ class MGFNTask:
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections after NMS."""
-        return self.decoded(self.outputs(params, batch), batch)
+        return self.decode(self.forward(params, batch), batch)
 
-    def fused(self, outputs: Sequence[tuple[MGFNOutput, Array]], weights: Array) -> tuple[MGFNOutput, Array]:
+    def fuse_outputs(self, outputs: Sequence[tuple[MGFNOutput, Array]], weights: Array) -> tuple[MGFNOutput, Array]:
         """Activation sequences, class probabilities and regressed offsets averaged over models.
 
         Offsets are in units of the anchors, which have to be equally long in seconds.
@@ -123,12 +123,9 @@ class MGFNTask:
         offsets = mean([along(o.offsets, t) for o, _ in outputs], weights)
         return dataclasses.replace(first, sequence=sequence, offsets=offsets), mean([p for _, p in outputs], weights)
 
-    def decoded(self, outputs: tuple[MGFNOutput, Array], batch: Batch) -> Detections:
-        """Detections with the task's own decoding."""
-        return self.decode(*outputs, batch, self.decoding)
-
-    def decode(self, output: MGFNOutput, probabilities: Array, batch: Batch, decoding: Decoding) -> Detections:
-        """Detections from outputs; `decoding` may be traced."""
+    def decode(self, outputs: tuple[MGFNOutput, Array], batch: Batch, decoding: Decoding | None = None) -> Detections:
+        """Detections from outputs; `decoding`, which may be traced, takes the place of the task's own."""
+        output, probabilities = outputs
         segments = self._regressed(output)
         return localize(
             activate(output.sequence, self.model.activation),
@@ -136,7 +133,7 @@ class MGFNTask:
             batch.mask,
             batch.stride,
             segments[:, :, :0] if self.segments == "thresholded" else segments,
-            decoding,
+            self.decoding if decoding is None else decoding,
             thresholds=self.thresholds,
             max_contrast=self.max_contrast,
             candidates=self.candidates,

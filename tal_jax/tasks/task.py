@@ -33,14 +33,14 @@ class Task(Protocol):
 class Fusable(Task, Protocol):
     """A task whose outputs can be averaged over models before they are decoded."""
 
-    def outputs(self, params: Params, batch: Batch) -> Any:
+    def forward(self, params: Params, batch: Batch) -> Any:
         """What the model says, before decoding."""
         ...
 
-    def fused(self, outputs: Sequence[Any], weights: Array) -> Any:
+    def fuse_outputs(self, outputs: Sequence[Any], weights: Array) -> Any:
         """One output from those of several models of this kind for the same frames, on the first one's time axis."""
         ...
 
-    def decoded(self, outputs: Any, batch: Batch) -> Detections:
-        """predict = decoded(outputs(..), ..)."""
+    def decode(self, outputs: Any, batch: Batch) -> Detections:
+        """predict = decode(forward(..), ..)."""
         ...

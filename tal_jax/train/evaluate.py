@@ -56,7 +56,7 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
 def _class_scores(stage: Stage, task: MGFNTask, params: Params, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities of the evaluation recordings, of each class its best window's, and labels: [N, K] each."""
     assert stage.evaluation is not None
-    probabilities = jax.jit(lambda params, batch: task.outputs(params, batch)[1])
+    probabilities = jax.jit(lambda params, batch: task.forward(params, batch)[1])
     own = share(stage.eval_index)
     row_of = {int(position): row for row, position in enumerate(own)}
     scores = np.zeros((len(row_of), stage.assembler.num_classes), np.float32)
