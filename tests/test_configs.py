@@ -57,7 +57,7 @@ def test_config_builds_and_traces(name, variant):
         loss, metrics = jax.eval_shape(task.loss, params, shapes, jax.random.key(1))
         assert loss.shape == ()
         if section.task == "trimmed":
-            output, _ = jax.eval_shape(task.outputs, params, shapes)
+            output, _ = jax.eval_shape(task.forward, params, shapes)
             pooled = sum(s.pooled.shape[0] * s.pooled.shape[3] for s in output.stages)
         if section.task == "mgfn":  # each row adds its part to the loss
             parts = {"classes1", *({"classes2"} if weak.ROWS.index(variant) > 1 else ())}

@@ -110,8 +110,8 @@ def _group(
 
     @jax.jit
     def step(params: Sequence[Params], batches: Sequence[Batch]) -> Detections:
-        outputs = [task.outputs(p, batch) for task, p, batch in zip(tasks, params, batches, strict=True)]
-        return tasks[0].decoded(tasks[0].fused(outputs, jnp.array(weights, jnp.float32)), batches[0])
+        outputs = [task.forward(p, batch) for task, p, batch in zip(tasks, params, batches, strict=True)]
+        return tasks[0].decode(tasks[0].fuse_outputs(outputs, jnp.array(weights, jnp.float32)), batches[0])
 
     def batches() -> Iterator[tuple[list[Batch], list[Place[Batch] | None]]]:
         """Windows where the first member has them, as every member sees them."""

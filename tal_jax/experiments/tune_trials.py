@@ -88,7 +88,7 @@ class Trials:
         def decode(piece: Outputs, decoding: Decoding) -> Detections:
             nothing = jnp.zeros((0, *piece.batch.mask.shape), bool)
             output = MGFNOutput((), piece.sequence, nothing, piece.offsets)
-            return task.decode(output, piece.probabilities, piece.batch, decoding)
+            return task.decode((output, piece.probabilities), piece.batch, decoding)
 
         self._decode = jax.jit(decode, in_shardings=(by_row(mesh), replicated(mesh)), out_shardings=by_row(mesh))
 
@@ -122,7 +122,7 @@ def prepare_trials(
     """Runs the model over all windows of all composites, once."""
 
     def reduced(params: Params, batch: Batch) -> Outputs:
-        output, probabilities = task.outputs(params, batch)
+        output, probabilities = task.forward(params, batch)
         bare = dataclasses.replace(batch, features=batch.features[..., :0])
         return Outputs(output.sequence, output.offsets, probabilities, bare)
 

@@ -129,8 +129,7 @@ def _detect(
 
     def predict(given: tuple[Params, Decoding], batch: Batch) -> Detections:
         params, decoding = given
-        output, probabilities = task.outputs(params, batch)
-        return task.decode(output, probabilities, batch, decoding)
+        return task.decode(task.forward(params, batch), batch, decoding)
 
     # The decoding is an argument of the compiled step: one compilation for all of them.
     predictor = Predictor(stage.task, local_mesh(), predict)

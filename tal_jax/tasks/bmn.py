@@ -80,14 +80,14 @@ class BMNTask(Task):
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """The best proposals of every recording after soft-NMS."""
-        return self.decoded(self.outputs(params, batch), batch)
+        return self.decode(self.forward(params, batch), batch)
 
-    def outputs(self, params: Params, batch: Batch) -> BMNOutput:
+    def forward(self, params: Params, batch: Batch) -> BMNOutput:
         """Boundary and map logits."""
         output: Any = self.model.apply(params, batch.features, batch.mask)
         return output
 
-    def fused(self, outputs: Sequence[BMNOutput], weights: Array) -> BMNOutput:
+    def fuse_outputs(self, outputs: Sequence[BMNOutput], weights: Array) -> BMNOutput:
         """Boundary probabilities and confidence maps averaged over models."""
         first, t, d = outputs[0], outputs[0].start.shape[1], outputs[0].regression.shape[2]
 
@@ -104,7 +104,7 @@ class BMNTask(Task):
         """Nothing: boundaries and maps of other grids are interpolated."""
         return {}
 
-    def decoded(self, output: BMNOutput, batch: Batch) -> Detections:
+    def decode(self, output: BMNOutput, batch: Batch) -> Detections:
         """Scores start x end x classification^a x regression of all cells between candidates; soft-NMS keeps the best.
 
         The start probability is read at the cell's first snippet t, the end probability at its last one, t + d.

@@ -43,14 +43,14 @@ class ClassifierTask(Task):
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections [B, K]: class k covers the recording with score sigmoid(logit k)."""
-        return self.decoded(self.outputs(params, batch), batch)
+        return self.decode(self.forward(params, batch), batch)
 
-    def outputs(self, params: Params, batch: Batch) -> Array:
+    def forward(self, params: Params, batch: Batch) -> Array:
         """Logits [B, K]."""
         logits: Any = self.model.apply(params, batch.features, batch.mask, train=False)
         return logits
 
-    def fused(self, outputs: Sequence[Array], weights: Array) -> Array:
+    def fuse_outputs(self, outputs: Sequence[Array], weights: Array) -> Array:
         """Probabilities averaged over models."""
         return mean_of_logits(outputs, weights)
 
@@ -58,7 +58,7 @@ class ClassifierTask(Task):
         """Nothing: probabilities of whole recordings can always be averaged."""
         return {}
 
-    def decoded(self, outputs: Array, batch: Batch) -> Detections:
+    def decode(self, outputs: Array, batch: Batch) -> Detections:
         """Detections [B, K], best first."""
         scores = jax.nn.sigmoid(outputs)
         b, k = scores.shape

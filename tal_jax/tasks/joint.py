@@ -84,7 +84,7 @@ class JointTask(Task):
         )
         return refining + self.bmn_weight * proposing, {**parts, **{f"bmn_{k}": v for k, v in more.items()}}
 
-    def outputs(self, params: Params, batch: Batch) -> JointOutput:
+    def forward(self, params: Params, batch: Batch) -> JointOutput:
         """What both networks say."""
         output: Any = self.model.apply(
             params, batch.features, batch.mask, batch.duration, self._pick(batch), train=False
@@ -93,8 +93,8 @@ class JointTask(Task):
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Scored and labelled segments after soft-NMS."""
-        output = self.outputs(params, batch)
-        return self.tcanet.decoded(output.tcanet, self._proposed(output, batch))
+        output = self.forward(params, batch)
+        return self.tcanet.decode(output.tcanet, self._proposed(output, batch))
 
     def merge(self, detections: Detections) -> Detections:
         """Soft-NMS over the windows of a recording, TCANet's."""
@@ -104,7 +104,7 @@ class JointTask(Task):
         """BMN's decoding on the coarse grid; with noise, the picked proposals move as TCANet's jitter says."""
 
         def pick(output: BMNOutput, mask: Array, duration: Array) -> Detections:
-            found = self.bmn.decoded(output, dataclasses.replace(batch, mask=mask, duration=duration))
+            found = self.bmn.decode(output, dataclasses.replace(batch, mask=mask, duration=duration))
             if noise is None:
                 return found
             return dataclasses.replace(found, segments=jitter(found.segments, duration, self.tcanet.jitter, noise))

@@ -154,7 +154,7 @@ class MGFNTask(Task):
             total += self.oic_weight * ramp * metrics["oic"]
         return total, metrics
 
-    def outputs(self, params: Params, batch: Batch, labels: Array | None = None) -> tuple[MGFNOutput, Array]:
+    def forward(self, params: Params, batch: Batch, labels: Array | None = None) -> tuple[MGFNOutput, Array]:
         """Everything before decoding: the model's output, and class probabilities [B, K].
 
         The second stage does not see what the first one discovered of `labels` [B, K]; None: of the predicted classes.
@@ -164,9 +164,9 @@ class MGFNTask(Task):
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections after NMS."""
-        return self.decoded(self.outputs(params, batch), batch)
+        return self.decode(self.forward(params, batch), batch)
 
-    def fused(self, outputs: Sequence[tuple[MGFNOutput, Array]], weights: Array) -> tuple[MGFNOutput, Array]:
+    def fuse_outputs(self, outputs: Sequence[tuple[MGFNOutput, Array]], weights: Array) -> tuple[MGFNOutput, Array]:
         """Activation sequences, class probabilities and regressed offsets averaged over models.
 
         Offsets are in units of the anchors, which have to be equally long in seconds.
@@ -184,7 +184,7 @@ class MGFNTask(Task):
 
     def class_probabilities(self, params: Params, batch: Batch) -> Array:
         """[B, K] as the first stage sees them."""
-        return self.outputs(params, batch)[1]
+        return self.forward(params, batch)[1]
 
     def clip_feature_width(self) -> int:
         """Pooled features of all branches of both stages of all streams; 0 without the MMD loss."""
@@ -200,7 +200,7 @@ class MGFNTask(Task):
         the model does not have is left out.
         """
         model, several = self.model, len(self.model.dilations) > 1
-        output, probabilities = self.outputs(params, batch)
+        output, probabilities = self.forward(params, batch)
         found: dict[str, Array] = {}
         if several:
             first = model.clone(dilations=model.dilations[:1], cascade=False, anchors=())
@@ -213,12 +213,9 @@ class MGFNTask(Task):
         sequences = {name: activate(x, model.activation) for name, x in found.items()}
         return sequences, jnp.where(taken, probabilities, -1.0)
 
-    def decoded(self, outputs: tuple[MGFNOutput, Array], batch: Batch) -> Detections:
-        """Detections with the task's own decoding."""
-        return self.decode(*outputs, batch, self.decoding)
-
-    def decode(self, output: MGFNOutput, probabilities: Array, batch: Batch, decoding: Decoding) -> Detections:
-        """Detections from outputs; `decoding` may be traced."""
+    def decode(self, outputs: tuple[MGFNOutput, Array], batch: Batch, decoding: Decoding | None = None) -> Detections:
+        """Detections from outputs; `decoding`, which may be traced, takes the place of the task's own."""
+        output, probabilities = outputs
         segments = self._regressed(output)
         return localize(
             activate(output.sequence, self.model.activation),
@@ -226,7 +223,7 @@ class MGFNTask(Task):
             batch.mask,
             batch.stride,
             segments[:, :, :0] if self.segments == "thresholded" else segments,
-            decoding,
+            self.decoding if decoding is None else decoding,
             thresholds=self.thresholds,
             max_contrast=self.max_contrast,
             candidates=self.candidates,
@@ -281,7 +278,7 @@ class TrimmedTask(MGFNTask):
 
     def clip_features(self, params: Params, batch: Batch) -> Array:
         """Pooled features of the classes of each clip, [B, S R, D]: all branches of both stages."""
-        output, _ = self.outputs(params, batch, batch.labels)
+        output, _ = self.forward(params, batch, batch.labels)
         return pooled_features(output.stages, batch.labels)
 
     def clip_feature_width(self) -> int:

@@ -135,16 +135,16 @@ class Task(abc.ABC):
 class Fusable(Protocol):
     """A task whose outputs can be averaged over models before they are decoded."""
 
-    def outputs(self, params: Params, batch: Batch) -> Any:
+    def forward(self, params: Params, batch: Batch) -> Any:
         """What the model says, before decoding."""
         ...
 
-    def fused(self, outputs: Sequence[Any], weights: Array) -> Any:
+    def fuse_outputs(self, outputs: Sequence[Any], weights: Array) -> Any:
         """One output from those of several models of this kind for the same frames, on the first one's time axis."""
         ...
 
-    def decoded(self, outputs: Any, batch: Batch) -> Detections:
-        """predict = decoded(outputs(..), ..)."""
+    def decode(self, outputs: Any, batch: Batch) -> Detections:
+        """predict = decode(forward(..), ..)."""
         ...
 
     def alike(self, snippets: int) -> dict[str, Any]:
@@ -158,12 +158,12 @@ class Tunable(Protocol):
     model: Any
     decoding: Any
 
-    def outputs(self, params: Params, batch: Batch) -> Any:
+    def forward(self, params: Params, batch: Batch) -> Any:
         """What the model says, and class probabilities [B, K]."""
         ...
 
-    def decode(self, output: Any, probabilities: Array, batch: Batch, decoding: Any) -> Detections:
-        """Detections from outputs; `decoding` may be traced."""
+    def decode(self, outputs: Any, batch: Batch, decoding: Any = None) -> Detections:
+        """Detections from outputs; `decoding`, which may be traced, takes the place of the task's own."""
         ...
 
     def decoding_fields(self) -> tuple[str, ...]:

@@ -151,14 +151,14 @@ class TCANetTask(Task):
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Scored and labelled segments after soft-NMS."""
-        return self.decoded(self.outputs(params, batch), batch)
+        return self.decode(self.forward(params, batch), batch)
 
-    def outputs(self, params: Params, batch: Batch) -> TCANetOutput:
+    def forward(self, params: Params, batch: Batch) -> TCANetOutput:
         """What every regressor says about the proposals."""
         output: Any = self.model.apply(params, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
         return output
 
-    def fused(self, outputs: Sequence[TCANetOutput], weights: Array) -> TCANetOutput:
+    def fuse_outputs(self, outputs: Sequence[TCANetOutput], weights: Array) -> TCANetOutput:
         """Refined segments, confidences and class scores of the same proposals averaged over models, stage by stage."""
         t = outputs[0].snippet_logits.shape[1]
         scales = [t / o.snippet_logits.shape[1] for o in outputs]
@@ -178,7 +178,7 @@ class TCANetTask(Task):
         """Where the classes come from."""
         return {"classes": self.classes}
 
-    def decoded(self, output: TCANetOutput, batch: Batch) -> Detections:
+    def decode(self, output: TCANetOutput, batch: Batch) -> Detections:
         """Score = proposal score^a x predicted IoUs of `confidence_stages` x class score, then soft-NMS per class."""
         outputs = output.stages
         chosen = [o.segments for o in outputs] if self.fuse == "all" else [outputs[-1].segments]

@@ -144,7 +144,7 @@ def test_sequences_are_those_of_the_model(stage, folder):
         assert zero
         return {"params": {**params["params"], "cascade": {**cascade, "stage1": {**cascade["stage1"], **zero}}}}
 
-    outputs = jax.jit(stage.task.outputs)
+    outputs = jax.jit(stage.task.forward)
     for position, batch in zip((0, 2), rows, strict=True):
         output, probabilities = outputs(params, batch)
         alone, _ = outputs(first_branch_alone(), batch)
@@ -173,7 +173,7 @@ def test_windows_become_one_sequence(stage, folder):
         stage.task, params, split, assembler, present={0: frozenset(["action_0"])}, labels=stage.trained_on.labels,
         batch_size=2,
     )[0]["multi-dilated"]  # fmt: skip
-    outputs = jax.jit(stage.task.outputs)
+    outputs = jax.jit(stage.task.forward)
     total, count = np.zeros(int(split.num_snippets[0])), np.zeros(int(split.num_snippets[0]))
     for batch, origin in detection_batches(split, assembler, index=[0], batch_size=1)[1]:
         output, _ = outputs(params, batch)

@@ -40,7 +40,7 @@ def random_outputs(n=5, t=24, k=12, anchors=0, seed=0):
 def decoded(task, outputs, decoding):
     nothing = jnp.zeros((0, *outputs.batch.mask.shape), bool)
     output = MGFNOutput((), outputs.sequence, nothing, outputs.offsets)
-    return task.decode(output, outputs.probabilities, outputs.batch, decoding)
+    return task.decode((output, outputs.probabilities), outputs.batch, decoding)
 
 
 @pytest.mark.parametrize("anchors", [(), (3.0, 6.0)])
@@ -146,7 +146,7 @@ def test_the_truth_of_windows():
 class Oracle(MGFNTask):
     """Reads the classes off the features."""
 
-    def outputs(self, params, batch, labels=None):
+    def forward(self, params, batch, labels=None):
         sequence = 18.0 * batch.features - 9.0
         nothing = jnp.zeros((0, *batch.mask.shape), bool)
         probabilities = jnp.max(jnp.where(batch.mask[..., None], batch.features, 0.0), axis=1)

@@ -81,7 +81,7 @@ def decoded_by_loop(output, task):
 )
 def test_decode_agrees_with_a_loop_over_the_cells(task):
     output = make_output()
-    found = jax.tree.map(np.asarray, jax.jit(task.decoded)(output, BATCH))
+    found = jax.tree.map(np.asarray, jax.jit(task.decode)(output, BATCH))
     for b, rows in enumerate(decoded_by_loop(output, task)):
         n = len(rows)
         assert n > 5

@@ -84,8 +84,8 @@ def test_a_model_with_itself_changes_nothing(kind):
 
     @jax.jit
     def both(params, weights):
-        output = task.outputs(params, BATCH)
-        return task.decoded(task.fused([output, output, output], weights), BATCH), task.predict(params, BATCH)
+        output = task.forward(params, BATCH)
+        return task.decode(task.fuse_outputs([output, output, output], weights), BATCH), task.predict(params, BATCH)
 
     together, alone = both(params, np.array([0.2, 0.5, 0.3], np.float32))
     assert np.asarray(alone.mask).sum() > 8
@@ -101,7 +101,7 @@ def test_weights_decide(kind):
 
     @jax.jit
     def fused(weights):
-        return task.decoded(task.fused([task.outputs(p, BATCH) for p in (one, other)], weights), BATCH)
+        return task.decode(task.fuse_outputs([task.forward(p, BATCH) for p in (one, other)], weights), BATCH)
 
     alone = [jax.jit(task.predict)(p, BATCH) for p in (one, other)]
     for weights, expected in (([1.0, 0.0], alone[0]), ([0.0, 1.0], alone[1])):
@@ -122,7 +122,7 @@ def test_maps_of_another_stride():
         return BMNOutput(*logits, valid=np.ones((4, t, d), bool))
 
     fine, coarse = seen(24, 16), seen(12, 8)
-    fused = TASKS["bmn"].fused([coarse, fine], jnp.array([0.5, 0.5]))
+    fused = TASKS["bmn"].fuse_outputs([coarse, fine], jnp.array([0.5, 0.5]))
     for name in ("start", "end", "regression", "classification"):
         inside = np.s_[:, 1:-1]  # beyond the outermost centres values are constant
         # Probabilities are linear, logits between two snippets nearly.
@@ -133,13 +133,13 @@ def test_maps_of_another_stride():
 
 def test_segments_of_another_stride():
     task = TASKS["tcanet"]
-    output = jax.jit(task.outputs)(made(task, 1), BATCH)
+    output = jax.jit(task.forward)(made(task, 1), BATCH)
     t = BATCH.features.shape[1]
     stretched = dataclasses.replace(
         output,
         stages=tuple(dataclasses.replace(s, segments=2 * s.segments) for s in output.stages),
         snippet_logits=jnp.zeros((4, 2 * t, 0)),
     )
-    fused = task.fused([output, stretched], jnp.array([0.3, 0.7]))
+    fused = task.fuse_outputs([output, stretched], jnp.array([0.3, 0.7]))
     for a, b in zip(fused.stages, output.stages, strict=True):
         np.testing.assert_allclose(a.segments, b.segments, rtol=1e-5)

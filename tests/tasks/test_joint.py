@@ -40,7 +40,7 @@ def params():
 
 @pytest.fixture(scope="module")
 def output(params):
-    return jax.jit(TASK.outputs)(params, BATCH)
+    return jax.jit(TASK.forward)(params, BATCH)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -69,7 +69,7 @@ def test_proposals_are_the_decoding_of_the_coarse_map_in_fine_snippets(output):
     coarse_mask = np.asarray(pooled_mean(jnp.asarray(BATCH.features), jnp.asarray(BATCH.mask), POOL)[1])
     np.testing.assert_array_equal(output.bmn.valid[:, :, 0], coarse_mask)  # what the loss takes for the mask
     coarse = BATCH.replace(mask=coarse_mask, duration=BATCH.duration / POOL)
-    found = TASK.bmn.decoded(output.bmn, coarse)
+    found = TASK.bmn.decode(output.bmn, coarse)
     assert found.mask.any()
     np.testing.assert_array_equal(output.proposals.mask, found.mask)
     np.testing.assert_allclose(output.proposals.segments, found.segments * POOL, atol=1e-5)

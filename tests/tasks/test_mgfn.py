@@ -69,7 +69,7 @@ def loss_and_gradients(params, batch, rng=KEY, progress=1.0, name="gap"):
 
 
 predict = jax.jit(TASKS["gap"].predict)
-outputs = jax.jit(TASKS["gap"].outputs)
+outputs = jax.jit(TASKS["gap"].forward)
 
 
 # The loss
@@ -354,7 +354,7 @@ def test_detections_are_regressed_segments_cut_to_the_recording():
 def test_thresholded_segments_need_no_regressor_and_may_replace_it():
     output, probabilities = outputs(PARAMS, BATCH)
     task = MGFNTask(MODELS["gap"], segments="thresholded", max_contrast=0.45, **COUNTS)
-    found = jax.jit(task.decode)(output, probabilities, BATCH, Decoding())
+    found = jax.jit(task.decode)((output, probabilities), BATCH, Decoding())
     bare = MGFNTask(MODELS["gap"].clone(anchors=()), max_contrast=0.45, **COUNTS)
     without = output.replace(offsets=output.offsets[:, :, :0])
     close(jax.jit(bare.decode)(without, probabilities, BATCH, Decoding()), found)
@@ -371,7 +371,7 @@ def test_one_compilation_serves_all_decodings():
     @jax.jit
     def decode(output, probabilities, batch, decoding):
         traced.append(1)
-        return TASKS["gap"].decode(output, probabilities, batch, decoding)
+        return TASKS["gap"].decode((output, probabilities), batch, decoding)
 
     given = outputs(PARAMS, BATCH)
     decodings = [

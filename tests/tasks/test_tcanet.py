@@ -102,7 +102,7 @@ def test_decode_agrees_with_a_loop(options):
     batch = batch.replace(
         class_scores=np.where(np.arange(K)[None] == np.array([[0], [1], [7], [7]]), 0, batch.class_scores)
     )
-    found = jax.tree.map(np.asarray, jax.jit(task.decoded)(output, batch))
+    found = jax.tree.map(np.asarray, jax.jit(task.decode)(output, batch))
     kept = settings.pop("detections")
     for b, rows in enumerate(decoded_by_loop(output.stages, batch, kept=kept, **settings)):
         n = len(rows)
