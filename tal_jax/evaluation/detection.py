@@ -7,6 +7,7 @@ import numpy as np
 
 from tal_jax.errors import InputError
 from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks, overlapping_pairs
+from tal_jax.evaluation.text_table import text_table, threshold_name
 
 HIGH_TIOU = np.round(np.linspace(0.5, 0.95, 10), 2)  # thresholds of HACS and ActivityNet
 LOW_TIOU = np.round(np.linspace(0.1, 0.7, 7), 2)  # those of THUMOS14 in the weakly-supervised literature
@@ -31,9 +32,9 @@ class DetectionResult:
         return float(self.per_class.mean())
 
     def __str__(self) -> str:
-        from tal_jax.evaluation.table import detection_table  # which reads this class
-
-        return detection_table(self)
+        rows = [(label, *row, row.mean()) for label, row in zip(self.labels, 100 * self.per_class.T, strict=True)]
+        mean = ("mAP", *(100 * self.mAP), 100 * self.average)
+        return text_table(("AP % at tIoU", *map(threshold_name, self.tiou), "average"), rows, mean)
 
 
 def evaluate_detections(

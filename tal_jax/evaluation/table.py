@@ -8,23 +8,15 @@ import numpy as np
 from tal_jax.evaluation.detection import DetectionResult
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.evaluation.proposals import ProposalResult
+from tal_jax.evaluation.text_table import text_table, threshold_name
 
 REPORTED_NUMBERS = (1, 5, 10, 100)
 NAMES_SHOWN = 5
 
 
-def threshold_name(tiou: float) -> str:
-    """The threshold with two digits, or with as many as it needs: 0.5 -> "0.50"."""
-    short = f"{tiou:.2f}"
-    return short if float(short) == tiou else f"{tiou:.9g}"
-
-
 def detection_table(result: DetectionResult) -> str:
     """AP in percent: a line per class, then the mean; a column per threshold, then the average."""
-    percent = 100 * result.per_class.T
-    rows = [(label, *row, row.mean()) for label, row in zip(result.labels, percent, strict=True)]
-    mean = ("mAP", *(100 * result.mAP), 100 * result.average)
-    return _table(("AP % at tIoU", *map(threshold_name, result.tiou), "average"), rows, mean)
+    return str(result)
 
 
 def detection_json(result: DetectionResult) -> dict[str, Any]:
@@ -45,7 +37,7 @@ def proposal_table(result: ProposalResult) -> str:
     """Recall in percent: a line per threshold, then AR@AN and AUC; a column per average number of proposals."""
     columns = [n - 1 for n in REPORTED_NUMBERS]
     rows = [(threshold_name(t), *(100 * recall[columns])) for t, recall in zip(result.tiou, result.recall, strict=True)]
-    table = _table(
+    table = text_table(
         ("recall % at tIoU", *(f"AN={result.numbers[c]:g}" for c in columns)),
         rows,
         ("AR", *(100 * result.average_recall[columns])),
@@ -87,15 +79,3 @@ def _names(names: Sequence[str], what: str = "recording") -> str:
     shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:NAMES_SHOWN])
     more = ", .." if len(names) > NAMES_SHOWN else ""
     return f"{len(names)} {what}{'s' if len(names) != 1 else ''} ({shown}{more})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence], last: Sequence) -> str:
-    cells = [[str(row[0]), *(f"{value:.1f}" for value in row[1:])] for row in (*rows, last)]
-    widths = [max(len(line[i]) for line in (head, *cells)) for i in range(len(head))]
-
-    def text(line: Sequence[str]) -> str:
-        numbers = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
-        return "  ".join([line[0].ljust(widths[0]), *numbers])
-
-    rule = "-" * len(text(head))
-    return "\n".join([text(head), rule, *map(text, cells[:-1]), rule, text(cells[-1])])

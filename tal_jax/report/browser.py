@@ -10,7 +10,7 @@ from tal_jax.data.annotations import Recording
 from tal_jax.evaluation.diagnosis import KINDS
 from tal_jax.evaluation.per_recording import best_of_each
 from tal_jax.evaluation.segment_table import SegmentTable
-from tal_jax.evaluation.table import threshold_name
+from tal_jax.evaluation.text_table import threshold_name
 from tal_jax.plots.colours import label_colours
 from tal_jax.report.analysis import Analysis
 from tal_jax.report.inputs import Material

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from tal_jax.evaluation.table import threshold_name
+from tal_jax.evaluation.text_table import threshold_name
 from tal_jax.report import rows
 from tal_jax.report.analysis import Analysis
 from tal_jax.report.figure import CHOICE, DATA, RUN_COLOURS, Figure, Menu, specification

@@ -7,7 +7,7 @@ import numpy as np
 
 from tal_jax.evaluation.curves import RECALL
 from tal_jax.evaluation.diagnosis import KINDS, MULTIPLES
-from tal_jax.evaluation.table import threshold_name
+from tal_jax.evaluation.text_table import threshold_name
 from tal_jax.report.analysis import Analysis
 from tal_jax.report.inputs import Material
 

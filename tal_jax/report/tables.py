@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tal_jax.evaluation.diagnosis import KINDS
-from tal_jax.evaluation.table import REPORTED_NUMBERS, threshold_name
+from tal_jax.evaluation.table import REPORTED_NUMBERS
+from tal_jax.evaluation.text_table import threshold_name
 from tal_jax.report.analysis import Analysis
 
 MEANINGS = {

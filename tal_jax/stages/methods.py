@@ -14,7 +14,7 @@ METHODS = {
     "bmn": "tal_jax.tasks.bmn:BMNTask",
     "tcanet": "tal_jax.tasks.tcanet:TCANetTask",
     "classifier": "tal_jax.tasks.classifier:ClassifierTask",
-    "trimmed": "tal_jax.tasks.mgfn:TrimmedTask",
+    "trimmed": "tal_jax.tasks.trimmed:TrimmedTask",
     "mgfn": "tal_jax.tasks.mgfn:MGFNTask",
     "joint": "tal_jax.tasks.joint:JointTask",
 }

@@ -1,4 +1,4 @@
-"""The weakly-supervised stages: MGFN on recordings (`mgfn`), its classifiers alone on trimmed clips (`trimmed`)."""
+"""The weakly-supervised stage: MGFN on recordings of which the classes are known."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ from tal_jax.losses.reduction import masked_mean
 from tal_jax.models.mgfn import MGFN, ClassifierOutput, MGFNOutput, activate, scaled
 from tal_jax.tasks.cas_decoding import Decoding, localize, merge_windows, select_classes
 from tal_jax.tasks.fusion import along, mean, mean_of_logits
-from tal_jax.tasks.task import CLIP_FEATURES, CLIPS, DataFacts, Params, Settings, Task, build_model
+from tal_jax.tasks.task import CLIP_FEATURES, DataFacts, Params, Settings, Task, build_model
 from tal_jax.types import Array, Batch, Detections
 
 
@@ -252,38 +252,6 @@ class MGFNTask(Task):
         half = jnp.asarray(self.model.anchors, jnp.float32).reshape(1, m) / 2
         anchors = jnp.stack([centre - half, centre + half], axis=-1)
         return geometry.decode_center(jnp.broadcast_to(anchors[None], output.offsets.shape), output.offsets)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrimmedTask(MGFNTask):
-    """The classifiers of an MGFN on trimmed clips, whose pooled features the untrimmed branch learns to resemble."""
-
-    makes: ClassVar = CLIP_FEATURES
-    accepts: ClassVar[tuple[str, ...]] = ()
-    learns_from: ClassVar = CLIPS
-    tunable: ClassVar = False
-    splices: ClassVar = False
-    settings: ClassVar[type[Settings]] = BranchSettings
-    from_data: ClassVar[tuple[str, ...]] = (
-        "num_classes",
-        "streams",
-        "anchors",
-        "regressor_hidden",
-    )  # it regresses nothing
-
-    @classmethod
-    def needs(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """Nothing: it is where the features of clips come from."""
-        return ()
-
-    def clip_features(self, params: Params, batch: Batch) -> Array:
-        """Pooled features of the classes of each clip, [B, S R, D]: all branches of both stages."""
-        output, _ = self.forward(params, batch, batch.labels)
-        return pooled_features(output.stages, batch.labels)
-
-    def clip_feature_width(self) -> int:
-        """0: it takes none."""
-        return 0
 
 
 def _like(clip_features: Array, pooled: Array) -> Array:

@@ -1,0 +1,1 @@
+"""A method of someone else's: a one-stage detector of one level, in three small files and a config."""
