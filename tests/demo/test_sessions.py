@@ -57,7 +57,7 @@ def plain_features(samples):
 
 def test_the_recordings_are_those_of_the_paper_and_the_package_is_not_imported():
     code = (
-        "import sys; from tal_jax.data import watch; s = watch.load(); assert 'seglearn' not in sys.modules;"
+        "import sys; from tal_jax.demo import sessions; s = sessions.load(); assert 'seglearn' not in sys.modules;"
         "assert {x.shape[1] for x in s.signals} == {6} and len(s.signals) == 140;"
         "assert sorted(set(zip(s.subject.tolist(), s.exercise.tolist()))) == "
         "[(p, e) for p in range(1, 11) for e in range(7)]"
