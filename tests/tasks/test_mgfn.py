@@ -357,7 +357,7 @@ def test_thresholded_segments_need_no_regressor_and_may_replace_it():
     found = jax.jit(task.decode)((output, probabilities), BATCH, Decoding())
     bare = MGFNTask(MODELS["gap"].clone(anchors=()), max_contrast=0.45, **COUNTS)
     without = output.replace(offsets=output.offsets[:, :, :0])
-    close(jax.jit(bare.decode)(without, probabilities, BATCH, Decoding()), found)
+    close(jax.jit(bare.decode)((without, probabilities), BATCH, Decoding()), found)
     regressed = predict(PARAMS, BATCH)
     starts, others = (set(d.segments[d.mask][:, 0].tolist()) - {0.0} for d in (found, regressed))
     assert starts
