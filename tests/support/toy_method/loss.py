@@ -9,10 +9,8 @@ from tal_jax.losses.reduction import masked_mean
 def targets(batch):
     """Classes [B, T, K] and distances [B, T, 2] of the centres of snippets, and which of them lie in an action."""
     centre = jnp.arange(batch.features.shape[1], dtype=jnp.float32) + 0.5
-    start, end = (
-        centre[None, :, None] - batch.segments[:, None, :, 0],
-        batch.segments[:, None, :, 1] - centre[:, None],
-    )
+    start = centre[None, :, None] - batch.segments[:, None, :, 0]
+    end = batch.segments[:, None, :, 1] - centre[None, :, None]
     inside = (start > 0) & (end > 0) & batch.segment_mask[:, None]  # [B, T, G]
     label = jnp.arange(batch.labels.shape[-1])[None, None] == batch.segment_labels[..., None]  # [B, G, K]
     classes = jnp.any(inside[..., None] & label[:, None], axis=2).astype(jnp.float32)
