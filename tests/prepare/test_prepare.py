@@ -273,7 +273,7 @@ def test_a_killed_run_is_incomplete_and_goes_on(tmp_path):
 
 def test_no_worker_outlives_a_killed_run(tmp_path):
     code = (
-        "import os, time\nfrom tal_jax.data import workers\nfrom tests_task import task\n"
+        "import os, time\nfrom tal_jax.prepare import workers\nfrom tests_task import task\n"
         "if __name__ == '__main__': list(workers.run(task, [1, 2], 2))"
     )
     (tmp_path / "tests_task.py").write_text(
