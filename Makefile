@@ -4,6 +4,7 @@
 # make test    all tests            make lint    ruff and mypy
 # make soak    a training killed KILLS times against an undisturbed one, bit for bit (about four minutes)
 # make fuzz    10,000 mutated inputs (about five minutes)
+# make test-wheel  the wheel, installed in fresh environments of two Pythons and used far from here
 # make test-tpu  every task compiled for TPU topologies; fetches libtpu (130 MB), needs no TPU
 # Each does its own set-up: it needs Python 3.11 or newer and make, nothing else.
 
@@ -16,7 +17,7 @@ SOAK := runs/soak
 KILLS ?= 5
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-weak bench test lint soak fuzz test-tpu clean-demo
+.PHONY: setup demo demo-weak bench test lint soak fuzz test-tpu test-wheel clean-demo
 
 setup: $(VENV)/installed
 
@@ -77,6 +78,10 @@ fuzz: setup
 $(VENV)/libtpu/installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/libtpu 'libtpu>=0.0.40,<0.1'
 	touch $@
+
+test-wheel:
+	$(PYTHON) tests/wheel_check.py
+	$(PYTHON) tests/wheel_check.py --newest
 
 test-tpu: $(VENV)/libtpu/installed
 	PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m pytest -n 2 tests/experiments/test_tpu_cost.py

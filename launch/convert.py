@@ -40,7 +40,8 @@ def main(argv: Sequence[str]) -> None:
     done = convert(_FAMILY.value, _CHECKPOINT.value, _CONFIG.value.to_dict(), _WORKDIR.value)
     print(f"stage {done.stage}: {done.tensors} tensors, {done.parameters:,} parameters from {_CHECKPOINT.value}")
     print("\n".join(f"  {change}" for change in done.changes) or "  the config has the family's settings already")
-    print(f"to train it further: python -m launch.train --config={_WORKDIR.value}/config.py --workdir={_WORKDIR.value}")
+    train = app.invocation("train")
+    print(f"to train it further: {train} --config={_WORKDIR.value}/config.py --workdir={_WORKDIR.value}")
 
 
 if __name__ == "__main__":

@@ -12,24 +12,24 @@ python=${PYTHON:-python}
 runs=
 for n in 0 1 2; do
     run=$out/weak$((3 * seed + n))
-    $python -m launch.train --config=configs/weak_watch.py:full --workdir="$run" --config.data.dir="$data" \
+    $python -m tal_jax train --config=weak_watch:full --workdir="$run" --config.data.dir="$data" \
         --config.seed=$((3 * seed + n))
     runs=$runs${runs:+,}$run
 done
 for split in training validation; do
-    $python -m launch.ensemble --runs="$runs" --weights=uniform --split=$split --out="$out/teachers$seed-$split.json"
+    $python -m tal_jax ensemble --runs="$runs" --weights=uniform --split=$split --out="$out/teachers$seed-$split.json"
 done
-$python -m launch.pseudo --annotations="$sessions/annotations.json" --detections="$out/teachers$seed-training.json" \
+$python -m tal_jax pseudo --annotations="$sessions/annotations.json" --detections="$out/teachers$seed-training.json" \
     --out="$out/pseudo$seed.json"
-$python -m launch.prepare --annotations="$out/pseudo$seed.json" --features=imu="$sessions/features" --stride=0.2 \
+$python -m tal_jax prepare --annotations="$out/pseudo$seed.json" --features=imu="$sessions/features" --stride=0.2 \
     --out="$out/data$seed"
-$python -m launch.train --config=configs/supervised_watch.py --workdir="$out/student$seed" \
+$python -m tal_jax train --config=supervised_watch --workdir="$out/student$seed" \
     --config.data.dir="$out/data$seed" --config.seed="$seed"
-$python -m launch.detect --workdir="$out/student$seed" --split=validation --out="$out/student$seed.json"
+$python -m tal_jax detect --workdir="$out/student$seed" --split=validation --out="$out/student$seed.json"
 for found in teachers$seed-validation student$seed; do
     for tiou in 0.5:0.95:0.05 0.1:0.7:0.1; do
         echo "$found, $tiou"
-        $python -m launch.evaluate --ground_truth="$sessions/annotations.json" --detections="$out/$found.json" \
+        $python -m tal_jax evaluate --ground_truth="$sessions/annotations.json" --detections="$out/$found.json" \
             --subset=validation --tiou=$tiou
     done
 done

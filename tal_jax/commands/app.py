@@ -21,11 +21,23 @@ def fail(message: str, *, abrupt: bool = False, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
+def invocation(name: str) -> str:
+    """How another command is called, in the form in which this one was: for advice on what to do next."""
+    return f"tal-jax {name}" if _installed() else f"python -m launch.{name}"
+
+
 def _program() -> str:
-    """The command as it was called: `launch.NAME` in a checkout, `tal-jax NAME` of an installed package."""
-    name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    """This command, in the form in which it was called: `launch.NAME` in a checkout, else `tal-jax NAME`."""
+    return f"tal-jax {_name()}" if _installed() else f"launch.{_name()}"
+
+
+def _name() -> str:
+    return os.path.splitext(os.path.basename(sys.argv[0]))[0]
+
+
+def _installed() -> bool:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"tal-jax {name}" if spec is not None and spec.name == f"tal_jax.launch.{name}" else f"launch.{name}"
+    return spec is not None and spec.name == f"tal_jax.launch.{_name()}"
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
