@@ -4,6 +4,7 @@
 # make test    all tests            make lint    ruff and mypy
 # make soak    a training killed KILLS times against an undisturbed one, bit for bit (about four minutes)
 # make fuzz    10,000 mutated inputs (about five minutes)
+# make test-optimized  tests of ops, losses and tasks as XLA compiles them by default (about four minutes)
 # make test-wheel  the wheel, installed in fresh environments of two Pythons and used far from here
 # make test-tpu  every task compiled for TPU topologies; fetches libtpu (130 MB), needs no TPU
 # Each does its own set-up: it needs Python 3.11 or newer and make, nothing else.
@@ -17,7 +18,7 @@ SOAK := runs/soak
 KILLS ?= 5
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-weak bench test lint soak fuzz test-tpu test-wheel clean-demo
+.PHONY: setup demo demo-weak bench test lint soak fuzz test-tpu test-wheel test-optimized clean-demo
 
 setup: $(VENV)/installed
 
@@ -78,6 +79,10 @@ fuzz: setup
 $(VENV)/libtpu/installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/libtpu 'libtpu>=0.0.40,<0.1'
 	touch $@
+
+# Tests compile without optimization, for it is most of their time; rounding differs where it is on.
+test-optimized: setup
+	TAL_JAX_TESTS_OPTIMIZED=1 $(BIN)/python -m pytest -n 2 tests/ops tests/losses tests/tasks
 
 test-wheel:
 	$(PYTHON) tests/wheel_check.py
