@@ -10,10 +10,12 @@ import tempfile
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 # Compiling is most of the time of these small programs: without optimization, and without the fusions' own compiler.
-os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-# Releases that do not know the flag end the process, and so does libtpu.
-if importlib.util.find_spec("libtpu") is None and importlib.metadata.version("jaxlib").startswith("0.10."):
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+# `make test-optimized` runs the numerical ones as XLA compiles by default.
+if not os.environ.get("TAL_JAX_TESTS_OPTIMIZED"):
+    os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    # Releases that do not know the flag end the process, and so does libtpu.
+    if importlib.util.find_spec("libtpu") is None and importlib.metadata.version("jaxlib").startswith("0.10."):
+        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import hypothesis
 import jax
