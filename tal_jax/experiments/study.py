@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from tal_jax import bundled
 from tal_jax.errors import InputError
-from tal_jax.stages.config import nearest
+from tal_jax.stages.config import nearest, with_defaults
 from tal_jax.stages.workdir import flat, is_semantic
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
@@ -161,7 +161,7 @@ def runs(study: Study, data: str, fingerprint: str) -> Iterator[Run]:
 
 def _changed(path: str, row: str, changes: Mapping[str, Any]) -> ConfigDict:
     where = f"study: row {row} of {path}"
-    config = _called(where, "configs", path, *([changes[VARIANT]] if VARIANT in changes else []))
+    config = with_defaults(_called(where, "configs", path, *([changes[VARIANT]] if VARIANT in changes else [])))
     values = {key: value for key, value in changes.items() if key != VARIANT}
     known = flat(config.to_dict())
     for key in values:

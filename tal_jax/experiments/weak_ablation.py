@@ -28,7 +28,7 @@ from tal_jax.plots import cas as cas_figure
 from tal_jax.plots import detections as figure
 from tal_jax.plots.detections import Bar
 from tal_jax.stages.artifacts import FILES
-from tal_jax.stages.config import parse
+from tal_jax.stages.config import parse, with_defaults
 from tal_jax.stages.map_frames import map_frames
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.sections import Config
@@ -171,7 +171,7 @@ def load_rows(path: str, rows: Sequence[str], data: str, seed: int) -> dict[str,
     configs = {}
     for row in rows:
         try:
-            config = get_config(row)  # type: ignore[misc]
+            config = with_defaults(get_config(row))  # type: ignore[misc]
         except (TypeError, ValueError) as e:
             raise InputError(f"--config={path}: no row {row!r}: {e}") from e
         config.data.dir, config.seed = data, seed
