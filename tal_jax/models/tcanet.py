@@ -26,9 +26,10 @@ class TCANet(nn.Module):
     """Base convolutions, `encoders` LGTEs, then `stages` regressors, each refining the segments of the one before.
 
     variant="report": segments are clamped to the recording, decoded offsets are taken as they are, and tau fuses both
-      levels. variant="released": sampling is clamped to the padded window, (dx, dw) are multiplied by (0.1, 0.2) and,
-      in inference only, (ds, de) by 0.2, as the released code does. Its features are zero where padded, but what the
-      base convolutions make of that is not, and the encoders see it.
+      levels. variant="released": sampling is clamped to the padded window, segments at 0 alone (an end may lie beyond
+      the window), (dx, dw) are multiplied by (0.1, 0.2) and, in inference only, (ds, de) by 0.2, as the released code
+      does. Its features are zero where padded, but what the base convolutions make of that is not, and the encoders
+      see it.
     """
 
     num_classes: int = 0  # K of the segment-level class head; 0: none
@@ -126,7 +127,7 @@ class TCANet(nn.Module):
                 proposals,
                 ends,
                 center,
-                limit,
+                None if released else limit,
                 tau=tau,
                 ends_scale=0.2 if released and not train else 1.0,
                 center_scale=(0.1, 0.2) if released else (1.0, 1.0),
