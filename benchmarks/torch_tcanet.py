@@ -168,7 +168,7 @@ class TCANet(nn.Module):
             middle = proposals.mean(1, keepdim=True) + 0.1 * center[:, :1] * w
             width = w * torch.exp(0.2 * center[:, 1:])
             by_center = torch.cat([middle - width / 2, middle + width / 2], 1)
-            refined = ((by_ends + by_center) / 2).clamp(0, 1)
+            refined = ((by_ends + by_center) / 2).clamp(min=0)  # an end may lie beyond the window, as published
             stages.append((proposals, ends, center, iou, refined))
             proposals = refined.detach()
         return stages

@@ -26,7 +26,8 @@ def choose_classes(config: ConfigDict, variant: str, pool: int = 1) -> None:
     head: the segment-level head on TCANet, trained jointly; for recordings with several classes.
     video: video-level scores, from --config.stages.tcanet.class_scores=FILE.
     classifier: video-level scores of a classifier stage, trained on the same features.
-    released: `video` with the released variant of TCANet.
+    released: `video` with the settings of the released TCANet, those that its checkpoints are read with
+      (`convert.families`); what still differs from it is listed in configs/supervised_hacs.py.
     joint: one stage with both losses; BMN sees TCANet's encoded features, `pool` snippets at a time.
     """
     options = config.stages.tcanet.options
@@ -35,7 +36,7 @@ def choose_classes(config: ConfigDict, variant: str, pool: int = 1) -> None:
         config.stages.classifier = classifier()
     if variant == "released":
         config.stages.tcanet.model.variant = "released"
-        options.random_negatives = True
+        options.update(match_once=True, random_negatives=True)
         config.stages.bmn.options.random_negatives = True
         config.stages.bmn.model.masked_cells = False
     if variant in ("video", "classifier", "released"):

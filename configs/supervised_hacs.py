@@ -10,6 +10,13 @@ average mAP 35.8 for BMN and 39.91 (test) for TCANet in the report; not measured
 freely downloadable. Variants: `:video` (classes from a score file), `:head` (classes from
 TCANet's own head, the default), `:classifier` (a video-level classifier of its own), `:released` (the released code's
 numerics) and `:joint` (BMN and TCANet as one stage).
+
+`:released` computes what the released TCANet computes from the same parameters, and its losses. What differs from it:
+the learning rate warms up linearly from 0 (there along a cosine); weight decay spares biases and norms; training sees a
+random 64 of a recording's 100 proposals (there the first 64); a recording that loses all of its segments to the rule of
+1 s stays, as background (there it is dropped); detections are cut to the recording when they are written. Here soft-NMS
+runs class by class, there on the 100 proposals before the classes multiply their scores: for up to 100 proposals, as
+here, the same. BMN's layer samples as its paper defines it; the ports' truncation is a field of the model (`sampling`).
 """
 
 from ml_collections import ConfigDict

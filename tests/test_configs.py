@@ -8,10 +8,13 @@ import pytest
 
 from tal_jax.batch_layout import Sizes
 from tal_jax.configs import weak
+from tal_jax.convert.families import FAMILIES
 from tal_jax.data.dataset import Metadata
 from tal_jax.data.framing import choose_framing
+from tal_jax.models.tcanet import TCANet
 from tal_jax.stages.config import parse
 from tal_jax.stages.methods import build_task
+from tal_jax.tasks.tcanet import TCANetTask
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.types import Batch
 from tal_jax.windows import Framing
@@ -83,3 +86,13 @@ def test_sizes_of_the_report():
     shapes = Batch.spec(Sizes(1000, 2304, 200, segments=20, proposals=10), 1)
     params = jax.eval_shape(task.init, jax.random.key(0), shapes)
     assert sum(x.size for x in jax.tree.leaves(params)) == 11_570_191
+
+
+@pytest.mark.parametrize("name", ["hacs", "activitynet", "thumos"])
+def test_released_is_what_the_released_checkpoints_are_read_with(name):
+    """Field by field; what a config does not say is the class's default."""
+    stage = importlib.import_module(f"configs.supervised_{name}").get_config("released").stages.tcanet.to_dict()
+    for section, cls in (("model", TCANet), ("options", TCANetTask)):
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        wanted = getattr(FAMILIES["tcanet_released"], section)
+        assert {key: stage[section].get(key, defaults[key]) for key in wanted} == dict(wanted)

@@ -33,7 +33,6 @@ class Joint(nn.Module):
     tcanet: TCANet
     pool: int = 1
 
-    @nn.compact
     def __call__(
         self,
         features: Array,
@@ -52,19 +51,13 @@ class Joint(nn.Module):
           pick: from BMN's output, mask and duration to proposals, all on the coarse grid.
           train: dropout on; needs a `dropout` rng.
         """
-        found: list[tuple[BMNOutput, Detections]] = []
-
-        def propose(x: Array) -> Array:
-            pooled, coarse = pooled_mean(x, mask, self.pool)
-            output = self.bmn(pooled, coarse)
-            picked = lax.stop_gradient(pick(output, coarse, duration / self.pool))
-            segments = jnp.minimum(picked.segments * self.pool, duration[:, None, None])
-            found.append((output, dataclasses.replace(picked, segments=segments)))
-            return segments
-
-        refined = self.tcanet(features, mask, duration, propose, train=train)
-        ((output, proposals),) = found
-        return JointOutput(output, proposals, refined)
+        x = self.tcanet.encode(features, mask, train=train)
+        pooled, coarse = pooled_mean(x, mask, self.pool)
+        output = self.bmn(pooled, coarse)
+        picked = lax.stop_gradient(pick(output, coarse, duration / self.pool))
+        segments = jnp.minimum(picked.segments * self.pool, duration[:, None, None])
+        refined = self.tcanet.refine(x, duration, segments, train=train)
+        return JointOutput(output, dataclasses.replace(picked, segments=segments), refined)
 
 
 def pooled_mean(x: Array, mask: Array, size: int) -> tuple[Array, Array]:

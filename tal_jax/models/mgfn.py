@@ -1,7 +1,7 @@
 """MGFN: class activation sequences from recordings' labels, and boundaries regressed on them (report, section 3)."""
 
+import dataclasses
 import math
-from typing import Any
 
 import flax.linen as nn
 import flax.struct
@@ -38,7 +38,20 @@ class MGFNOutput:
     offsets: Array  # [B, T, M, 2] float32: (p_x, p_w) within OFFSET_BOUNDS; M = 0 without the regressor
 
 
-class DilatedClassifier(nn.Module):
+class ClassifierFields(nn.Module):
+    """What a `DilatedClassifier` is made of, and with it all classifiers of an `MGFN`."""
+
+    num_classes: int
+    hidden: int = 512
+    branch_hidden: int = 128
+    dilations: tuple[int, ...] = (1, 2, 3, 5)  # of H_0, which is 1, and of the n_d dilated branches
+    pooling: str = "gap"
+    top: int = 8
+    dropout: float = 0.5
+    dtype: jnp.dtype = jnp.float32
+
+
+class DilatedClassifier(ClassifierFields):
     """Base net of two convolutions, then one branch per dilation rate: convolution, pooling, fully connected layer.
 
     The fully connected layer is linear, so the recording's logits are the pooled localisation sequence: the same
@@ -46,18 +59,18 @@ class DilatedClassifier(nn.Module):
     "topk" over the highest 1 / top of them, class by class, which suits recordings that are mostly background.
     """
 
-    num_classes: int
-    hidden: int = 512
-    branch_hidden: int = 128
-    dilations: tuple[int, ...] = (1, 2, 3, 5)
-    pooling: str = "gap"
-    top: int = 8
-    dropout: float = 0.5
-    dtype: jnp.dtype = jnp.float32
-
     @nn.compact
     def __call__(self, features: Array, mask: Array, *, train: bool) -> ClassifierOutput:
-        """features [B, T, C], mask [B, T]; train: dropout on, needs a `dropout` rng."""
+        """features [B, T, C], mask [B, T]; train: dropout on, needs a `dropout` rng.
+
+        Raises:
+          ValueError: the first dilation is not 1, or `pooling` is unknown.
+        """
+        if tuple(self.dilations[:1]) != (1,):
+            raise ValueError(
+                f"dilations {self.dilations}: the first is 1, that of the sequence to which the mean of the dilated "
+                "branches' is added"
+            )
         x = masked(features.astype(self.dtype), mask)
         for i in range(2):
             x = masked(nn.relu(Conv1D(self.hidden, 3, dtype=self.dtype, name=f"base{i + 1}")(x)), mask)
@@ -86,48 +99,39 @@ class DilatedClassifier(nn.Module):
 class Cascade(nn.Module):
     """One stage of classification, or two: the second sees the input without what the first one discovered."""
 
-    classifier: dict[str, Any]  # fields of `DilatedClassifier`
-    two_stages: bool
+    stage1: DilatedClassifier
+    stage2: DilatedClassifier | None
     erase_threshold: float
     activation: str
 
-    @nn.compact
     def __call__(
         self, features: Array, mask: Array, labels: Array | None, *, train: bool
     ) -> tuple[tuple[ClassifierOutput, ...], Array, Array]:
         """features [B, T, C] -> the stages' outputs, the cascaded sequence [B, T, K] and the erased snippets [B, T]."""
-        first = DilatedClassifier(**self.classifier, name="stage1")(features, mask, train=train)
-        if not self.two_stages:
+        first = self.stage1(features, mask, train=train)
+        if self.stage2 is None:
             return (first,), first.sequence, jnp.zeros_like(mask)
         present = predicted_labels(first.logits) if labels is None else labels
         erased = lax.stop_gradient(
             discovered(activate(first.sequence, self.activation), mask, present, self.erase_threshold)
         )
-        second = DilatedClassifier(**self.classifier, name="stage2")(masked(features, ~erased), mask, train=train)
+        second = self.stage2(masked(features, ~erased), mask, train=train)
         return (first, second), jnp.maximum(first.sequence, second.sequence), erased
 
 
-class MGFN(nn.Module):
+class MGFN(ClassifierFields):
     """A cascade of classifiers with dilated branches, and a boundary regressor on their encoded features.
 
     cascade=False, dilations=(1,) and no anchors is the plain CAS; every part can be switched on by itself. With several
     `streams` (late fusion), each has a cascade of its own on its own channels, and their sequences are averaged.
     """
 
-    num_classes: int
     streams: tuple[int, ...] = ()  # channels of each stream; (): all features are one stream
-    hidden: int = 512
-    branch_hidden: int = 128
-    dilations: tuple[int, ...] = (1, 2, 3, 5)
-    pooling: str = "gap"
-    top: int = 8
-    dropout: float = 0.5
     cascade: bool = True
     erase_threshold: float = 0.5  # on the activation sequence of the first stage, scaled to [0, 1]
     activation: str = "sigmoid"  # see `activate`
     anchors: tuple[float, ...] = ()  # widths in snippets, M of them; (): no regressor
     regressor_hidden: int = 128
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, features: Array, mask: Array, labels: Array | None = None, *, train: bool) -> MGFNOutput:
@@ -140,8 +144,6 @@ class MGFN(nn.Module):
             not, at least the likeliest.
           train: dropout on; needs a `dropout` rng.
         """
-        names = ("num_classes", "hidden", "branch_hidden", "dilations", "pooling", "top", "dropout", "dtype")
-        classifier = {name: getattr(self, name) for name in names}
         widths = self.streams or (features.shape[-1],)
         if sum(widths) != features.shape[-1]:
             raise ValueError(f"streams {widths} do not add up to the {features.shape[-1]} channels of the features")
@@ -149,7 +151,8 @@ class MGFN(nn.Module):
         for i, width in enumerate(widths):
             start = sum(widths[:i])
             name = f"stream{i + 1}" if len(widths) > 1 else "cascade"
-            cascade = Cascade(classifier, self.cascade, self.erase_threshold, self.activation, name=name)
+            pair = self._classifier(), self._classifier() if self.cascade else None
+            cascade = Cascade(*pair, self.erase_threshold, self.activation, name=name)
             cascades.append(cascade(features[..., start : start + width], mask, labels, train=train))
         stages = tuple(_side_by_side(outputs) for outputs in zip(*(c[0] for c in cascades), strict=True))
         sequence = sum(c[1] for c in cascades) / len(cascades)
@@ -165,6 +168,11 @@ class MGFN(nn.Module):
             bound = jnp.asarray(OFFSET_BOUNDS).reshape((1, 1, 1, 2))
             offsets = bound * jnp.tanh(raw.reshape((*mask.shape, len(self.anchors), 2)) / bound)
         return MGFNOutput(stages, sequence, erased, offsets)
+
+    def _classifier(self) -> DilatedClassifier:
+        """One of the same fields, for a cascade to own."""
+        names = {field.name for field in dataclasses.fields(ClassifierFields)} - {"parent", "name"}
+        return DilatedClassifier(**{name: getattr(self, name) for name in names}, parent=None)
 
 
 def _side_by_side(outputs: tuple[ClassifierOutput, ...]) -> ClassifierOutput:

@@ -109,13 +109,24 @@ def refine(
     proposals: Array,
     ends: Array,
     center: Array,
-    limit: Array,
+    limit: Array | None,
     *,
     tau: float,
     ends_scale: float = 1.0,
     center_scale: tuple[float, float] = (1.0, 1.0),
 ) -> Array:
-    """Equation 16: tau * frame-level + (1 - tau) * segment-level segments, clamped to [0, limit]. [B, P, 2]."""
+    """Equation 16: tau * frame-level + (1 - tau) * segment-level segments.
+
+    Args:
+      proposals, ends, center: [B, P, 2], as in `RegressorOutput`.
+      limit: [B], segments are clamped to [0, limit]; None clamps below alone, as the released code does.
+      tau: weight of the frame level.
+      ends_scale, center_scale: factors on the offsets of either level.
+
+    Returns:
+      [B, P, 2] in snippet units.
+    """
     by_ends = geometry.decode_ends(proposals, ends_scale * ends)
     by_center = geometry.decode_center(proposals, center * jnp.asarray(center_scale, jnp.float32).reshape(1, 1, 2))
-    return jnp.clip(tau * by_ends + (1 - tau) * by_center, 0.0, limit[:, None, None])
+    fused = tau * by_ends + (1 - tau) * by_center
+    return jnp.clip(fused, 0.0, None if limit is None else limit[:, None, None])

@@ -1,7 +1,5 @@
 """TCANet: local-global temporal encoding and progressive boundary refinement of proposals (report, section 2)."""
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
@@ -26,9 +24,10 @@ class TCANet(nn.Module):
     """Base convolutions, `encoders` LGTEs, then `stages` regressors, each refining the segments of the one before.
 
     variant="report": segments are clamped to the recording, decoded offsets are taken as they are, and tau fuses both
-      levels. variant="released": sampling is clamped to the padded window, (dx, dw) are multiplied by (0.1, 0.2) and,
-      in inference only, (ds, de) by 0.2, as the released code does. Its features are zero where padded, but what the
-      base convolutions make of that is not, and the encoders see it.
+      levels. variant="released": sampling is clamped to the padded window, segments at 0 alone (an end may lie beyond
+      the window), (dx, dw) are multiplied by (0.1, 0.2) and, in inference only, (ds, de) by 0.2, as the released code
+      does. Its features are zero where padded, but what the base convolutions make of that is not, and the encoders
+      see it.
     """
 
     num_classes: int = 0  # K of the segment-level class head; 0: none
@@ -56,30 +55,45 @@ class TCANet(nn.Module):
     attention: str = "auto"
     dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self,
-        features: Array,
-        mask: Array,
-        duration: Array,
-        proposals: Array | Callable[[Array], Array],
-        *,
-        train: bool,
-    ) -> TCANetOutput:
+    def setup(self):
+        """The regressors and the snippet head, which `refine` applies; `encode` makes the encoder's parts itself."""
+        if self.variant not in ("report", "released"):
+            raise ValueError(f"variant is 'report' or 'released', not {self.variant!r}")
+        for i in range(self.stages):
+            regressor = TemporalBoundaryRegressor(
+                hidden=self.regressor_hidden,
+                frame_hidden=self.frame_hidden,
+                groups=self.groups,
+                context=self.context,
+                inside=self.inside,
+                context_inside=self.context_inside,
+                num_classes=self.num_classes,
+                frame_level=self.frame_level,
+                segment_level=self.segment_level,
+                dtype=self.dtype,
+            )
+            setattr(self, f"tbr{i + 1}", regressor)
+        if self.snippet_head and self.num_classes:
+            self.snippet_out = nn.Dense(self.num_classes, dtype=self.dtype)
+
+    def __call__(self, features: Array, mask: Array, duration: Array, proposals: Array, *, train: bool) -> TCANetOutput:
         """Refines proposals.
 
         Args:
           features: [B, T, C].
           mask: [B, T].
           duration: [B], in snippet units.
-          proposals: [B, P, 2], or a function that finds them in the encoded features [B, T, H].
+          proposals: [B, P, 2].
           train: dropout on; needs a `dropout` rng.
 
         Returns:
           One `RegressorOutput` per stage, and the snippets' class logits.
         """
-        if self.variant not in ("report", "released"):
-            raise ValueError(f"variant is 'report' or 'released', not {self.variant!r}")
+        return self.refine(self.encode(features, mask, train=train), duration, proposals, train=train)
+
+    @nn.compact
+    def encode(self, features: Array, mask: Array, *, train: bool) -> Array:
+        """Base convolutions and LGTEs: features [B, T, C], mask [B, T] -> [B, T, H]."""
         released = self.variant == "released"
         x = masked(features.astype(self.dtype), mask)
         # The first convolution is grouped only where the input's channels allow it.
@@ -102,31 +116,22 @@ class TCANet(nn.Module):
             )
             x = encoder(x, mask, train=train)
             x = x if released else masked(x, mask)
+        return x
 
-        proposals = split_over_model(proposals(x) if callable(proposals) else proposals, 1)
-        limit = jnp.full_like(duration, features.shape[1]) if released else duration
+    def refine(self, x: Array, duration: Array, proposals: Array, *, train: bool) -> TCANetOutput:
+        """The regressors, and the snippet head, on encoded features x [B, T, H]; the rest as in `__call__`."""
+        released = self.variant == "released"
+        proposals = split_over_model(proposals, 1)
+        limit = jnp.full_like(duration, x.shape[1]) if released else duration
         tau = self.tau if self.frame_level and self.segment_level else float(self.frame_level)
         outputs = []
         for i in range(self.stages):
-            regressor = TemporalBoundaryRegressor(
-                hidden=self.regressor_hidden,
-                frame_hidden=self.frame_hidden,
-                groups=self.groups,
-                context=self.context,
-                inside=self.inside,
-                context_inside=self.context_inside,
-                num_classes=self.num_classes,
-                frame_level=self.frame_level,
-                segment_level=self.segment_level,
-                dtype=self.dtype,
-                name=f"tbr{i + 1}",
-            )
-            ends, center, iou_logit, class_logits = regressor(x, proposals, limit)
+            ends, center, iou_logit, class_logits = getattr(self, f"tbr{i + 1}")(x, proposals, limit)
             refined = refine(
                 proposals,
                 ends,
                 center,
-                limit,
+                None if released else limit,
                 tau=tau,
                 ends_scale=0.2 if released and not train else 1.0,
                 center_scale=(0.1, 0.2) if released else (1.0, 1.0),
@@ -134,9 +139,8 @@ class TCANet(nn.Module):
             outputs.append(RegressorOutput(proposals, ends, center, iou_logit, class_logits, refined))
             # A stage learns from the proposals it is given; it does not answer for where they came from.
             proposals = lax.stop_gradient(refined)
-        snippet_classes = self.num_classes if self.snippet_head else 0
-        if snippet_classes:
-            snippet_logits = nn.Dense(snippet_classes, dtype=self.dtype, name="snippet_out")(x).astype(jnp.float32)
+        if self.snippet_head and self.num_classes:
+            snippet_logits = self.snippet_out(x).astype(jnp.float32)
         else:
-            snippet_logits = jnp.zeros((*mask.shape, 0), jnp.float32)
+            snippet_logits = jnp.zeros((*x.shape[:2], 0), jnp.float32)
         return TCANetOutput(tuple(outputs), snippet_logits)

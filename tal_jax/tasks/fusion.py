@@ -4,6 +4,7 @@ Encoders differ in stride, so that one frame of the recording may be T snippets 
 lies along time is interpolated between the centres of snippets, and lengths are scaled by T / T'.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -13,8 +14,13 @@ from tal_jax.types import Array
 
 
 def mean(values: Sequence[Array], weights: Array) -> Array:
-    """The weighted mean of arrays of one shape; weights [N] sum to 1."""
-    return jnp.tensordot(weights, jnp.stack(values).astype(jnp.float32), axes=1)
+    """The weighted mean of arrays of one shape; weights [N] sum to 1.
+
+    Element by element in float32, not as a matrix product, which would be of lower precision on some devices: positions
+    in a long recording are among the values.
+    """
+    terms = [weight * value.astype(jnp.float32) for weight, value in zip(weights, values, strict=True)]
+    return functools.reduce(jnp.add, terms)
 
 
 def mean_of_logits(logits: Sequence[Array], weights: Array) -> Array:

@@ -333,7 +333,13 @@ def test_bfloat16_stays_close_and_keeps_float32_parameters():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"streams": (2, 3)}, "4 channels"), ({"pooling": "max"}, "'max'"), ({"activation": "tanh"}, "'tanh'")],
+    [
+        ({"streams": (2, 3)}, "4 channels"),
+        ({"pooling": "max"}, "'max'"),
+        ({"activation": "tanh"}, "'tanh'"),
+        ({"dilations": (2, 3)}, r"dilations \(2, 3\): the first is 1"),
+        ({"dilations": ()}, "the first is 1"),
+    ],
 )
 def test_what_the_model_refuses(change, message):
     model = FULL.clone(**change)

@@ -64,6 +64,31 @@ def check_stages(found, expected):
             np.testing.assert_allclose(got, expected[b][stage][name], rtol=1e-3, atol=1e-4, err_msg=f"{name} {stage}")
 
 
+@pytest.mark.parametrize("snippets", [100, 1000])
+def test_released_segments_may_end_beyond_the_window(snippets):
+    """Clamped at 0 alone, stage after stage: what the next one samples and refines is the segment as it is."""
+    rng = np.random.default_rng(4)
+    batch = make_batch(lengths=(snippets,), snippets=snippets, proposals=40)
+    start = rng.uniform(0, snippets - 1, (1, 40, 1)) * (np.arange(40) > 3)[:, None]
+    proposals = np.concatenate([start, np.minimum(start + rng.exponential(snippets / 3, start.shape), snippets)], -1)
+    # Neighbours are alike, as real ones are, and offsets small: a stage's rounding is not to be the next one's error.
+    n = snippets // 20
+    smooth = np.float32(n**0.5) * np.mean([np.roll(batch.features, i, axis=1) for i in range(n)], axis=0)
+    batch = batch.replace(features=smooth, proposals=proposals.astype(np.float32))
+    model = MODELS["released"].clone(encoders=0, stages=3)
+    params = random_params(functools.partial(model.init, train=False), *inputs(batch))
+    params = jax.tree.map_with_path(lambda path, x: x * np.float32(0.2 if "_out" in str(path) else 1), params)
+    found = jax.jit(functools.partial(model.apply, train=False))(params, *inputs(batch)).stages
+    expected = references.tcanet(
+        to_float64(params)["params"], batch.features[0].astype(float), batch.mask[0], float(snippets),
+        batch.proposals[0].astype(float), **{**SHARED, "encoders": 0, "stages": 3}, variant="released",
+    )  # fmt: skip
+    assert max(stage["segments"].max() for stage in expected[:2]) > snippets + 0.1  # a later stage is given such a one
+    assert min(stage["segments"].min() for stage in expected) == 0
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.segments[0] * (8 / 15), theirs["segments"] * (8 / 15), atol=1e-3)
+
+
 def test_options_beyond_the_report():
     """Contexts that reach inside, released encoders in the report's frame, and class logits of the snippets."""
     model = MODEL.clone(**TUNED, snippet_head=True)

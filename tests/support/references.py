@@ -170,6 +170,7 @@ def tcanet(params, features, mask, duration, proposals, *, stages, groups, conte
     released = variant == "released"
     limit = float(len(features)) if released else float(duration)
     scales = {"ends_scale": 0.2 if not train else 1.0, "center_scale": (0.1, 0.2)} if released else {}
+    highest = math.inf if released else limit  # of a refined segment; the released code clamps at 0 alone
     sampling = {"groups": groups, "context": context, "inside": inside, "context_inside": context_inside}
     outputs = []
     for stage in range(stages):
@@ -178,9 +179,8 @@ def tcanet(params, features, mask, duration, proposals, *, stages, groups, conte
         rows = []
         for proposal in proposals:
             ends, center, logit, classes = regressor(params[f"tbr{stage + 1}"], x, proposal, limit, **sampling)
-            rows.append(
-                (proposal, ends, center, logit, classes, refine(proposal, ends, center, limit, tau=tau, **scales))
-            )
+            refined = refine(proposal, ends, center, highest, tau=tau, **scales)
+            rows.append((proposal, ends, center, logit, classes, refined))
         names = ("proposals", "ends", "center", "iou_logit", "class_logits", "segments")
         outputs.append({name: np.stack(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)})
         proposals = outputs[-1]["segments"]

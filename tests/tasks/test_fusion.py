@@ -77,6 +77,19 @@ def test_means_by_hand():
     np.testing.assert_allclose(mean_of_logits([far, far], np.array([0.3, 0.7], np.float32)), far, rtol=1e-5)
 
 
+def test_means_of_positions_are_no_matrix_products():
+    """Whose precision is the device's: with bfloat16 products, positions near 1,000 move by snippets."""
+    rng = np.random.default_rng(0)
+    values = [rng.uniform(990, 1000, (2, 5, 2)).astype(np.float32) for _ in range(3)]
+    weights = np.array([0.2, 0.5, 0.3], np.float32)
+    with jax.default_matmul_precision("bfloat16"):
+        found = jax.jit(mean)(values, weights)
+        program = jax.make_jaxpr(mean)(values, weights)
+    exact = sum(w * x.astype(float) for w, x in zip(weights.astype(float), values, strict=True))
+    np.testing.assert_allclose(found, exact, atol=1e-3)
+    assert "dot_general" not in str(program)
+
+
 @pytest.mark.parametrize("kind", TASKS)
 def test_a_model_with_itself_changes_nothing(kind):
     task = TASKS[kind]

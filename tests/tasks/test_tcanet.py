@@ -14,6 +14,7 @@ from support.learning import losses_while_learning
 from support.parameters import random_params
 from support.sharded import on_four_devices
 
+from tal_jax.convert.families import FAMILIES
 from tal_jax.models.tbr import RegressorOutput
 from tal_jax.models.tcanet import TCANet, TCANetOutput
 from tal_jax.tasks.tcanet import TCANetTask, jitter
@@ -111,6 +112,34 @@ def test_decode_agrees_with_a_loop(options):
         np.testing.assert_allclose(found.scores[b, :n], [r[2] for r in rows], rtol=1e-4, atol=1e-7)
         np.testing.assert_array_equal(found.labels[b, :n], [r[1] for r in rows])
         np.testing.assert_allclose(found.segments[b, :n], [r[0] for r in rows], rtol=1e-6)
+
+
+def test_released_detections_are_proposals_after_soft_nms_times_classes():
+    """As published: 100 proposals through soft-NMS without classes, each with the best three, the best 200 kept."""
+    rng = np.random.default_rng(5)
+    n, k = 100, 7
+    batch = make_batch(lengths=(90,), snippets=90, proposals=n, classes=k).replace(proposal_mask=np.ones((1, n), bool))
+    start = rng.uniform(0, 80, (1, n, 1))
+    segments = np.concatenate([start, start + rng.uniform(1, 30, start.shape)], axis=-1).astype(np.float32)
+    logits = rng.normal(size=(3, 1, n)).astype(np.float32)
+    zeros = np.zeros((1, n, 2), np.float32)
+    stages = [
+        RegressorOutput(batch.proposals, zeros, zeros, logit, np.zeros((1, n, 0), np.float32), segments)
+        for logit in logits
+    ]
+    options = {**FAMILIES["tcanet_released"].options, "thresholds": (0.5, 0.6, 0.7)}
+    task = TCANetTask(MODEL.clone(stages=3, num_classes=0), **options)
+    found = jax.jit(task.decoded)(TCANetOutput(tuple(stages), np.zeros((1, 90, 0), np.float32)), batch)
+
+    scores = batch.proposal_scores[0] * references.sigmoid(logits[1, 0])
+    rows = [(tuple(segments[0, p].astype(float)), -1, scores[p], 0.0) for p in range(n)]
+    kept = references.soft_nms(rows, top_k=100, power=2.5)
+    best = sorted(range(k), key=lambda c: -batch.class_scores[0, c])[:3]
+    expected = [(segment, c, score * batch.class_scores[0, c]) for segment, _, score in kept for c in best]
+    expected = sorted(expected, key=lambda row: -row[2])[:200]
+    np.testing.assert_allclose(found.scores[0], [row[2] for row in expected], rtol=1e-4)
+    np.testing.assert_array_equal(found.labels[0], [row[1] for row in expected])
+    np.testing.assert_allclose(found.segments[0], [row[0] for row in expected], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
