@@ -64,6 +64,7 @@ def train_and_evaluate(
 def _train_track(config: Config, workdir: Path, stage: str, interruption: Interruption, watchdog: Watchdog) -> None:
     again = bool(stage) and stage in config.track and finished(workdir, stage)
     names = check_track(config, workdir, stage)
+    meet("track checked")  # all know by now whether the stage was finished
     if again:
         _move_finished(workdir, stage)
     if first():
