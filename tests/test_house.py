@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,3 +145,17 @@ def test_no_file_is_too_long():
 def test_tests_mirror_the_house():
     tested = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("*.py"))}
     assert tested - OTHER_TESTS == {path.name for path in folders()}
+
+
+def test_nobody_asks_which_task_it_is():
+    """Tasks declare what they are: adding a method changes no other folder."""
+    asks = re.compile(r"kind ==|isinstance\(.*Task\)|(BMN|TCANet|MGFN|Classifier|Trimmed|Joint)Task")
+    named = HOUSE / "stages" / "methods.py"  # the one list of names
+    found = [
+        f"{path.relative_to(HOUSE)}: {line.strip()}"
+        for path in files()
+        if room(path) != "tasks" and path != named
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if asks.search(line)
+    ]
+    assert found == []

@@ -27,12 +27,13 @@ class Family:
     widths: Mapping[str, tuple[str, ...]]  # fields that are as wide as these parameters
     constants: Mapping[str, Callable[[int], np.ndarray]]  # by tensor, of T
     may_lack: tuple[str, ...] = ()  # constants that not every version of the system stores
+    as_long_as_frame: str = ""  # the model's field that is T
 
     def settings(self, snippets: int, tensors: Mapping[str, np.ndarray] | None = None) -> dict[str, dict[str, Any]]:
         """What a stage's section must say for a model of T snippets, with the widths of a checkpoint if given."""
         model = dict(self.model)
-        if self.method == "bmn":
-            model["durations"] = snippets
+        if self.as_long_as_frame:
+            model[self.as_long_as_frame] = snippets
         if tensors is not None:
             for field, parameters in self.widths.items():
                 found = Counter(w for p in parameters if (w := self._width(p, tensors)))
@@ -146,7 +147,8 @@ def _bmn(name: str, *, map_axes: tuple[int, ...], longer: bool, by_end: bool) ->
         "sample_mask": functools.partial(sample_mask, longer=longer, by_end=by_end),
         "bm_mask": functools.partial(cells, by_end=by_end),
     }
-    return Family(name, "bmn", tuple(rules), model, options, widths, constants, may_lack=("bm_mask",))
+    lacked = ("bm_mask",)
+    return Family(name, "bmn", tuple(rules), model, options, widths, constants, lacked, as_long_as_frame="durations")
 
 
 # Kernels of the map's convolutions: ours are [start, duration or end, I, O].

@@ -70,5 +70,5 @@ class Summary:
         return "\n".join(lines)
 
     def _by_kind(self) -> dict[str, list[Note]]:
-        groups = {name: [note for note in self.notes if note.kind == name] for name in KINDS}
+        groups = {name: [note for note in self.notes if name == note.kind] for name in KINDS}
         return {kind: notes for kind, notes in groups.items() if notes}
