@@ -39,11 +39,13 @@ def prepare(
     Args:
       annotations: JSON file in the ActivityNet layout.
       features: folder (or HDF5 file) of every stream by the stream's name, as in {"rgb": "features/rgb"}.
-      stride: seconds per snippet, or "resized".
-      out: folder of the prepared set.
-      clips, clip_features: the same of trimmed clips, for weakly-supervised training.
-      proposals: folder of CSV files.
-      workers: processes. A script that asks for more than one has to begin with `if __name__ == "__main__":`.
+      stride: seconds per snippet, or "resized" where every file has one length and covers its whole recording.
+      out: folder of the prepared set, to be made.
+      clips: JSON file of trimmed clips in the same layout, for weakly-supervised training.
+      clip_features: folder (or HDF5 file) of the clips by the stream's name.
+      proposals: folder of CSV files with the proposals of each recording.
+      workers: how many processes read and pack. A script that asks for more than one has to begin with
+        `if __name__ == "__main__":`.
       **options: the other fields of `tal_jax.prepare.plan.Options`: dtype, widths, layouts, missing, min_seconds,
         damaged, shard_mb.
 
@@ -85,16 +87,17 @@ def train(
       config: name of a config of the package or path of one, both with :VARIANT where it has variants; or the config
         itself.
       workdir: folder for checkpoints and logs.
-      data: prepared set; None: what the config says.
-      stage: run only this one; again from the start if it is finished.
-      changes: dotted key -> value, as in {"stages.bmn.steps": 500}.
+      data: folder of the prepared set; None takes the config's.
+      stage: the only stage to run; if it is finished already, it runs again from the start. "" runs all of them.
+      changes: values that take the place of the config's, by dotted keys, as in {"stages.bmn.steps": 500}.
 
     Returns:
       The scores of the last stage on the evaluation split, fractions in [0, 1]; {} where it has none.
 
     Raises:
-      InputError: anything wrong with config, data or workdir.
-      tal_jax.errors.Interrupted: told to stop; the same call goes on.
+      InputError: something is wrong with config, data or workdir.
+      tal_jax.errors.Interrupted: the process was asked to stop; the same call goes on.
+      tal_jax.errors.TrainingDiverged: a loss or its gradient is not finite.
     """
     from tal_jax.train.loop import train_and_evaluate
 
@@ -121,19 +124,19 @@ def detect(
     """Detects in every recording of a split with what was trained.
 
     Args:
-      workdir: of a training.
-      split: name in the prepared set.
-      out: file to write as well, in the ActivityNet submission layout.
-      stage: "" is the last of the track; bmn gives proposals.
-      data: another prepared set than the one trained on.
-      checkpoint: "last" or "best".
-      member: of a population, which one, from 0.
+      workdir: the folder of a training.
+      split: the split's name in the prepared set.
+      out: file to write the detections to as well, in the ActivityNet submission layout.
+      stage: the stage's name; "" is the last one of the track. BMN's stage gives proposals.
+      data: folder of another prepared set than the one trained on.
+      checkpoint: "last", or "best" by the periodic evaluation.
+      member: which training of a population, from 0.
 
     Returns:
       The detections, times in seconds.
 
     Raises:
-      InputError: no such workdir, split, stage or checkpoint.
+      InputError: there is no such workdir, split, stage, checkpoint or member.
     """
     from tal_jax.detect.detect import detect as run
     from tal_jax.evaluation.detection_files import write
@@ -155,16 +158,16 @@ def evaluate(
     """Mean average precision of detections, with the rules of ActivityNet.
 
     Args:
-      ground_truth: annotations in the ActivityNet layout.
+      ground_truth: JSON file of annotations in the ActivityNet layout.
       detections: file in the submission layout, or what `detect` returns.
       subset: "training", "validation" or "testing".
-      tiou: thresholds, or as the command takes them: "first:last:step", both ends included.
+      tiou: thresholds in (0, 1], or as the command takes them: "first:last:step", both ends included.
 
     Returns:
       The result, which prints as a table in percent; its `average` and `mAP` are fractions in [0, 1].
 
     Raises:
-      InputError: anything wrong with the files, or detections without labels.
+      InputError: something is wrong with the files, or the detections have no labels.
     """
     from tal_jax.data import annotations
     from tal_jax.evaluation import detection_files
@@ -184,7 +187,7 @@ def _texts(paths: Mapping[str, PathLike]) -> dict[str, str]:
 
 
 def _config(given: PathLike | ConfigDict | Mapping[str, Any]) -> ConfigDict:
-    """A config of one's own with all keys, which may be changed."""
+    """A copy of the config with all keys, which may be changed."""
     from tal_jax.stages.config import with_defaults
 
     if isinstance(given, Mapping | ConfigDict):
@@ -194,7 +197,7 @@ def _config(given: PathLike | ConfigDict | Mapping[str, Any]) -> ConfigDict:
 
 
 def _last_scores(path: Path) -> dict[str, float]:
-    """The last line of a training's log that holds scores."""
+    """The scores in the last line of a training's log that has any; {} without."""
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     scores: dict[str, float] = next((line for line in reversed(lines) if "average" in line), {})
     return {name: value for name, value in scores.items() if name != "step"}

@@ -1,4 +1,4 @@
-"""What a batch is made of: each field's axes and type, written once. NumPy only, as `windows` is.
+"""The layout of a batch: each field's axes and type, written once. NumPy only, as `windows` is.
 
 `types.Batch` says what the fields mean; its specification, empty rows and the inputs of exported models come from here.
 """
@@ -25,7 +25,7 @@ LAYOUT: Mapping[str, tuple[str, type]] = {
     "class_scores": ("K", np.float32),
     "clip_features": ("D", np.float32),
 }
-# What a prediction reads: all but the truth, and but for what trimmed clips carry.
+# What a prediction reads: all but the truth and the features of trimmed clips.
 INPUTS = (
     "features", "mask", "stride", "duration", "proposals", "proposal_scores", "proposal_mask", "class_scores",
 )  # fmt: skip
@@ -43,7 +43,7 @@ class Sizes:
     clip_features: int | None = None  # D; None: the batch does not carry them
 
     def shape(self, axes: str) -> tuple[Any, ...]:
-        """The lengths of axes, named by their letters in LAYOUT."""
+        """The lengths of axes that are named by their letters in LAYOUT, as in "TC"."""
         length = {
             "T": self.snippets,
             "C": self.channels,
@@ -65,8 +65,8 @@ def empty(sizes: Sizes, *rows: int) -> dict[str, Any]:
     """The fields of rows without anything real.
 
     Args:
-      sizes: of the axes.
-      rows: B; nothing: one row without a batch axis.
+      sizes: the lengths of the axes.
+      *rows: B; left out, it is one row without a batch axis.
 
     Returns:
       Arrays by the name of their field: zeros, False, and a stride of 1 second.

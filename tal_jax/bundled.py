@@ -15,7 +15,7 @@ from tal_jax.errors import InputError
 
 
 def split_variant(text: str) -> tuple[str, tuple[str, ...]]:
-    """The file and what `get_config` is called with: "weak_watch:full" -> ("weak_watch", ("full",))."""
+    """Takes apart a file and what its `get_config` is called with: "weak_watch:full" -> ("weak_watch", ("full",))."""
     name, *variant = text.split(":", 1)
     return name, tuple(variant)
 
@@ -28,13 +28,13 @@ def locate(room: str, text: str) -> str:
 
     Args:
       room: "configs" or "studies".
-      text: path or name, without a variant.
+      text: a path or a name, without a variant.
 
     Returns:
-      A path; `text` itself where it is one.
+      The path of a file; `text` itself where it is one.
 
     Raises:
-      InputError: there is no such file, and none of that name in the package; suggests the nearest.
+      InputError: there is no such file, and none of that name in the package; the text suggests the nearest.
     """
     path, files = Path(text), _files(room)
     bare = path.name == text and not path.suffix
@@ -50,12 +50,12 @@ def locate(room: str, text: str) -> str:
 
 
 def call_get_config(where: str, path: str, *arguments: Any) -> Any:
-    """What `get_config` of a file returns, with whatever may go wrong in it as one line.
+    """What `get_config` of a file returns; whatever goes wrong in it becomes one line.
 
     Args:
-      where: begins the line.
-      path: of the file.
-      *arguments: of `get_config`: the variant, if any.
+      where: the beginning of that line.
+      path: the path of the file.
+      *arguments: the arguments of `get_config`: the variant, if there is one.
 
     Raises:
       InputError: the file cannot be run, or has no `get_config`.
@@ -71,7 +71,11 @@ def call_get_config(where: str, path: str, *arguments: Any) -> Any:
 
 
 def load_config(path: str, *variant: str) -> ConfigDict:
-    """The config of a file, to be changed.
+    """The config that a file gives; it may be changed.
+
+    Args:
+      path: the path of the file.
+      *variant: the variant, if there is one.
 
     Raises:
       InputError: the file cannot be run, or gives no config.

@@ -12,12 +12,12 @@ class CallableModule(types.ModuleType):
     """A package of `tal_jax` that may be called as the function of its name in `tal_jax.api`."""
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """What the function returns."""
+        """Calls the function of `tal_jax.api` and returns what it does."""
         return self._function()(*arguments, **named)
 
     @property
     def __signature__(self) -> inspect.Signature:
-        """The function's, for `help` and `inspect`."""
+        """The function's signature, for `help` and `inspect`."""
         return inspect.signature(self._function())
 
     def _function(self) -> Callable[..., Any]:
@@ -25,5 +25,5 @@ class CallableModule(types.ModuleType):
 
 
 def make_callable(name: str) -> None:
-    """Lets the package of this name be called; to be called while it is imported."""
+    """Makes the package of this name callable; its `__init__` calls this while it is imported."""
     sys.modules[name].__class__ = CallableModule

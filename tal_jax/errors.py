@@ -9,11 +9,11 @@ class InputError(ValueError):
     """
 
 
-RESTART_STATUS = 75  # EX_TEMPFAIL of sysexits.h: schedulers can be told to start such a job again
+RESTART_STATUS = 75  # EX_TEMPFAIL of sysexits.h: schedulers can be set to start such a job again
 
 
 class Interrupted(Exception):
-    """The command was told to stop, and what it did is saved: started again, it goes on.
+    """The command was asked to stop, and what it did is saved: started again, it goes on.
 
     `commands.app.run` prints the message to stderr and ends with exit status `RESTART_STATUS`.
     """
@@ -23,8 +23,8 @@ DIVERGED_STATUS = 70  # starting the same job again would end in the same way
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss or its gradient is NaN or infinite: files and config were as they should be, and yet nothing is learned.
+    """The loss or its gradient is NaN or infinite: files and config are not at fault, and yet nothing is learned.
 
-    The message is one line that names the step, the recordings and the remedy; `launch.app.run` prints it to stderr and
-    ends with exit status `DIVERGED_STATUS`.
+    The message is one line that names the step, the recordings and the remedy; `commands.app.run` prints it to stderr
+    and ends with exit status `DIVERGED_STATUS`.
     """

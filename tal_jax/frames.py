@@ -1,4 +1,4 @@
-"""The one loop over batches of frames: results come one batch behind, row by row. NumPy and no JAX, as `windows`."""
+"""The one loop over batches of frames: results come one batch late, row by row. NumPy and no JAX, as in `windows`."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,8 +13,8 @@ T = TypeVar("T")
 class Place(NamedTuple, Generic[Row]):
     """Where a row of a batch comes from."""
 
-    position: int  # of its recording
-    start: float  # seconds, where it begins in the recording
+    position: int  # of its recording, in the split or list that is at work
+    start: float  # seconds at which it begins in the recording
     row: Row  # what went into the batch
 
 
@@ -38,9 +38,13 @@ def map_batches(
     the background need not wait for its host.
 
     Args:
-      step: of a batch; may return before its results are there.
-      batches: inputs, and for each row where it comes from; None for a row that only fills the batch.
+      step: computes a batch's results from its inputs; it may return before they are there.
+      batches: the inputs of each batch, and for each of its rows where it comes from; None for a row that only fills
+        the batch.
       fetch: waits for a batch's results and takes them apart, one element for each row.
+
+    Yields:
+      A frame for every row that is not None.
     """
     waiting: list[tuple[Sequence[Place[Row] | None], T]] = []
     for inputs, places in batches:
@@ -60,6 +64,6 @@ def _frames(
 
 
 def by_recording(items: Iterable[tuple[int, T]]) -> Iterator[tuple[int, list[T]]]:
-    """Puts together what follows one another of one recording: (position, item), .. -> (position, [item, ..]), .."""
+    """Groups neighbouring items of one recording: (position, item), .. -> (position, [item, ..]), .."""
     for position, group in itertools.groupby(items, key=lambda item: item[0]):
         yield position, [item for _, item in group]

@@ -43,12 +43,12 @@ def match(proposals: Array, segments: Array, segment_mask: Array) -> tuple[Array
     """The ground-truth segment each proposal overlaps most.
 
     Args:
-      proposals: [B, P, 2].
-      segments: [B, G, 2] ground truth.
+      proposals: [B, P, 2] (start, end), in the same unit as the segments.
+      segments: [B, G, 2] (start, end) of the ground truth.
       segment_mask: [B, G], True where a segment is real.
 
     Returns:
-      iou [B, P] with the best real segment (0 without any) and its index [B, P] into G.
+      iou [B, P] float32 with the best real segment (0 without any), and that segment's index [B, P] int32 into G.
     """
     if segments.shape[-2] == 0:
         return jnp.zeros(proposals.shape[:-1], jnp.float32), jnp.zeros(proposals.shape[:-1], jnp.int32)

@@ -31,7 +31,7 @@ class Batch:
     proposals: Array  # [B, P, 2] float32 (start, end); P = 0 for stages without proposals
     proposal_scores: Array  # [B, P] float32
     proposal_mask: Array  # [B, P] bool
-    class_scores: Array  # [B, K] float32: video-level class probabilities from elsewhere, zeros where there are none
+    class_scores: Array  # [B, K] float32: class probabilities of the whole recording, zeros where there are none
     clips: "Batch | None" = None  # trimmed recordings for knowledge transfer
     clip_features: Array | None = None  # [B, D] float32: a clip's pooled features by the frozen trimmed branch
 
@@ -54,14 +54,14 @@ class Batch:
 
         Args:
           features: [B, T, C], or [T, C] for a row without a batch axis; of NumPy or JAX, and so is what is filled in.
-          mask: [B, T].
-          num_classes: K, where neither `labels` nor `class_scores` say so.
-          num_segments: G, where `segments` does not.
-          num_proposals: P, where `proposals` does not.
-          fields: of `Batch`.
+          mask: [B, T] bool, True where a snippet is real.
+          num_classes: K, where neither `labels` nor `class_scores` are given.
+          num_segments: G, where `segments` are not given.
+          num_proposals: P, where `proposals` are not given.
+          **fields: the other fields of `Batch` that are known, by name.
 
         Raises:
-          TypeError: no such field.
+          TypeError: `Batch` has no such field.
         """
         xp: Any = np if isinstance(features, np.ndarray) else jnp
         *rows, snippets, channels = features.shape
@@ -89,8 +89,8 @@ class Batch:
         """Shapes and types of a batch: a Batch of `jax.ShapeDtypeStruct`, without clips.
 
         Args:
-          sizes: of the axes.
-          rows: B, which may be a symbol of `jax.export`; nothing: one row without a batch axis.
+          sizes: the lengths of the axes.
+          *rows: B, which may be a symbol of `jax.export`; left out, it is one row without a batch axis.
         """
         layout = ((name, *LAYOUT[name]) for name in sizes.fields)
         fields: dict[str, Any] = {
@@ -103,7 +103,7 @@ class Batch:
 class Detections:
     """Scored, labelled segments in snippet units, best first. Label -1 means class-agnostic: a proposal."""
 
-    segments: Array  # [B, P, 2] float32
-    labels: Array  # [B, P] int32
+    segments: Array  # [B, P, 2] float32 (start, end)
+    labels: Array  # [B, P] int32, in [0, K) or -1
     scores: Array  # [B, P] float32
-    mask: Array  # [B, P] bool
+    mask: Array  # [B, P] bool: the detection exists

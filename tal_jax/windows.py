@@ -33,15 +33,22 @@ class Framing:
     keep: float = 0.75  # training keeps a segment that lies in the window with at least this fraction
 
     def native_span(self, num_snippets: int) -> float:
-        """How many stored snippets the frame spans for a recording of that many."""
+        """How many stored snippets the frame spans, for a recording of `num_snippets` stored ones."""
         return float(num_snippets) if self.mode == "resize" else self.snippets * self.scale
 
     def scale_of(self, num_snippets: int) -> float:
-        """Stored snippets per frame snippet for a recording of that many."""
+        """Stored snippets per frame snippet, for a recording of `num_snippets` stored ones."""
         return self.native_span(num_snippets) / self.snippets
 
     def offsets(self, num_snippets: int) -> np.ndarray:
-        """Where detection's windows start, in stored snippets: evenly spread, the last one ends with the recording."""
+        """Where the windows of detection start, in stored snippets: evenly spread, the last ends with the recording.
+
+        Args:
+          num_snippets: how many snippets of the recording are stored.
+
+        Returns:
+          [n] float64, rising from 0; n = 1 where the frame spans the whole recording.
+        """
         span = self.native_span(num_snippets)
         if num_snippets <= span:
             return np.zeros(1)
@@ -57,11 +64,11 @@ class Normalization:
     std: np.ndarray  # [C] float32, positive
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """x [T, C] -> [T, C] float32."""
+        """Normalises features x [T, C] -> [T, C] float32."""
         return (x - self.mean) / self.std
 
     def undone(self, x: np.ndarray) -> np.ndarray:
-        """Normalised x [T, C] in its own units again -> [T, C]."""
+        """The inverse: normalised features x [T, C] -> [T, C] in the units they had before."""
         return x * self.std + self.mean
 
 
@@ -72,10 +79,10 @@ def resample(features: np.ndarray, offset: float, scale: float, count: int) -> n
     what lies under it, stretching (scale < 1) interpolates linearly between centres, clamped at the ends.
 
     Args:
-      features: [N, C].
-      offset: in stored snippets.
+      features: [N, C] as stored.
+      offset: where the first frame snippet begins, in stored snippets.
       scale: stored snippets per frame snippet.
-      count: number of frame snippets; those beyond the recording are cut off.
+      count: how many frame snippets are wanted; those beyond the recording are cut off.
 
     Returns:
       [n, C] float32 with n = min(count, ceil((N - offset) / scale)).
@@ -103,9 +110,9 @@ def read_window(
     """The frame snippets of a window, read from its own rows alone: arrays on disk stay there.
 
     Args:
-      streams: [N, C_i] each; the longer ones are cut to the shortest.
+      streams: the arrays [N, C_i] of one recording; the longer ones are cut to the shortest.
       offset, scale, count: see `resample`.
-      normalization: of all channels.
+      normalization: the statistics of all channels, streams side by side; None leaves the features as stored.
 
     Returns:
       [n, C] float32, streams side by side.
@@ -131,20 +138,37 @@ class Window:
 
     @classmethod
     def at(cls, offset: float, scale: float, real: int, *, snippets: int, stride: float, recording: float) -> "Window":
-        """A window that starts at `offset` stored snippets of `stride` seconds, `scale` of them to a frame snippet."""
+        """The window at a place of a recording.
+
+        Args:
+          offset: where it starts, in stored snippets.
+          scale: stored snippets per frame snippet.
+          real: how many of its snippets exist, at most T.
+          snippets: T.
+          stride: seconds per stored snippet.
+          recording: seconds of the whole recording.
+        """
         own, start = stride * scale, stride * offset
         # The last snippet may be cut short, or the recording may go on for a moment after its last whole snippet.
         duration = min(snippets, max((recording - start) / own, real - 1 + 1e-3))
         return cls(snippets, real, own, start, duration, recording)
 
     def padded(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features [n, C] -> [T, C] with zeros at the end, and the mask [T]."""
+        """Features x [n, C] with zeros up to [T, C], and the mask [T] bool of those that exist."""
         features = np.zeros((self.snippets, x.shape[1]), np.float32)
         features[: len(x)] = x
         return features, np.arange(self.snippets) < self.real
 
     def to_window(self, seconds: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
-        """Segments [N, 2] in frame snippets, cut to the window, and which of them lie in it with that fraction."""
+        """Segments in the window's own units.
+
+        Args:
+          seconds: [N, 2] of the recording.
+          keep: the least fraction of a segment that has to lie in the window.
+
+        Returns:
+          All segments [N, 2] in frame snippets, cut to the window, and the indices [n] of those that lie in it.
+        """
         units = (seconds - self.start) / self.stride
         inside = np.clip(units, 0, self.duration)
         length = np.maximum(units[:, 1] - units[:, 0], 1e-9)
@@ -152,13 +176,25 @@ class Window:
         return inside, np.flatnonzero((part >= keep) & (inside[:, 1] > inside[:, 0]))
 
     def best(self, seconds: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The `count` best proposals that lie in the window by half at least: [P, 2] in frame snippets, scores [P]."""
+        """The best proposals of which at least half lies in the window.
+
+        Args:
+          seconds: [N, 2] of the recording.
+          scores: [N].
+          count: how many are taken at most.
+
+        Returns:
+          Segments [P, 2] in frame snippets and scores [P], P <= `count`.
+        """
         framed, inside = self.to_window(np.asarray(seconds, np.float64), 0.5)
         chosen = inside[np.argsort(-scores[inside], kind="stable")][:count]
         return framed[chosen], scores[chosen]
 
     def to_recording(self, found: "WindowDetections") -> "WindowDetections":
-        """Detections in frame snippets, padded -> in seconds of the recording, without padding."""
+        """Detections of this window in frame snippets, padded -> in seconds of the recording, without padding.
+
+        Those that an inner edge of the window cuts off lose score: the neighbouring window sees them whole.
+        """
         segments, labels, scores, _ = (x[found.mask] for x in found)
         cut = np.zeros(len(scores), bool)
         if self.start > 0:
@@ -183,7 +219,12 @@ class WindowDetections(NamedTuple):
 def concatenated(windows: Sequence[WindowDetections], least: int = 2) -> WindowDetections:
     """The detections of all windows of a recording, padded to a power of two: few shapes, few compilations.
 
-    Only the best MERGE_CANDIDATES are kept.
+    Args:
+      windows: the detections of each window, in one unit of time.
+      least: the size that is padded to at least, a power of two.
+
+    Returns:
+      The best MERGE_CANDIDATES of all, padded; the mask says which are real.
     """
     found = WindowDetections(*(np.concatenate(x) for x in zip(*windows, strict=True)))
     if len(found.scores) > MERGE_CANDIDATES:

@@ -1,1 +1,1 @@
-"""What commands share: their flags, errors as one line, large pages for their memory, and the entry `tal-jax`."""
+"""Commands, what they have in common: flags, errors in one line, large pages of memory, and the entry `tal-jax`."""

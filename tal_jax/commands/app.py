@@ -12,7 +12,13 @@ from tal_jax.errors import DIVERGED_STATUS, RESTART_STATUS, InputError, Interrup
 
 
 def fail(message: str, *, abrupt: bool = False, status: int = 2) -> NoReturn:
-    """Prints one error line and ends the process with a status, without a traceback; `abrupt`: see `run`."""
+    """Prints one error line to stderr and ends the process, without a traceback.
+
+    Args:
+      message: what is printed.
+      abrupt: end without waiting for other threads, see `run`.
+      status: the exit status.
+    """
     kind = "" if status == RESTART_STATUS else "error: "
     print(f"{_program()}: {kind}{' '.join(str(message).split())}", file=sys.stderr, flush=True)
     if abrupt:
@@ -22,7 +28,7 @@ def fail(message: str, *, abrupt: bool = False, status: int = 2) -> NoReturn:
 
 
 def invocation(name: str) -> str:
-    """How another command is called, in the form in which this one was: for advice on what to do next."""
+    """How the command of this name is called, in the form in which the present one was; for advice in messages."""
     return f"tal-jax {name}" if _installed() else f"python -m launch.{name}"
 
 
@@ -59,9 +65,9 @@ def run(main: Callable[[Sequence[str]], None], *, abrupt: bool = False) -> None:
     """Parses flags, calls `main(argv)`, and turns `InputError` and a full disk into one line and exit status 2.
 
     Args:
-      main: gets the command line.
-      abrupt: after an error, do not wait for threads: one that still writes a checkpoint to a full disk would add its
-        own traceback.
+      main: the body of the command; it gets what the flags left of the command line.
+      abrupt: after an error, end without waiting for other threads: one that still writes a checkpoint to a full disk
+        would add its own traceback.
     """
 
     def guarded(argv: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ _TIMEOUT = flags.DEFINE_integer(
 
 
 def join() -> None:
-    """Joins the other processes, if there are any. Raises InputError, see `processes.connect`."""
+    """Joins the other processes, if there are any. Errors as of `processes.connect`."""
     from tal_jax.devices import processes
 
     processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _TIMEOUT.value)

@@ -18,11 +18,13 @@ def define() -> flags.FlagHolder[Any]:
 
 
 def located(room: str, text: str) -> str:
-    """The path of a --config that is no flag of `define`; says on stderr which file it is if the name does not.
+    """The path of the file that a --config means, for commands whose flag is not that of `define`.
+
+    Where the text is a path without a file there and the package's file is taken, a line on stderr says so.
 
     Args:
       room: "configs" or "studies".
-      text: as the user gave it.
+      text: the flag's value, without a variant.
 
     Raises:
       InputError: see `bundled.locate`.

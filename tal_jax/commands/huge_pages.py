@@ -1,4 +1,4 @@
-"""Large pages for a command's memory: it is started again, once, with the C library told to ask for them.
+"""Large pages for a command's memory: it is started again, once, with a C library that asks for them.
 
 Buffers of a training step on a CPU are fresh memory in every step, and the kernel clears it page by page: with pages of
 2 MiB instead of 4 KiB a step of TCANet at T = 1000 takes a fifth less time. The GNU C library reads the setting only
@@ -29,7 +29,7 @@ def ask_for(arguments: Sequence[str] = (), environment: Mapping[str, str] | None
 
 
 def is_command(arguments: Sequence[str]) -> bool:
-    """Whether a process runs a command: `python -m launch.X`, `tal-jax X` or `python -m tal_jax X`."""
+    """Whether a process of this command line runs `python -m launch.X`, `tal-jax X` or `python -m tal_jax X`."""
     if len(arguments) > 1 and Path(arguments[1]).name == "tal-jax":  # the script that an installation makes
         return True
     modules = [b for a, b in itertools.pairwise(arguments) if a == "-m"]
@@ -37,7 +37,12 @@ def is_command(arguments: Sequence[str]) -> bool:
 
 
 def wanted(environment: Mapping[str, str], mode: Path = MODE) -> dict[str, str] | None:
-    """The environment to start again with; None: as it is."""
+    """The environment to start again with; None where the process is to go on as it was started.
+
+    Args:
+      environment: the environment of this process.
+      mode: the file in which the kernel says when it gives large pages.
+    """
     tunables = environment.get("GLIBC_TUNABLES", "")
     try:
         library = os.confstr("CS_GNU_LIBC_VERSION") or ""

@@ -1,4 +1,4 @@
-"""How far two runtimes' detections of the same inputs lie apart."""
+"""The agreement of two runtimes: random inputs, and how far their detections lie apart."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,15 @@ Fields = Mapping[str, np.ndarray]
 
 
 def random_inputs(shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Inputs of a prediction, by name, as `types.Batch` has them: features of noise, the last row half padding."""
+    """Random inputs of a prediction, as `types.Batch` has them: features of noise, the last row half padding.
+
+    Args:
+      shapes: the shape of every input by its name.
+      rng: draws them.
+
+    Returns:
+      Arrays by the names of `batch_layout.INPUTS`.
+    """
     b, t = shapes["mask"]
     mask = np.ones((b, t), bool)
     mask[-1, (t + 1) // 2 :] = False
@@ -34,6 +42,9 @@ def unmatched_fraction(one: Fields, other: Fields, *, score: float, time: float)
       one, other: the two sides, each with segments [B, P, 2], labels, scores and mask [B, P].
       score: how far the scores of matching detections of the same label may lie apart.
       time: how far their starts, and their ends, may lie apart, in the unit of the segments.
+
+    Returns:
+      A fraction in [0, 1]; 0 where neither side has a detection.
     """
     alone = total = 0
     for row in range(len(one["mask"])):

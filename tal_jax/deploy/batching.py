@@ -1,4 +1,4 @@
-"""Recordings from many callers, detected in batches by one thread.
+"""Batching: recordings from many callers, detected together by one thread.
 
 Fairness: the unit of work is a window, and recordings take turns. A batch serves the stage that the recording at the
 head of the queue has come to, with one window of each recording there, then a second one of each, until it is full. Who
@@ -31,28 +31,28 @@ class Job:
         self.begin(stage)
 
     def begin(self, stage: Stage) -> None:
-        """Comes to a stage, with all of its windows to do."""
+        """Moves the recording on to a stage, with all of its windows still to do."""
         self.windows = stage.windows_of(self.known)
         self.found: list[WindowDetections] = []
         self.taken = 0
 
     @property
     def left(self) -> int:
-        """Windows that no batch has taken."""
+        """How many windows no batch has taken yet."""
         return len(self.windows) - self.taken
 
     def take(self) -> tuple[ResolvedRecording, float]:
-        """The next window."""
+        """Takes the next window: the recording, and where the window starts in it, in stored snippets."""
         self.taken += 1
         return self.known, self.windows[self.taken - 1]
 
 
 class Full(Exception):
-    """No more recordings can wait."""
+    """Raised where so many recordings wait that no more can."""
 
 
 class Batcher:
-    """Owns the thread that computes."""
+    """A queue of recordings, and the one thread that computes their detections."""
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class Batcher:
         """Does nothing yet: see `programs` and `start`.
 
         Args:
-          model: detects.
-          max_batch: windows that are worked on together, a power of two.
-          max_delay: seconds that an idle thread waits for company of a first recording.
-          max_waiting: recordings in the queue or at work.
-          on_batch: told of each batch: stage, windows, windows with padding, seconds.
+          model: the model that detects.
+          max_batch: how many windows are computed together at most, a power of two.
+          max_delay: seconds that an idle thread waits for others to join a first recording.
+          max_waiting: how many recordings may be in the queue or at work.
+          on_batch: called after each batch with its stage, its windows, its windows with padding, and its seconds.
         """
         self.model = model
         self.sizes = [1 << i for i in range(max_batch.bit_length())]
@@ -82,9 +82,12 @@ class Batcher:
         self._thread = threading.Thread(target=self._work, name="compute")
 
     def programs(self, max_snippets: int) -> list[tuple[str, Callable[[], None]]]:
-        """What has to be called once so that all is compiled that recordings of up to so many snippets need, by name.
+        """The functions to call once so that all is compiled that recordings need, each with its name.
 
-        It is timed as well: `_choose` compares the sizes of batches.
+        They time the batches as well: `_choose` compares their sizes.
+
+        Args:
+          max_snippets: how many stored snippets the longest recording may have.
         """
         programs: list[tuple[str, Callable[[], None]]] = []
         for i, stage in enumerate(self.model.stages):
@@ -115,17 +118,17 @@ class Batcher:
         self.seconds[index, size] = min(times)
 
     def start(self) -> None:
-        """Begins to compute."""
+        """Starts the thread."""
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Recordings in the queue or at work."""
+        """How many recordings are in the queue or at work."""
         return len(self._queue)
 
     @property
     def backlog(self) -> float:
-        """Seconds of work that wait, about."""
+        """About how many seconds of work are waiting."""
         each = sum(self.seconds[i, self.sizes[-1]] for i in range(len(self.model.stages))) / self.sizes[-1]
         with self._change:
             return each * sum(job.left for job in self._queue)
@@ -133,8 +136,11 @@ class Batcher:
     def submit(self, known: ResolvedRecording) -> Future[WindowDetections]:
         """Puts a recording into the queue; cancelling its future takes it out again.
 
+        Returns:
+          The future of its detections, in seconds.
+
         Raises:
-          Full: too many wait.
+          Full: too many recordings wait already.
         """
         job = Job(known, self.model.stages[0])
         with self._change:
@@ -169,7 +175,7 @@ class Batcher:
                 self._run(chosen)
 
     def _choose(self) -> list[Job]:
-        """Whose windows are next, a recording as often as it has windows in the batch."""
+        """The recordings of the next batch, each as often as it has windows in it."""
         if not self._queue:
             return []
         stage = self._queue[0].stage
@@ -188,7 +194,7 @@ class Batcher:
         return chosen
 
     def _run(self, chosen: Sequence[Job]) -> None:
-        """One batch; where it fails, each of its recordings apart, so that one that is at fault harms no other."""
+        """Computes a batch; where it fails, each recording by itself, so that one at fault harms no other."""
         index = chosen[0].stage
         stage = self.model.stages[index]
         rows = [job.take() for job in chosen]

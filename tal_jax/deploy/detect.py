@@ -1,4 +1,4 @@
-"""Detections of feature files with an exported model, ready to be written."""
+"""Detections in feature files with an exported model, ready to be written."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,20 +30,21 @@ def detect(
     """Detects in every recording of feature files.
 
     Args:
-      path: an exported model.
-      features: see `files.find`.
-      stride: seconds per snippet; None: the model's.
-      annotation_file: durations of the recordings, "" where snippets x stride is exact enough.
-      proposal_file, class_score_file: for a model without stages that make them.
-      batch_size: recordings, or windows of long ones, at a time.
+      path: the folder of an exported model.
+      features: the sources of features, see `feature_inputs.find`.
+      stride: seconds per snippet; None takes the model's.
+      annotation_file: JSON file with the durations of the recordings; "" where snippets x stride is exact enough.
+      proposal_file: file of proposals, for a model without a stage that makes them; "" without one.
+      class_score_file: file of class scores, for a model without a stage that makes them; "" without one.
+      batch_size: how many recordings, or windows of long ones, are computed at a time.
       runtime: see `Model`.
-      progress: wraps the detections of `total` recordings as they come.
+      progress: called with the iterator of detections and the number of recordings; returns an iterator over the same.
 
     Returns:
-      The detections, and the duration of every recording by id.
+      The detections in seconds, and the duration in seconds of every recording by id.
 
     Raises:
-      InputError: anything wrong with model or files.
+      InputError: something is wrong with the model or a file.
     """
     model = Model(path, runtime)
     found = files.find(model, features)
@@ -76,10 +77,10 @@ def detect_files(path: str | Path, features: Sequence[str], *, plot: str | Path 
 
     Args:
       path, features, **options: see `detect`.
-      plot: picture to write (.png, .pdf or .svg); "" is none.
+      plot: the file of a picture to write (.png, .pdf or .svg); "" draws none.
 
     Raises:
-      InputError: see `detect`; no feature files are given, or matplotlib is not installed.
+      InputError: as of `detect`; or no feature files are given, or matplotlib is not installed.
     """
     from tal_jax.plots import detections as figure
 

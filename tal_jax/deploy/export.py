@@ -1,4 +1,4 @@
-"""From a workdir to a folder that detects without it: programs, weights, and how recordings become their input."""
+"""The export of a workdir as a folder that detects without it: programs, weights, and how to make their inputs."""
 
 import dataclasses
 import json
@@ -60,16 +60,19 @@ def export(
     """Writes the last stage (or the given one) of a workdir, and the stages it builds on, as a folder of its own.
 
     Args:
-      workdir: of a training.
-      out: the folder, which must not exist.
-      stage, checkpoint, member: as in `detect`.
-      onnx: write ONNX programs too; a stage that has none says why in MODEL.
+      workdir: the folder of a training.
+      out: the folder to be made, which must not exist.
+      stage: the stage's name; "" is the last one of the track.
+      checkpoint: "last", or "best" by the periodic evaluation.
+      member: which training of a population, from 0, of the last stage.
+      onnx: write ONNX programs as well; where a stage cannot have them, MODEL says why.
 
     Returns:
-      out.
+      The path `out`.
 
     Raises:
-      InputError: no such workdir, stage, checkpoint or member, `out` exists, or what ONNX needs is not installed.
+      InputError: there is no such workdir, stage, checkpoint or member, `out` exists, or a package that ONNX needs is
+        not installed.
     """
     workdir, out = Path(workdir).absolute(), Path(out)
     if onnx:
@@ -95,7 +98,7 @@ def export(
 
 
 def _before(config: Config, last: Stage) -> tuple[list[str], list[str]]:
-    """The stages whose results a stage takes, and the results that have to come from outside."""
+    """The names of the stages whose artifacts a stage takes, and the artifacts that have to come from outside."""
     before, outside = [], []
     for artifact in last.artifacts:
         makers = [name for name in config.track if config.stages[name].kind.makes == artifact]
@@ -107,7 +110,7 @@ def _before(config: Config, last: Stage) -> tuple[list[str], list[str]]:
 
 
 def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: int, onnx: bool) -> dict[str, Any]:
-    """Programs and weights of a stage, and its entry in MODEL."""
+    """Writes the programs and weights of a stage, and returns its entry in MODEL."""
     params = restore_params(workdir, stage.name, which=checkpoint, member=member)
     task, assembler = tuned(stage.task, workdir, stage.name), stage.assembler
     home = folder / stage.name
@@ -139,7 +142,7 @@ def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: i
 
 
 def _describe(folder: Path, name: str, last: Stage, entries: list[dict[str, Any]], needs: list[str]) -> None:
-    """MODEL and the README."""
+    """Writes MODEL and the README."""
     trained_on, assembler = last.trained_on, last.assembler
     streams = {s: trained_on.streams[s] for s in assembler.streams}
     model = {

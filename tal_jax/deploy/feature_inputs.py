@@ -1,4 +1,4 @@
-"""Feature files as an exported model takes them: one recording or a folder of them, nothing prepared."""
+"""Feature files as inputs of an exported model: of one recording or a folder of them, without a prepared set."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +16,11 @@ def find(model: Model, sources: Sequence[str]) -> dict[str, dict[str, File]]:
     """The files of every recording: id -> stream -> file, in order of the ids.
 
     Args:
-      model: whose streams are wanted.
+      model: the model whose streams are wanted.
       sources: PATH for a model of one stream, NAME=PATH for each stream otherwise; a path is a file or a folder.
 
     Raises:
-      InputError: another stream, a path without feature files, or a recording that lacks a stream.
+      InputError: the model has no such stream, a path has no feature files, or a recording lacks a stream.
     """
     paths = {}
     for source in sources:
@@ -71,12 +71,15 @@ def recordings(
     """The recordings of `find`, each opened when its turn comes; `.npy` files stay on disk but for the rows at work.
 
     Args:
-      model, files: see `find`.
-      stride: seconds per snippet; None: the model's.
-      durations, proposals, class_scores: by id, of the recordings that have any.
+      model: the model that shall detect in them.
+      files: id -> stream -> file, as `find` returns them.
+      stride: seconds per snippet; None takes the model's.
+      durations: seconds by id, of the recordings whose durations are known.
+      proposals: segments [P, 2] in seconds and scores [P] by id, of the recordings that have any.
+      class_scores: [K] by id, of the recordings that have them.
 
     Raises:
-      InputError: a file is damaged, or its width is not the model's; headers of `.npy` files are all looked at first.
+      InputError: a file is damaged, or its width is not the model's; the headers of all `.npy` files are read first.
     """
     for id, streams in files.items():
         for name, file in streams.items():
@@ -102,7 +105,7 @@ def _array(id: str, name: str, file: File, width: int) -> np.ndarray:
 
 
 def _turned(shape: tuple[int, int], id: str, file: File, width: int) -> bool:
-    """Whether an array is [C, T]."""
+    """Whether an array of this shape is [C, T], and not [T, C]."""
     if width not in shape:
         raise InputError(f"{file.path}: record {id}: an array of {shape}, but the model takes {width} channels")
     return shape[1] != width

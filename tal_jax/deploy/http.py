@@ -1,4 +1,4 @@
-"""A service on a port: uvicorn, with what it lacks against clients that never finish what they began."""
+"""The server of a service: uvicorn on a port, with limits that it lacks for clients that never finish a request."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,13 @@ from tal_jax.deploy.service import Service
 from tal_jax.errors import InputError
 
 HEADER_BYTES = 1 << 16
-GRACE = 2.0  # seconds in which a client that was too slow can still be told so
+GRACE = 2.0  # seconds in which a client that was too slow can still get its answer
 KEEP_ALIVE = 30
 BACKLOG = 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes a free one. Raises InputError if that cannot be had."""
+    """A socket that listens; port 0 takes a free one. Raises InputError where the port cannot be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.socket(family, kind, protocol)
@@ -40,9 +40,10 @@ def run(service: Service, opened: socket.socket, prepare: Callable[[], object]) 
     """Answers requests until SIGTERM or SIGINT, then finishes those that were accepted.
 
     Args:
-      service: to run.
-      opened: see `listen`.
-      prepare: calls `service.prepare`, in a thread of its own. If it fails, the server ends with its exception.
+      service: the service that answers.
+      opened: the socket to answer on, see `listen`.
+      prepare: called in a thread of its own; it calls `service.prepare`. If it fails, the server ends with its
+        exception.
     """
 
     class Protocol(_Patience):
@@ -82,7 +83,7 @@ def run(service: Service, opened: socket.socket, prepare: Callable[[], object]) 
 
 
 class _Patience(HttpToolsProtocol):
-    """Closes connections on which a request does not arrive whole in time, or has headers without end."""
+    """Closes connections on which a request does not arrive in whole in time, or has headers without end."""
 
     seconds: float
     _deadline: asyncio.TimerHandle | None = None

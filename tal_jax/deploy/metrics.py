@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus."""
+"""Metrics of a service, in the format of Prometheus."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ class Measures:
     """The counters of one service."""
 
     def __init__(self, waiting: Callable[[], float]):
-        """Takes a function that tells how many recordings wait or are at work."""
+        """waiting: returns how many recordings wait or are at work."""
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter("tal_requests", "Requests to /detect by status.", ["status"], registry=registry)
@@ -28,11 +28,18 @@ class Measures:
         queue.set_function(waiting)
 
     def batch(self, stage: str, rows: int, size: int, seconds: float) -> None:
-        """Counts a batch: windows, windows with padding, seconds."""
+        """Counts a batch.
+
+        Args:
+          stage: the name of its stage.
+          rows: how many windows it has.
+          size: how many rows it has with padding.
+          seconds: how long it took.
+        """
         self._batches.labels(stage).observe(rows)
         self._padding.labels(stage).inc(size - rows)
         self._compute.labels(stage).inc(seconds)
 
     def text(self) -> bytes:
-        """The exposition format."""
+        """All metrics in Prometheus's exposition format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Detects with an exported model: NumPy, a runtime and small readers of its files, no flax and no model code."""
+"""An exported model that detects: NumPy, a runtime and small readers of its files, no flax and no model code."""
 
 import itertools
 import math
@@ -16,16 +16,16 @@ from tal_jax.errors import InputError
 from tal_jax.frames import Place, by_recording, map_batches
 from tal_jax.windows import Framing, Normalization, Window, WindowDetections, concatenated, read_window
 
-MADE_BY = {"bmn": "proposals", "classifier": "class_scores"}  # in folders of before stages said what they make
+MADE_BY = {"bmn": "proposals", "classifier": "class_scores"}  # in folders of older versions, which do not say it
 Segments = tuple[np.ndarray, np.ndarray]  # seconds [P, 2], scores [P]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What to detect in. Arrays may lie on disk (`np.load(.., mmap_mode="r")`): only the rows at work are read."""
+    """A recording to detect in. Arrays may lie on disk (`np.load(.., mmap_mode="r")`): only rows at work are read."""
 
     streams: Sequence[np.ndarray]  # [T, C_i] each
-    id: str = "recording"  # for errors
+    id: str = "recording"  # for messages
     stride: float | None = None  # seconds per snippet; None: the model's
     duration: float | None = None  # seconds; None: snippets x stride
     proposals: Segments | None = None  # where no stage of the model makes them
@@ -47,11 +47,19 @@ class Stage:
     merges: Mapping[int, Program]
 
     def windows_of(self, recording: "ResolvedRecording") -> list[float]:
-        """Where its windows start, in stored snippets."""
+        """Where the windows of a recording start, in stored snippets."""
         return list(self.framing.offsets(len(recording)))
 
     def run(self, rows: Sequence[tuple["ResolvedRecording", float]], size: int) -> list[WindowDetections]:
-        """Detections in seconds of up to `size` windows, given as (recording, offset)."""
+        """Detections in seconds of the recordings, for each window.
+
+        Args:
+          rows: up to `size` windows as (recording, offset in stored snippets).
+          size: B of the program; what is left is filled with rows without anything real.
+
+        Raises:
+          InputError: features are not finite.
+        """
         inputs, windows = self.inputs(rows, size)
         found = rows_of(self.predict(inputs))
         return [window.to_recording(row) for window, row in zip(windows, found, strict=False)]  # some only fill it
@@ -63,10 +71,10 @@ class Stage:
 
         Args:
           rows: up to `size` windows as (recording, offset in stored snippets).
-          size: of the batch; what is left is filled with rows without anything real.
+          size: B of the batch; what is left is filled with rows without anything real.
 
         Raises:
-          InputError: features that are not finite.
+          InputError: features are not finite.
         """
         t = self.framing.snippets
         channels = sum(x.shape[1] for x in rows[0][0].streams)
@@ -103,7 +111,7 @@ class Stage:
 
 @dataclass
 class ResolvedRecording:
-    """A recording while the stages work on it, nothing left open."""
+    """A recording that fits the model, with every field known, while the stages work on it."""
 
     id: str
     streams: Sequence[np.ndarray]
@@ -124,11 +132,11 @@ class Model:
         """Reads and checks a folder that launch.export wrote.
 
         Args:
-          path: of the folder.
+          path: the path of the folder.
           runtime: "jax", or "onnxruntime" for a model that was exported with ONNX programs; JAX is not needed then.
 
         Raises:
-          InputError: it is none, or damaged, or the runtime is missing or has no programs there.
+          InputError: it is no exported model, or is damaged, or the runtime is not installed or has no programs there.
         """
         self.path = Path(path)
         model = layout.read_model(self.path)
@@ -140,15 +148,16 @@ class Model:
 
     @property
     def channels(self) -> int:
-        """Channels of all streams."""
+        """C, the channels of all streams together."""
         return sum(self.streams.values())
 
     def __call__(self, features: Any, stride: float | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Detections of one recording, best first: [{"label", "score", "segment": [start, end] in seconds}].
 
         Args:
-          features: [T, C], or one array for each stream by name.
-          stride, fields: see `Recording`.
+          features: [T, C], or the array [T, C_i] of each stream by its name.
+          stride: seconds per snippet; None takes the model's.
+          **fields: other fields of `Recording`.
 
         Raises:
           InputError: see `checked`.
@@ -169,8 +178,8 @@ class Model:
         """Detections of each recording in seconds, best first, without padding.
 
         Args:
-          recordings: of any length; read as they are needed.
-          batch_size: recordings, and windows, that are worked on together.
+          recordings: recordings of any length, read as they are needed.
+          batch_size: how many recordings, and how many windows, are computed together.
 
         Raises:
           InputError: see `checked`.
@@ -195,7 +204,7 @@ class Model:
             self.finish(stage, group[position], windows)
 
     def finish(self, stage: Stage, recording: ResolvedRecording, windows: Sequence[WindowDetections]) -> None:
-        """Notes in a recording what a stage found in its windows, for the stages to come."""
+        """Stores in a recording what a stage found in its windows, for the stages to come."""
         recording.found = stage.merged(windows)
         if stage.makes == "proposals":
             recording.proposals = (recording.found.segments, recording.found.scores)
@@ -243,7 +252,7 @@ def load(path: str | Path, runtime: str = "jax") -> Model:
 
 
 def rows_of(fields: Mapping[str, np.ndarray]) -> Iterator[WindowDetections]:
-    """A program's results [B, ..] row by row."""
+    """A program's results [B, ..] by name, row by row: the detections of each window."""
     return map(WindowDetections._make, zip(*(fields[name] for name in layout.FIELDS), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The folder of an exported model: its files, and the checksums that tell a damaged one.
+"""The folder of an exported model: its files, and the checksums that reveal a damaged one.
 
 MODEL       what it detects and how recordings become its input (JSON)
 SUMS        SHA-256 of every other file, as `sha256sum --check` reads it
@@ -25,21 +25,24 @@ WEIGHTS = "weights.safetensors"
 
 
 def merge_file(size: int, like: str = PREDICT) -> str:
-    """The program that merges the windows of a recording with up to `size` detections, in the format of `like`."""
+    """The name of the program that merges a recording's windows of up to `size` detections, in the format of `like`."""
     return f"merge-{size}{Path(like).suffix}"
 
 
 def seal(folder: Path) -> None:
-    """Writes the checksums of all files that are there."""
+    """Writes the checksums of all files in the folder."""
     lines = [f"{_digest(folder / name)}  {name}\n" for name in sorted(_files(folder))]
     (folder / SUMS).write_text("".join(lines))
 
 
 def read_model(folder: Path) -> dict[str, Any]:
-    """Checks every file of a folder and reads what it says of itself.
+    """Checks every file of a folder, and reads MODEL.
+
+    Returns:
+      The content of MODEL: labels, streams, stride, needs, and an entry for each stage.
 
     Raises:
-      InputError: it is not an exported model, of a format to come, or a file is missing, damaged or not its own.
+      InputError: it is no exported model, or one of a newer format, or a file is missing, damaged or does not belong.
     """
     try:
         lines = (folder / SUMS).read_text().splitlines()

@@ -20,11 +20,11 @@ LARGEST = 2**31 - 1  # bytes that a protocol buffer holds
 
 
 class NotConverted(Exception):
-    """A program that has no ONNX form, or one that does not compute the same; the text says why."""
+    """Raised where a program has no ONNX form, or one that does not compute the same; the text says why."""
 
 
 def require_jax2onnx() -> None:
-    """Raises InputError where the packages that convert are missing."""
+    """Raises InputError where the packages that convert are not installed."""
     try:
         import jax2onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -36,11 +36,14 @@ def converted(function: Callable[[Mapping[str, Array]], Mapping[str, Array]], in
     """An ONNX model of a function of inputs by name, with its constants inside.
 
     Args:
-      function: inputs by name -> FIELDS.
-      inputs: shapes. What the function does not use is no input of the model.
+      function: takes arrays by name and returns those of FIELDS.
+      inputs: the shapes and types of its inputs; those that it does not use are no inputs of the model.
+
+    Returns:
+      The model as a file's bytes.
 
     Raises:
-      NotConverted: jax2onnx cannot.
+      NotConverted: jax2onnx cannot convert it.
     """
     # Traced before jax2onnx looks: while it traces by itself, it puts its own functions in the place of JAX's loops.
     kept = _used(function, inputs)
@@ -68,7 +71,7 @@ def converted(function: Callable[[Mapping[str, Array]], Mapping[str, Array]], in
 
 
 def _used(function: Callable[[Mapping[str, Array]], Mapping[str, Array]], inputs: Shapes) -> list[str]:
-    """Names of the inputs that have a part in the results."""
+    """The names of the inputs that the results depend on."""
     jaxpr = jax.make_jaxpr(lambda *xs: function(dict(zip(inputs, xs, strict=True))))(*inputs.values()).jaxpr
     used = {id(v) for v in [*(v for eqn in jaxpr.eqns for v in eqn.invars), *jaxpr.outvars]}
     return [name for name, v in zip(inputs, jaxpr.invars, strict=True) if id(v) in used]

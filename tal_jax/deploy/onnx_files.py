@@ -23,13 +23,14 @@ def write(home: Path, task: Task, params: Params, sizes: Sizes, merges: Sequence
     """Converts a stage's prediction and mergings, and compares them in onnxruntime with the ones that lie there.
 
     Args:
-      home: the stage's folder with its StableHLO.
-      task, params: of the trained stage.
-      sizes: of the prediction's inputs.
-      merges: sizes of the mergings.
+      home: the stage's folder, with its StableHLO.
+      task: the task of the trained stage.
+      params: the task's parameters.
+      sizes: the sizes of the prediction's inputs.
+      merges: how many detections each of the merging programs takes.
 
     Returns:
-      "", or why there is no ONNX; no file is left then.
+      "", or why there are no ONNX programs; no file is left then.
     """
     # One frame: jax2onnx has operations that it cannot write down for a number of rows that is a symbol.
     predict = predictor(task)

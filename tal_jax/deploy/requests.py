@@ -1,4 +1,4 @@
-"""What a request carries becomes a recording, or a word on what is wrong with it. Data only: nothing is unpickled."""
+"""Requests: their bodies become recordings, or a message on what is wrong. Data only: nothing is unpickled."""
 
 import io
 import math
@@ -38,7 +38,7 @@ class Query:
 
     @classmethod
     def of(cls, given: Sequence[tuple[str, str]]) -> "Query":
-        """Reads name-value pairs. Raises Refused (400) on an unknown or repeated name, or what is no number."""
+        """Reads pairs of name and value. Raises Refused (400) for an unknown or repeated name, or for no number."""
         found: dict[str, Any] = {}
         for name, text in given:
             if name not in QUERY:
@@ -61,15 +61,15 @@ def recording(model: Model, media: str, body: bytes, query: Query, *, max_snippe
     """A recording that fits the model.
 
     Args:
-      model: that shall detect in it.
-      media: type of the body, one of NPY or JSON.
+      model: the model that shall detect in it.
+      media: the media type of the body, one of NPY or JSON.
       body: a `.npy` file of features [T, C], or JSON {"features": [[..]], ..} with FIELDS.
-      query: its stride and duration come before those of the body.
-      max_snippets: the most T.
+      query: the parameters of the request; its stride and duration come before those of the body.
+      max_snippets: the largest T that is accepted.
 
     Raises:
-      Refused: 400 where the body is damaged, 413 where T is too large, 415 where its kind is another, 422 where it does
-        not fit the model.
+      Refused: 400 where the body is damaged, 413 where T is too large, 415 where the media type is another, 422 where
+        the recording does not fit the model.
     """
     fields: dict[str, Any] = {}
     if media in NPY:
@@ -101,7 +101,8 @@ def npy(body: bytes) -> np.ndarray:
     """The array of a `.npy` file, lying in the body itself; what its header says is checked before anything is read.
 
     Raises:
-      Refused: 400 where it is none, or shorter or longer than its header says, 422 where it holds no numbers.
+      Refused: 400 where the body is no `.npy` file, or shorter or longer than its header says, 422 where it does not
+        hold numbers.
     """
     stream = io.BytesIO(body)
     try:

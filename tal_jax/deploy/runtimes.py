@@ -1,4 +1,4 @@
-"""What runs the programs of an exported model: JAX on whatever devices it finds, or onnxruntime."""
+"""Runtimes of an exported model's programs: JAX on whatever devices it finds, or onnxruntime."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,16 +16,16 @@ RUNTIMES = ("jax", "onnxruntime")
 def programs(
     home: Path, weights: Mapping[str, np.ndarray], merges: list[int], runtime: str
 ) -> tuple[Program, dict[int, Program]]:
-    """The prediction of a stage and its mergings by size.
+    """The programs of a stage: its prediction, and its mergings by how many detections they take.
 
     Args:
       home: the stage's folder in the exported model.
-      weights: by path, for the prediction; an ONNX file carries its own.
-      merges: the sizes that the folder holds.
+      weights: the arrays of the prediction by their paths; an ONNX file carries its own.
+      merges: how many detections each of the merging programs in the folder takes.
       runtime: one of RUNTIMES.
 
     Raises:
-      InputError: no such runtime, it is not installed, or the folder has no programs for it.
+      InputError: there is no such runtime, it is not installed, or the folder has no programs for it.
     """
     if runtime not in RUNTIMES:
         raise InputError(f"runtime {runtime!r}: there are {' and '.join(RUNTIMES)}")

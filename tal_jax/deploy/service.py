@@ -34,12 +34,12 @@ from tal_jax.windows import WindowDetections
 SMALL = 1 << 20  # bytes of .npy that are read at once: a thread would take longer to ask
 GONE = 499  # the client closed the connection: of no standard, but what servers write
 Programs = list[tuple[str, Callable[[], None]]]
-BODIES = 16  # of the largest size, that are held at a time
+BODIES = 16  # bodies of the largest size that are held at a time
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may ask of the service."""
+    """Limits of the service on what clients send."""
 
     max_mb: float = 32.0  # of one body
     max_snippets: int = 20_000  # of one recording
@@ -48,19 +48,19 @@ class Limits:
 
     @property
     def body(self) -> int:
-        """Bytes of one body."""
+        """How many bytes one body may have."""
         return int(self.max_mb * 1e6)
 
 
 class Service:
-    """The application and what it owns."""
+    """The application, with its queue, its threads and its metrics."""
 
     def __init__(self, model: Model, *, limits: Limits, max_batch: int = 16, max_delay: float = 0.002):
         """Does nothing yet: see `prepare`, which must run, and `app`.
 
         Args:
-          model: detects.
-          limits: of requests.
+          model: the model that detects.
+          limits: the limits of requests.
           max_batch, max_delay: see `Batcher`.
         """
         self.model, self.limits = model, limits
@@ -92,10 +92,10 @@ class Service:
         """Compiles everything and starts to compute; requests are turned away until then.
 
         Args:
-          progress: wraps the programs, as they are compiled; they have names.
+          progress: called with the programs and their names; returns an iterable over the same, to show how far it is.
 
         Returns:
-          Whether it came to its end: the service may have been stopped.
+          True where all is compiled, False where the service was stopped before.
         """
         for _, program in progress(self.batcher.programs(self.limits.max_snippets)):
             program()
@@ -151,7 +151,7 @@ class Service:
         return response
 
     def _patience(self) -> int:
-        """Seconds after which there may be room."""
+        """Seconds after which there may be room for another request."""
         return min(max(math.ceil(self.batcher.backlog), 1), 60) if self.ready else 5
 
     async def _answer(self, request: Request) -> Response:
@@ -178,7 +178,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _body(self, request: Request) -> AsyncIterator[bytes]:
-        """The body, counted as long as it is held."""
+        """The body of a request, counted as long as it is held."""
         too_large = Refused(413, f"the body is larger than {self.limits.max_mb:g} MB")
         if int(request.headers.get("content-length", 0)) > self.limits.body:
             raise too_large
@@ -232,12 +232,12 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None) -> 
 
 
 def _plain(request: Request, fault: Exception) -> Response:
-    """No such path or method."""
+    """The answer to a request for a path or a method that there is not."""
     assert isinstance(fault, HTTPException)
     return _error(fault.status_code, fault.detail, dict(fault.headers or {}))
 
 
 def _fault(request: Request, fault: Exception) -> Response:
-    """The traceback is the log's, not the client's."""
+    """The answer after a bug; the traceback goes to the log, not to the client."""
     traceback.print_exception(fault, file=sys.stderr)
     return _error(500, "internal error")

@@ -1,4 +1,4 @@
-"""A task's prediction as a program of its own: StableHLO for every backend and any batch size, by `jax.export`."""
+"""StableHLO programs of a task's prediction, for every backend and any batch size, by `jax.export`."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
 def flat(params: Params) -> dict[str, Array]:
-    """Parameters by their path, "a/b/kernel"."""
+    """The arrays of a tree of parameters by their paths, "a/b/kernel"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     return {"/".join(str(key.key) for key in path): x for path, x in leaves}
 
 
 def nested(weights: Mapping[str, Array]) -> Params:
-    """The inverse of `flat`."""
+    """The tree of parameters whose arrays are given by their paths, the inverse of `flat`."""
     tree: dict[str, Any] = {}
     for name, x in weights.items():
         *parents, last = name.split("/")
@@ -36,13 +36,19 @@ def nested(weights: Mapping[str, Array]) -> Params:
 
 
 def inputs(sizes: Sizes, b: Any, t: Any) -> Shapes:
-    """A prediction's inputs: b rows of t snippets, both of which may be symbols."""
+    """The shapes and types of a prediction's inputs by name.
+
+    Args:
+      sizes: the lengths of the other axes.
+      b: B, which may be a symbol of `jax.export`.
+      t: T, which may be one as well.
+    """
     spec = Batch.spec(dataclasses.replace(sizes, snippets=t), b)
     return {name: getattr(spec, name) for name in INPUTS}
 
 
 def predictor(task: Task) -> Callable[[Params, Mapping[str, Array]], dict[str, Array]]:
-    """A task's prediction from parameters and inputs by name to FIELDS."""
+    """A task's prediction as a function of parameters and of inputs by name; it returns FIELDS by name."""
 
     def predict(params: Params, inputs: Mapping[str, Array]) -> dict[str, Array]:
         found = task.predict(params, Batch.make(**inputs))
@@ -52,7 +58,7 @@ def predictor(task: Task) -> Callable[[Params, Mapping[str, Array]], dict[str, A
 
 
 def merger(task: Task) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """The merging of recordings' windows, FIELDS [B, N] -> FIELDS."""
+    """A task's merging of windows as a function of FIELDS by name, [1, N] detections; it returns FIELDS by name."""
 
     def merge(fields: Mapping[str, Array]) -> dict[str, Array]:
         merged = task.merge(Detections(**fields))
@@ -62,7 +68,7 @@ def merger(task: Task) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
 
 
 def merger_inputs(size: int) -> Shapes:
-    """FIELDS of one recording with up to `size` detections."""
+    """The shapes and types of FIELDS of one recording with up to `size` detections, [1, size] each."""
     shapes = [((1, size, 2), jnp.float32), ((1, size), jnp.int32), ((1, size), jnp.float32), ((1, size), bool)]
     return {name: jax.ShapeDtypeStruct(*shape) for name, shape in zip(FIELDS, shapes, strict=True)}
 
@@ -71,9 +77,10 @@ def prediction(task: Task, params: Params, sizes: Sizes, *, any_length: bool) ->
     """The prediction as StableHLO: (weights by path, inputs by name) -> FIELDS.
 
     Args:
-      task, params: of a trained stage; of the parameters only shapes count.
-      sizes: of the inputs.
-      any_length: let T be any number from `sizes.snippets` on; of tasks whose shapes allow it.
+      task: the task of a trained stage.
+      params: the task's parameters, of which only shapes and types count.
+      sizes: the sizes of the inputs.
+      any_length: let T be any number from `sizes.snippets` on; only for tasks whose shapes allow it.
 
     Returns:
       A serialized `jax.export.Exported`.

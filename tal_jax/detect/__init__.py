@@ -1,4 +1,4 @@
-"""Detection of a split with what was trained: one run, ensembles, what a report shows of a run."""
+"""Detection in a split with trained stages: of one run, of ensembles, and for the report of a run."""
 
 from tal_jax.callable_module import make_callable
 

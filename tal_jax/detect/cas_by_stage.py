@@ -1,4 +1,4 @@
-"""The class activation sequences (CAS) of the stages of an MGFN, as Figure 7 of the report shows them."""
+"""Class activation sequences (CAS) of the parts of an MGFN, as Figure 7 of the report shows them."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -12,7 +12,7 @@ from tal_jax.report.inputs import Curve
 from tal_jax.stages.map_frames import map_frames
 from tal_jax.tasks.task import Params, Task
 
-OTHERS = 3  # classes that are not in the recording, the likeliest ones
+OTHERS = 3  # how many of the likeliest classes that are not in the recording are shown
 
 
 def stage_sequences(
@@ -28,16 +28,17 @@ def stage_sequences(
     """Sequences by recording and by what made them, scaled to [0, 1] class by class and not smoothed.
 
     Args:
-      task: with sequences, see `Task.sequences`.
-      params: of the task.
-      split: records.
-      assembler: makes the rows; windows that overlap are averaged.
-      present: position in the split -> labels of its classes; these recordings are wanted.
-      labels: [K] of the model.
-      batch_size: windows at a time.
+      task: a task that has sequences, see `Task.sequences`.
+      params: the task's parameters.
+      split: the split whose records are read.
+      assembler: makes rows of records; windows that overlap are averaged.
+      present: the recordings that are wanted: position in the split -> labels of its classes.
+      labels: [K] names of the model's classes.
+      batch_size: how many windows are computed at a time.
 
     Returns:
-      position -> stage -> the classes of the recording, and at most OTHERS more that the decoding takes up.
+      Position in the split -> name of the sequence, see `Task.sequences` -> its curves of the recording's classes, and
+      of at most OTHERS more that the decoding takes up.
     """
     run = jax.jit(task.sequences)
     parts: dict[int, list[tuple[float, float, dict[str, np.ndarray]]]] = {}

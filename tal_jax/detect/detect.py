@@ -1,4 +1,4 @@
-"""Detections of a trained stage over a split, ready to be written."""
+"""Detections of a trained stage in a split, ready to be written."""
 
 import dataclasses
 from pathlib import Path
@@ -29,15 +29,20 @@ def detect(
     """Runs the last stage (or the given one) over every recording of a split, with its tuned decoding if it has one.
 
     Args:
-      workdir: of a training.
-      split: name in the prepared set.
-      stage: name; "" is the last of the track.
-      data_dir: another prepared set than the one trained on, with the same streams. The stages before run on it first.
-      checkpoint: "last" or "best".
-      member: of a population, which one of the last stage; the stages before hand on the first one's results.
+      workdir: the folder of a training.
+      split: the split's name in the prepared set.
+      stage: the stage's name; "" is the last one of the track.
+      data_dir: folder of another prepared set than the one trained on, with the same streams; the stages before run on
+        it first. "" is the training's own.
+      checkpoint: "last", or "best" by the periodic evaluation.
+      member: which training of a population, from 0, of the last stage; of the stages before it is the first one's
+        results that are taken.
+
+    Returns:
+      The detections of all recordings, in seconds.
 
     Raises:
-      InputError: no such workdir, stage, split, checkpoint or member, or recordings without proposals.
+      InputError: there is no such workdir, stage, split, checkpoint or member, or recordings have no proposals.
     """
     config = read_config(workdir)
     if data_dir:
@@ -51,7 +56,7 @@ def detect(
 
 
 def stage_named(config: Config, name: str) -> str:
-    """The stage of that name, by default the last of the track. Raises InputError: the track has none."""
+    """The name of a stage, the last one of the track for "". Raises InputError where the track has no such stage."""
     if name and name not in config.track:
         raise InputError(f"--stage={name}: no such stage: the track is {', '.join(config.track)}")
     return name or config.track[-1]
@@ -75,16 +80,17 @@ def _run(stage: Stage, config: Config, workdir: Path, records: Split, checkpoint
 
 
 def completed(stage: Stage, config: Config, workdir: Path, records: Split, checkpoint: str = "last") -> Assembler:
-    """The stage's assembler, with what the stages before say about recordings that they have not handed on yet.
+    """The stage's assembler, with the artifacts of recordings that the stages before have not seen yet.
 
     Args:
-      stage: to assemble for.
-      config, workdir: it belongs to.
-      records: the recordings.
+      stage: the stage whose rows are assembled.
+      config: the config of its track.
+      workdir: the folder of its track.
+      records: the split with the recordings.
       checkpoint: "last" or "best", of the stages before.
 
     Raises:
-      InputError: recordings without proposals or class scores, and no stage to make them.
+      InputError: recordings have no proposals or class scores, and there is no trained stage to make them.
     """
     rows: dict[str, Any] = {}
     for artifact, found in stage.artifacts.items():
@@ -96,7 +102,7 @@ def completed(stage: Stage, config: Config, workdir: Path, records: Split, check
 
 
 def trained_stage(config: Config, workdir: Path, artifact: str) -> str | None:
-    """The first stage that a workdir has trained of those that make an artifact."""
+    """The name of the first trained stage of the track that makes an artifact; None without any."""
     makers = (name for name in config.track if config.stages[name].kind.makes == artifact)
     return next((name for name in makers if (workdir / name / "checkpoints").is_dir()), None)
 
@@ -104,7 +110,7 @@ def trained_stage(config: Config, workdir: Path, artifact: str) -> str | None:
 def _from_stage(
     artifact: str, missing: list[str], config: Config, workdir: Path, records: Split, checkpoint: str
 ) -> dict[str, Any]:
-    """What an earlier stage of the track says about recordings that it has not seen yet, see `as_input`."""
+    """What an earlier stage of the track finds in recordings that it has not seen yet, by id, see `as_input`."""
     name = trained_stage(config, workdir, artifact)
     what = artifact.replace("_", " ")
     if name is None:

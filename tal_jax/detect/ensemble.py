@@ -1,4 +1,4 @@
-"""The two ways to an ensemble, from workdirs and from files of detections, with a word on who took part."""
+"""Ensembles of workdirs, or of files of detections, with a line on what each member weighs and lacks."""
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -40,16 +40,19 @@ def of_runs(
     """Detections of several trainings together.
 
     Args:
-      workdirs, split, data, checkpoint: see `members.open_runs`.
-      stage: name; "" is the last of every run's track.
+      workdirs, split, data, checkpoint: see `ensemble_members.open_runs`.
+      stage: the stage's name in every run; "" is the last one of each track.
       weights: "performance", "uniform", or numbers as in "0.5,0.3".
-      fusion: "outputs" (see `ensemble.detect_together`) or "detections" (see `fused_detections.fuse`).
-      method, detections: of the latter.
-      batch_size: windows at a time.
+      fusion: "outputs" (see `ensemble_outputs.detect_together`) or "detections" (see `ensemble_detections.fuse`).
+      method, detections: arguments of `ensemble_detections.fuse`.
+      batch_size: how many windows are computed at a time, where outputs are averaged.
       say: called with each line: what each run weighs, and which recordings it lacks.
 
+    Returns:
+      The detections of all recordings that any run has, in seconds.
+
     Raises:
-      InputError: anything wrong with runs, data or weights, or they do not fit together.
+      InputError: something is wrong with runs, data or weights, or they do not fit together.
     """
     runs = open_runs(workdirs, split, data=data, checkpoint=checkpoint)
     names = [str(run.workdir) for run in runs]
@@ -76,11 +79,14 @@ def of_files(
 
     Args:
       paths: files in the submission layout, of any system.
-      weights: "uniform", which "" is too, or numbers as in "0.5,0.3".
+      weights: "uniform", which "" means as well, or numbers as in "0.5,0.3".
       method, detections, say: see `of_runs`.
 
+    Returns:
+      The detections of all recordings that any file lists, in seconds.
+
     Raises:
-      InputError: anything wrong with files or weights, no recording in any file, or they do not fit together.
+      InputError: something is wrong with files or weights, no file has a recording, or they do not fit together.
     """
     if weights == "performance":
         raise InputError("--weights=performance: of files it is not known: give numbers, or uniform")
@@ -117,7 +123,7 @@ def _weights(rule: str, runs: Sequence[Run], stage: str, say: Say) -> list[float
 def _performance(run: Run, stage: str) -> float:
     """The run's score on its own evaluation recordings: average mAP, AUC of proposals, or mAP of recordings' classes.
 
-    Those of its training, whatever is to be detected in: that set's truth decides nothing.
+    They are recordings of its own training's set, whatever set is to be detected in: that one's truth decides nothing.
     """
     config = read_config(run.workdir)
     built = build_stage(config, stage, run.workdir)

@@ -1,4 +1,4 @@
-"""Detections of several systems in one: scores brought to one height, union, and one suppression between systems."""
+"""Fusion of several systems' detections: scores brought to one height, union, and one NMS between systems."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from tal_jax.types import Detections
 
 BATCH = 64  # recordings at a time
 SAME_SECONDS = 1e-3  # segments whose ends are as close are the same segment
-MAX_SYSTEMS = 31  # bits
+MAX_SYSTEMS = 31  # each is one bit of an int32
 
 
 def fuse(
@@ -40,17 +40,20 @@ def fuse(
        the ends, weighted by score x IoU.
 
     Args:
-      submissions: of the systems. One that does not list a recording has no say in it.
-      weights: [N], of the systems, not all 0; over those that list a recording they are made to sum to 1.
+      submissions: the detections of N systems. One that does not list a recording has no say in it.
+      weights: [N] numbers from 0 on, not all 0; over the systems that list a recording they are made to sum to 1.
       method: "nms" or "voting".
-      sigma: of the soft-NMS.
-      voting_iou: least overlap of a vote.
-      detections: kept for each recording.
+      sigma: the width of the soft-NMS's Gaussian.
+      voting_iou: the temporal IoU from which on a detection votes on the ends of another.
+      detections: how many are kept for each recording.
       advance: called with the number of recordings that were finished.
 
+    Returns:
+      The detections of all recordings, best first, in seconds.
+
     Raises:
-      InputError: more than 31 systems, another number of weights, weights that are negative or all 0, proposals and
-        detections together, or no recording in any system.
+      InputError: there are more than 31 systems, another number of weights, weights that are negative or all 0,
+        proposals beside detections, or no recording in any system.
     """
     if method not in ("nms", "voting"):
         raise InputError(f"method {method!r}: there are nms and voting")

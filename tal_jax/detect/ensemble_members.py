@@ -1,4 +1,4 @@
-"""Members of an ensemble: trained runs with what each of them detects in."""
+"""Members of an ensemble: trained runs with the recordings that each of them detects in."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,25 +21,25 @@ SAME = 0.01  # lengths that differ by a smaller share are the same
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A training that takes part."""
+    """A training that takes part in an ensemble."""
 
     workdir: Path
     config: Config
-    records: Split  # what is to be detected in, as this run's encoder sees it
-    position: Mapping[str, int]  # of a recording in `records`
-    checkpoint: str
+    records: Split  # the recordings to detect in, as this run's encoder sees them
+    position: Mapping[str, int]  # id -> position in `records`
+    checkpoint: str  # "last" or "best"
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One run's stage, ready to be asked."""
+    """One run's stage with its parameters, ready to detect."""
 
     run: Run
-    stage: Stage  # with the task as it was tuned
+    stage: Stage  # its task has the tuned decoding
     params: Params
 
     def span(self) -> float:
-        """Seconds that a frame covers; 0: whatever a recording has."""
+        """Seconds that a frame covers; 0 where a frame is a whole recording, however long."""
         framing = self.stage.assembler.framing
         return 0.0 if framing.mode == "resize" else framing.native_span(0) * (self.run.records.metadata.stride or 1.0)
 
@@ -47,16 +47,16 @@ class Member:
 def open_runs(
     workdirs: Sequence[str | Path], split: str, *, data: Sequence[str] = (), checkpoint: str = "last"
 ) -> list[Run]:
-    """Opens trainings and what each of them detects in.
+    """Opens trainings and the recordings that each of them detects in.
 
     Args:
-      workdirs: of the trainings.
+      workdirs: the folders of the trainings.
       split: the split's name in every run's prepared set.
-      data: other prepared sets than those trained on, one for each run; or none.
+      data: folders of other prepared sets than those trained on, one for each run; () takes each run's own.
       checkpoint: "last" or "best".
 
     Raises:
-      InputError: no such workdir or split, or another number of sets than of runs.
+      InputError: there is no such workdir or split, or another number of sets than of runs is given.
     """
     if data and len(data) != len(workdirs):
         raise InputError(f"{len(data)} sets for {len(workdirs)} runs: give one for each, or none")
@@ -73,14 +73,22 @@ def open_runs(
 
 
 def open_member(run: Run, name: str) -> Member:
-    """A run's stage with its trained parameters, and its decoding as it was tuned."""
+    """A run's stage with its trained parameters and its tuned decoding.
+
+    Args:
+      run: the training.
+      name: the stage's name.
+
+    Raises:
+      InputError: there is no such stage or checkpoint, or it is damaged.
+    """
     built = build_stage(run.config, name, run.workdir)
     params = restore_params(run.workdir, name, which=run.checkpoint)
     return Member(run, dataclasses.replace(built, task=tuned(built.task, run.workdir, name)), params)
 
 
 def check_alike(members: Sequence[Member]) -> None:
-    """Raises InputError where the outputs of members cannot be averaged."""
+    """Raises InputError where the outputs of the members cannot be averaged; the text names the first difference."""
     first = members[0]
     remedy = "fuse their detections instead (--fusion=detections)"
     if not first.stage.task.fusable:
@@ -110,7 +118,7 @@ def _alike(member: Member) -> dict[str, Any]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Numbers but for a small fraction, anything else exactly."""
+    """Whether two values are equal; numbers may differ by the small fraction SAME."""
     x, y = np.asarray(a), np.asarray(b)
     if x.shape != y.shape or x.dtype.kind != "f":
         return a == b

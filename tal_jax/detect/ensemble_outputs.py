@@ -1,4 +1,4 @@
-"""Trained runs, of other encoders or seeds, that detect together: their outputs are averaged, then decoded."""
+"""Ensembles by outputs: those of trained runs, of other encoders or seeds, are averaged and then decoded."""
 
 import dataclasses
 import itertools
@@ -36,13 +36,16 @@ def detect_together(
     run's otherwise. The first run that has a recording gives its windows, its time axis and its decoding.
 
     Args:
-      runs: of one track, for the same classes.
-      weights: [N], of the runs; made to sum to 1 over those that have a recording.
-      stage: name; "" is the last of the track.
-      batch_size: windows at a time.
+      runs: N trainings of one track, for the same classes.
+      weights: [N] numbers from 0 on; over the runs that have a recording they are made to sum to 1.
+      stage: the stage's name in every run; "" is the last one of the track.
+      batch_size: how many windows are computed at a time.
+
+    Returns:
+      The detections in seconds, best first for each recording.
 
     Raises:
-      InputError: the runs do not fit together: other kinds of stages, classes, frames or anchors.
+      InputError: the runs do not fit together: they differ in methods, classes, frames or anchors.
     """
     names = [stage or run.config.track[-1] for run in runs]
     for name, run in zip(names, runs, strict=True):
@@ -73,7 +76,7 @@ def _together(members: list[Member], weights: Sequence[float], ids: Sequence[str
 def _with_shared_inputs(
     members: list[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int
 ) -> list[Member]:
-    """Gives all members the same proposals and class scores, by the stages before where all have one."""
+    """Gives all members the same proposals and class scores, those of the stages before where all have such a stage."""
     first = members[0].stage
     shared: dict[str, Any] = {}
     for artifact, given in first.artifacts.items():
@@ -102,7 +105,7 @@ def _with_shared_inputs(
 def _group(
     members: Sequence[Member], weights: Sequence[float], ids: Sequence[str], batch_size: int
 ) -> Iterator[tuple[str, WindowDetections]]:
-    """Detections in seconds of recordings that all of these members have."""
+    """(id, detections in seconds) of recordings that all of these members have."""
     first = members[0]
     tasks: list[Any] = [member.stage.task for member in members]
     params = [member.params for member in members]
@@ -114,7 +117,7 @@ def _group(
         return tasks[0].decode(tasks[0].fuse_outputs(outputs, jnp.array(weights, jnp.float32)), batches[0])
 
     def batches() -> Iterator[tuple[list[Batch], list[Place[Batch] | None]]]:
-        """Windows where the first member has them, as every member sees them."""
+        """The first member's windows, as every member sees them."""
         starts = ((id, start) for id in ids for start in _starts(first, id))
         while part := list(itertools.islice(starts, batch_size)):
             seen = [_batch(member, part, batch_size) for member in members]

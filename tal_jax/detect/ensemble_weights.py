@@ -1,4 +1,4 @@
-"""How much each run of an ensemble counts: by its own validation performance (the report), alike, or as given."""
+"""Weights of an ensemble's runs: by their own validation performance (the report), alike, or as given."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,24 @@ def normalized(performances: Sequence[float]) -> list[float]:
     """Weights in proportion to performances ("according to the relative performance of each feature", section 4.1).
 
     Args:
-      performances: [N] from 0 on.
+      performances: [N] numbers from 0 on.
 
     Returns:
-      [N] that sum to 1; all alike where every performance is 0.
+      [N] weights that sum to 1; all alike where every performance is 0.
     """
     total = float(sum(performances))
     return [p / total if total else 1 / len(performances) for p in performances]
 
 
 def given(text: str, count: int) -> list[float]:
-    """Weights from "0.5,0.3,0.2".
+    """Weights from a text such as "0.5,0.3,0.2", made to sum to 1.
+
+    Args:
+      text: numbers from 0 on, with commas between them.
+      count: how many runs there are.
 
     Raises:
-      InputError: not so many numbers from 0 on, or all of them 0.
+      InputError: the text is not so many numbers from 0 on, or all of them are 0.
     """
     try:
         weights = [float(part) for part in text.split(",")]

@@ -15,17 +15,18 @@ from tal_jax.types import Array, Batch
 def recording_losses(
     task: Task, params: Params, split: Split, assembler: Assembler, *, index: np.ndarray, batch_size: int
 ) -> np.ndarray:
-    """The training loss of recordings, each as a batch of its own, as at the end of training but without noise.
+    """The training loss of recordings, each as a batch of its own, ramped up as at the end of training.
 
-    No augmentation, dropout or jitter. A recording in several windows has their mean, weighted by real snippets.
+    There is no augmentation, dropout or jitter. A recording of several windows has the mean of their losses, weighted
+    by real snippets.
 
     Args:
-      task: whose loss.
-      params: of the task.
-      split: records.
-      assembler: makes the rows.
-      index: [N] positions in the split.
-      batch_size: windows at a time.
+      task: the task whose loss it is.
+      params: the task's parameters.
+      split: the split whose records are read.
+      assembler: makes rows of records.
+      index: [N] positions of the recordings in the split.
+      batch_size: how many windows are computed at a time.
 
     Returns:
       [N] float64; NaN where the loss is not finite.

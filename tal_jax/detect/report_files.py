@@ -1,4 +1,4 @@
-"""From files of annotations and detections, and workdirs, to the page of a report."""
+"""The page of a report from files of annotations and detections, and from workdirs."""
 
 import os
 from collections.abc import Sequence
@@ -27,22 +27,22 @@ def report_on(
     """Evaluates files of detections, runs the models of workdirs, and writes one page on all of them.
 
     Args:
-      ground_truth_file: annotations in the ActivityNet layout.
+      ground_truth_file: JSON file of annotations in the ActivityNet layout.
       detections: files in the submission layout, as PATH or NAME=PATH.
-      out: folder to write.
+      out: the folder that is written.
       workdirs: folders of trainings, as PATH or NAME=PATH, whose curves, losses and activation sequences are shown.
-      subset: to evaluate on; "" is that of the first file's recordings.
-      tiou: thresholds, see `parse_tiou`.
-      blocked_file: ids of recordings to leave out, one on each line; "" is none.
+      subset: the subset to evaluate on; "" is that of the first file's recordings.
+      tiou: the thresholds as text, see `parse_tiou`.
+      blocked_file: a file with the ids of recordings to leave out, one on each line; "" leaves out none.
       shown: see `compose`.
-      pictured: at most so many recordings get activation sequences.
-      data_dir: another prepared set for the workdirs than the one each was trained on.
+      pictured: how many recordings get activation sequences at most.
+      data_dir: folder of another prepared set for the workdirs than the one each was trained on; "" is each one's own.
 
     Returns:
       The path of the page, and the numbers of every file of detections.
 
     Raises:
-      InputError: anything wrong with files, names, workdirs or thresholds, or libraries that are missing.
+      InputError: something is wrong with files, names, workdirs or thresholds, or a library is missing.
     """
     require_libraries()
     thresholds = parse_tiou(tiou)

@@ -1,4 +1,4 @@
-"""What a workdir adds to a report: its training curves, the loss of every recording, its stages' sequences."""
+"""A workdir's part in a report: its training curves, the loss of every recording, its activation sequences."""
 
 from pathlib import Path
 
@@ -25,15 +25,15 @@ def read_material(
     """Reads and runs the last stage of a training.
 
     Args:
-      name: of the workdir, in the page.
-      workdir: of a training.
+      name: what the page calls the workdir.
+      workdir: the folder of a training.
       chosen: the recordings of the report, and their truth.
-      split: of the prepared set, that has them.
-      data_dir: another prepared set than the one trained on.
-      pictured: at most so many recordings get sequences, evenly spaced by name.
+      split: the name of the split that has them, in the prepared set.
+      data_dir: folder of another prepared set than the one trained on; "" is the training's own.
+      pictured: how many recordings get sequences at most, evenly spaced by name.
 
     Raises:
-      InputError: no such workdir, split or checkpoint, or none of the recordings is in the split.
+      InputError: there is no such workdir, split or checkpoint, or none of the recordings is in the split.
     """
     config = read_config(workdir)
     if data_dir:

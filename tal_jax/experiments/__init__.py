@@ -1,1 +1,1 @@
-"""Questions to a method: studies, ablations, tuning of decoding, pseudo labels, costs of a step."""
+"""Experiments with a method: studies, ablations, tuning of its decoding, pseudo labels, costs of a step."""

@@ -24,7 +24,7 @@ class PseudoLabels:
     without: Mapping[str, int]  # class -> other recordings that have it and got no segment of it
 
     def account(self) -> list[str]:
-        """What a user should know before training on it, a line each."""
+        """What a user should know before training on these labels, one fact on each line."""
         count = sum(r.subset == self.subset for r in self.recordings.values())
         lines = [f"{self.subset}: {self.segments} segments in {count} recordings"]
         if self.left_out:
@@ -51,15 +51,15 @@ def pseudo_labels(
     too much is dropped. Of the subset's own segments nothing is used.
 
     Args:
-      recordings: as `annotations.read` returns them.
-      submission: detections of the subset, as `submission.read` returns them.
-      subset: whose recordings are labelled; other recordings stay as they are.
-      threshold: in [0, 1], of the relative score.
-      overlap: temporal IoU in [0, 1] that two segments may have.
-      exclusive: of any two classes; else of the same class.
+      recordings: the annotated recordings, as `annotations.read` returns them.
+      submission: detections of the subset's recordings, as `detection_files.read` returns them.
+      subset: the subset whose recordings are labelled; other recordings are not changed.
+      threshold: the least relative score of a segment, in [0, 1].
+      overlap: the temporal IoU that two segments may have at most, in [0, 1].
+      exclusive: hold segments of any two classes to `overlap`; False holds those of the same class.
 
     Raises:
-      InputError: an empty or unknown subset, or no detection of it.
+      InputError: the subset is empty or unknown, or there is no detection in it.
     """
     name = subset_name(recordings, subset)
     table = submission.table
@@ -102,7 +102,7 @@ def _instance(segment: np.ndarray, label: object) -> Instance:
 def _pick(
     segments: np.ndarray, label: np.ndarray, score: np.ndarray, threshold: float, overlap: float, exclusive: bool
 ) -> list[int]:
-    """Indices of the segments [n, 2] that are kept, best first."""
+    """Indices of the kept ones among one recording's segments [n, 2] in seconds, best first."""
     relative = np.zeros(len(score))
     for name in set(label):
         own = label == name

@@ -1,4 +1,4 @@
-"""What a stage's training and prediction steps cost on this machine, on random batches of given sizes."""
+"""The cost of a stage's training and prediction steps on this machine, on random batches of given sizes."""
 
 import dataclasses
 import time
@@ -29,7 +29,17 @@ PEAK_SIZE = 2048  # of the matrices whose product stands for the machine's peak
 def random_batch(
     rows: int, *, snippets: int, channels: int, classes: int, proposals: int = 0, segments: int = 1, seed: int = 0
 ) -> Batch:
-    """Recordings of full length with `segments` segments each; proposals lie around them."""
+    """A random batch of recordings of full length; proposals lie around their segments.
+
+    Args:
+      rows: B.
+      snippets: T.
+      channels: C.
+      classes: K.
+      proposals: P.
+      segments: G, all of them real.
+      seed: the seed of all draws.
+    """
     rng = np.random.default_rng(seed)
     t = snippets
     start = rng.uniform(0, 0.7, (rows, segments)) * t
@@ -54,8 +64,15 @@ def synthetic_task(
 ) -> tuple[Task, StageSection]:
     """The task of a stage for data of these sizes, and the stage's section.
 
+    Args:
+      config: the config as plain nested values.
+      stage: the stage's name.
+      snippets: T of the frame.
+      channels: C of the one stream.
+      classes: K.
+
     Raises:
-      InputError: no such stage, or a config that does not fit.
+      InputError: there is no such stage, or the config does not fit these sizes.
     """
     config = parse(config)
     if stage not in config.stages:
@@ -67,7 +84,7 @@ def synthetic_task(
 
 
 def synthetic_batch(task: Task, rows: int, *, snippets: int, channels: int, classes: int, proposals: int) -> Batch:
-    """A random batch with all that the task's loss reads."""
+    """A random batch with all that the task's loss reads, clips and their features among it; sizes as of `measure`."""
     batch = random_batch(
         rows,
         snippets=snippets,
@@ -88,7 +105,11 @@ def compiled_train_step(
 ) -> tuple[TrainState, Any, float]:
     """A state in the middle of a training, the compiled training step, and how many seconds compiling took.
 
-    The step takes its state's memory for the next one, as in training, unless `donate` is False.
+    Args:
+      task: the task that is trained.
+      section: the section of its stage, for the optimizer and the average of parameters.
+      batch: a batch of the sizes to compile for.
+      donate: let the step use its state's memory for the next one, as in training.
     """
     optimizer, _ = build_optimizer(section.optimizer, STEPS)
     state = jax.jit(lambda: init_state(task, optimizer, batch, seed=0, ema=section.ema_decay > 0))()
@@ -107,7 +128,7 @@ def compiled_predict_step(task: Task, params: Any, batch: Batch) -> tuple[Any, f
 
 
 def median_seconds(step: Callable[[], Any], count: int) -> float:
-    """The median time of `count` calls, until their results are there, after one that warms up."""
+    """The median seconds of `count` calls of `step`, each until its results are there, after one call to warm up."""
     jax.block_until_ready(step())
     times = []
     for _ in range(count):
@@ -130,7 +151,7 @@ def matmul_peak() -> float:
 
 
 def peak_bytes() -> int:
-    """The most memory used so far: of the device where it tells, else of this process."""
+    """The most bytes of memory used so far: of the device where it counts them, else of this process."""
     statistics = jax.local_devices()[0].memory_stats()
     if statistics and "peak_bytes_in_use" in statistics:
         return int(statistics["peak_bytes_in_use"])
@@ -151,14 +172,14 @@ def measure(
     """Times the training and the prediction step of a stage.
 
     Args:
-      config: plain nested values.
-      stage: its name.
-      rows: B.
-      snippets: T.
-      channels: C.
+      config: the config as plain nested values.
+      stage: the stage's name.
+      rows: B of the batch.
+      snippets: T of the frame.
+      channels: C of all streams together.
       classes: K.
       proposals: P, for stages that refine proposals.
-      steps: how many of each are timed.
+      steps: how many steps of each kind are timed.
 
     Returns:
       `train_step_seconds` and `predict_step_seconds` (medians), recordings a second, compile seconds, operations of the
@@ -166,7 +187,7 @@ def measure(
       machine's matrix product, peak memory in bytes, and the sizes.
 
     Raises:
-      InputError: a stage or config that does not fit.
+      InputError: there is no such stage, or the config does not fit these sizes.
     """
     sizes = {"snippets": snippets, "channels": channels, "classes": classes}
     task, section = synthetic_task(config, stage, **sizes)

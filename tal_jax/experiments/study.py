@@ -1,4 +1,4 @@
-"""What a study is: changes of one config, seeds, and parts of the training recordings to hold out; its trainings."""
+"""Studies: changes of one config, seeds, and parts of the training recordings to hold out; and their trainings."""
 
 import dataclasses
 import hashlib
@@ -25,7 +25,7 @@ OWN = ("seed", "population", "learning_rates", "data.dir", "data.holdout_ids", "
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A table to be filled: every row is the config with some changes, trained with every seed on every fold.
+    """A table to be filled; every row is the config with some changes, trained with every seed on every fold.
 
     population=True trains all seeds of a row in one program, for tracks of one stage: their parameters and dropout
     differ, the order of the data does not, so that they spread less than trainings of their own.
@@ -74,14 +74,18 @@ class Study:
 
     @property
     def reference(self) -> str:
-        """The baseline's name."""
+        """The name of the baseline's row."""
         return self.baseline or next(iter(self.rows))
 
     def narrowed(self, rows: Sequence[str], seeds: Sequence[int]) -> "Study":
-        """Some rows (and the baseline) and seeds alone; empty: all.
+        """The study of some rows and seeds alone; the baseline stays.
+
+        Args:
+          rows: names of rows; () keeps all.
+          seeds: the seeds; () keeps all.
 
         Raises:
-          InputError: a row that does not exist.
+          InputError: there is no such row.
         """
         unknown = [row for row in rows if row not in self.rows]
         if unknown:
@@ -99,21 +103,28 @@ class Run:
     seeds: tuple[int, ...]
     config: dict[str, Any]  # plain nested values
     fingerprint: str  # of the prepared set
-    groups: str = ""  # of the study
+    groups: str = ""  # the study's regular expression
 
     @property
     def folder(self) -> Path:
-        """Relative to the study's workdir."""
+        """The folder of this training, relative to the study's workdir."""
         return Path(self.row) / self.fold / f"seed{self.seeds[0]}"
 
     @property
     def digest(self) -> str:
-        """Ten hexadecimal digits of all that its result depends on."""
+        """Ten hexadecimal digits of all that the result of this training depends on."""
         return digest(self.config, self.fingerprint)
 
 
 def digest(config: Mapping[str, Any], fingerprint: str) -> str:
-    """Of a config and a prepared set: not of how it is watched or where it lies, nor of keys that are 0 or empty."""
+    """Ten hexadecimal digits of a config and a prepared set.
+
+    Keys that only say how a training is watched or where data lie do not count, nor do those that are 0 or empty.
+
+    Args:
+      config: the config as plain nested values.
+      fingerprint: that of the prepared set.
+    """
     values = {key: value for key, value in flat(config).items() if value and is_semantic(key)}
     text = json.dumps([values, fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -123,10 +134,10 @@ def load(path: str) -> Study:
     """The study that a file's `get_config` returns.
 
     Args:
-      path: of a file, or the name of a study of the package.
+      path: the path of a file, or the name of a study of the package.
 
     Raises:
-      InputError: no such file, it fails, or it holds no study.
+      InputError: there is no such file, it fails, or it gives no study.
     """
     study = _called(f"--config={path}", "studies", path)
     if not isinstance(study, Study):
@@ -138,12 +149,15 @@ def runs(study: Study, data: str, fingerprint: str) -> Iterator[Run]:
     """All trainings, row by row.
 
     Args:
-      study: whose.
-      data: prepared set.
-      fingerprint: of the set.
+      study: the study.
+      data: the folder of the prepared set.
+      fingerprint: that of the set.
+
+    Yields:
+      One run for every row, fold and seed; with a population one for every row and fold.
 
     Raises:
-      InputError: a row changes what its config does not have, or a population would have to share a first stage.
+      InputError: a row changes a key that its config does not have, or a population would have to share a first stage.
     """
     configs = {name: _changed(study.config, name, changes) for name, changes in study.rows.items()}
     groups = [study.seeds] if study.population else [(seed,) for seed in study.seeds]

@@ -31,8 +31,16 @@ def write(
 
     Without matplotlib there are no pictures (summary.png, groups.png).
 
+    Args:
+      folder: an existing folder, into which the files go.
+      outcomes: the outcomes of all trainings.
+      lines: the summary, see `study_summary.summarize`.
+      title: the title of the pictures.
+      baseline: the name of the row that others are compared with.
+      prefix: comes before the name of each file.
+
     Returns:
-      The names of the files; `prefix` comes before each.
+      The names of the files.
     """
     trainings = pa.Table.from_pylist(_aligned([_training(o) for o in outcomes]))
     write_table(folder / f"{prefix}runs.parquet", trainings)
@@ -59,7 +67,7 @@ def write(
 
 
 def markdown(lines: Sequence[Line]) -> str:
-    """The summary in percent: mean and standard deviation over seeds, differences with their intervals."""
+    """The summary as a Markdown table in percent: mean and standard deviation over seeds, differences, intervals."""
     scores = [name for name in SHOWN if any(name in line.mean for line in lines)]
     compared = [name for name in TITLES if any(name in line.differences for line in lines)]
     head = ["row", *(TITLES.get(name, name) for name in scores), *(f"difference, {TITLES[name]}" for name in compared)]
@@ -82,7 +90,7 @@ def markdown(lines: Sequence[Line]) -> str:
 
 
 def draw(lines: Sequence[Line], title: str, baseline: str) -> "Figure":
-    """Every seed's average mAP beside the mean, and the difference to the baseline with its interval."""
+    """A picture of every seed's average mAP beside the mean, and of the differences to the baseline with intervals."""
     require_matplotlib()
     from matplotlib.figure import Figure
 
@@ -127,7 +135,7 @@ def _flat(line: Line) -> dict[str, Any]:
 
 
 def _aligned(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All rows with all keys: Arrow takes a table's columns from its first row."""
+    """The rows, each with the keys of all of them: Arrow takes a table's columns from its first row."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     return [{name: row.get(name) for name in names} for row in rows]
 

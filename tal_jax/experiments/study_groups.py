@@ -1,4 +1,4 @@
-"""Who gains: a study's scores by group of recordings (by person, say), as a table and a picture."""
+"""A study's scores by group of recordings (by person, say), as a table and a picture: who gains?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,6 +18,9 @@ MOST = 60  # groups in a picture
 
 def by_group(outcomes: Sequence[Outcome]) -> pa.Table:
     """Scores of every training on each group alone.
+
+    Args:
+      outcomes: the outcomes of all trainings.
 
     Returns:
       Columns row, fold, seed, group, recordings, and the scores of THRESHOLDS (fractions); no rows where every
@@ -43,8 +46,8 @@ def draw(scores: pa.Table, title: str) -> "Figure":
     """Average mAP in percent, mean over seeds, of each row (across) on each group (down), the first MOST of them.
 
     Args:
-      scores: as `by_group` returns them, at least one.
-      title: of the picture.
+      scores: at least one row, as `by_group` returns them.
+      title: the title of the picture.
     """
     require_matplotlib()
     from matplotlib.figure import Figure

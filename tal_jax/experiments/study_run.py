@@ -1,4 +1,4 @@
-"""All trainings of a study one after the other, with an estimate of what is left, and its tables at the end."""
+"""The run of a study: its trainings one after the other, an estimate of what is left, its tables at the end."""
 
 import tempfile
 import time
@@ -22,18 +22,18 @@ def carry_out(study: Study, data: str, workdir: Path, *, title: str, resamples: 
     """Trains, measures and writes; what is finished is not repeated.
 
     Args:
-      study: to carry out.
-      data: prepared set.
-      workdir: for everything.
-      title: of the picture.
-      resamples: for the intervals.
-      prefix: of the tables' names.
+      study: the study to carry out.
+      data: the folder of the prepared set.
+      workdir: the folder for trainings and tables.
+      title: the title of the picture.
+      resamples: how many resamples the intervals are made from.
+      prefix: comes before the names of the tables.
 
     Returns:
       The summary as a Markdown table.
 
     Raises:
-      InputError: anything wrong with the study or the data, before the first training where that can be known.
+      InputError: something is wrong with the study or the data, before the first training where it can be known.
       Interrupted: see `train_and_evaluate`.
     """
     workdir = workdir.absolute()
@@ -74,7 +74,7 @@ def check(run: Run) -> None:
     """Builds what a run's stages are made of, and opens what it is measured on.
 
     Raises:
-      InputError: a key or a value that does not fit, or nothing to measure.
+      InputError: a key or a value does not fit, or there is nothing to measure.
     """
     where = f"study: row {run.row}"
     try:

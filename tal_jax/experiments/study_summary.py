@@ -1,4 +1,4 @@
-"""What a study found: mean and spread of every row, and its difference to the baseline with a bootstrap interval."""
+"""A study's summary: mean and spread of every row, and its difference to the baseline with a bootstrap interval."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from tal_jax.evaluation.bootstrap import drawn_recordings, interval, resampled_p
 from tal_jax.evaluation.detection import HIGH_TIOU, LOW_TIOU
 from tal_jax.evaluation.segment_table import SegmentTable
 
-THRESHOLDS = {"average_mAP": HIGH_TIOU, "low_mAP": LOW_TIOU}  # scores that are resampled
+THRESHOLDS = {"average_mAP": HIGH_TIOU, "low_mAP": LOW_TIOU}  # the scores that are resampled, and their tIoUs
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one training reached on the recordings it was measured on."""
+    """The scores of one training, and its detections in the recordings that it was measured on, with their truth."""
 
     row: str
     fold: str
@@ -63,10 +63,13 @@ def summarize(outcomes: Sequence[Outcome], baseline: str, *, resamples: int = 10
     what a seed has in common, as differences are taken seed by seed.
 
     Args:
-      outcomes: of every row with every seed on every fold.
-      baseline: the row to compare with.
-      resamples: N.
-      seed: of the draws.
+      outcomes: those of every row with every seed on every fold.
+      baseline: the name of the row to compare with.
+      resamples: N, how many resamples the intervals are made from.
+      seed: the seed of the resamples.
+
+    Returns:
+      One line for every row.
 
     Raises:
       InputError: rows were measured on different recordings, or on other segments of them.

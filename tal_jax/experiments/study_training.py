@@ -1,4 +1,4 @@
-"""One training of a study: its stages, of which rows with the same settings share the first ones, and its scores."""
+"""One training of a study and its scores; rows with the same first stages share these."""
 
 import dataclasses
 import io
@@ -35,7 +35,13 @@ RESULT, FOUND = "result.json", "found_seed{}.npz"
 
 
 def measured(run: Run) -> tuple[Split, np.ndarray, np.ndarray]:
-    """The recordings that a run is measured on: a split, [R] positions in it, and [R] the groups that they belong to.
+    """The recordings that a run is measured on.
+
+    Args:
+      run: the training.
+
+    Returns:
+      A split, [R] positions in it, and [R] the group that each of these recordings belongs to.
 
     Raises:
       InputError: there is no such split, an id names no group, or all recordings are of one group.
@@ -65,10 +71,14 @@ def check_annotated(run: Run) -> None:
 
 
 def finished(run: Run, workdir: Path) -> bool:
-    """Whether it is trained and scored.
+    """Whether a run is trained and scored.
+
+    Args:
+      run: the training.
+      workdir: the folder of the study.
 
     Raises:
-      InputError: its folder holds other settings, or another data set.
+      InputError: the run's folder holds other settings, or another data set.
     """
     path = workdir / "runs" / run.folder / RESULT
     if not path.exists():
@@ -85,11 +95,11 @@ def outcomes(run: Run, workdir: Path) -> list[Outcome]:
     """Trains, unless that is done, and scores: an outcome for every seed.
 
     Args:
-      run: of the study.
-      workdir: of the study.
+      run: the training.
+      workdir: the folder of the study.
 
     Raises:
-      InputError: anything wrong with config or data, or a folder that holds this run with other settings.
+      InputError: something is wrong with config or data, or the run's folder holds other settings.
       Interrupted: see `train_and_evaluate`.
     """
     folder = workdir / "runs" / run.folder
@@ -102,7 +112,7 @@ def outcomes(run: Run, workdir: Path) -> list[Outcome]:
 
 
 def _train(run: Run, workdir: Path, folder: Path) -> list[tuple[Path, str]]:
-    """Trains all stages; where the first ones are: (workdir, name)."""
+    """Trains all stages; returns where those are that other runs share, as (workdir, name)."""
     config, shared = parse(run.config), []
     last = config.track[-1]
     for name in config.track[:-1]:
@@ -151,14 +161,14 @@ def _measure(run: Run, folder: Path, shared: list[tuple[Path, str]]) -> None:
 
 
 def _seconds(workdir: Path, stage: str) -> float:
-    """What a stage's steps took, evaluations and starts left out, over all of its lives."""
+    """Seconds that a stage's steps took, evaluations and starts left out, also where it was interrupted."""
     lines = [(p.step, p.value) for p in read_history(workdir, [stage]) if p.metric == "step_seconds"]
     steps = np.diff([0, *(step for step, _ in lines)])
     return float(sum(n * (value or 0.0) for n, (_, value) in zip(steps, lines, strict=True)))
 
 
 def _scores(truth: SegmentTable, found: SegmentTable, labels: tuple[str, ...], measured_by: str) -> dict[str, float]:
-    """Fractions: mAP where the stage knows classes, AR@AN and AUC of the segments alone."""
+    """Scores as fractions by name: mAP where the stage knows classes, AR@AN and AUC of the segments alone."""
     result = evaluate_proposals(truth, found)
     recall = {f"AR@{n}": float(result.average_recall[n - 1]) for n in (1, 5, 10, 100)}
     if measured_by == "proposals":

@@ -1,4 +1,4 @@
-"""The real steps of a stage, compiled for a TPU topology on a machine without a TPU: do they fit, what do they cost."""
+"""The cost of a stage's real steps on a TPU topology, from compiling them on a machine that has none: do they fit?"""
 
 import importlib.util
 import math
@@ -34,7 +34,7 @@ def devices_of(topology: str) -> tuple[list[Any], float]:
     """The devices of a topology such as "v5e:16x16", and the bytes of memory of each.
 
     Raises:
-      InputError: libtpu is not installed, or no such topology.
+      InputError: libtpu is not installed, or knows no such topology.
     """
     name, _, shape = topology.partition(":")
     if name not in MEMORY or not re.fullmatch(r"\d+(x\d+){1,2}", shape):
@@ -65,14 +65,14 @@ def compile_for(
     """Compiles the training and the prediction step of a stage, batches split over all devices of the topology.
 
     Args:
-      config: plain nested values.
-      stage: its name.
-      topology: of TPUs, such as "v5e:16x16".
-      rows: of the global batch; 0: the stage's batch size, or one row a device where that is more.
-      snippets: T; 0: the stage's frame.
-      channels: C.
+      config: the config as plain nested values.
+      stage: the stage's name.
+      topology: a kind of TPU and its grid of chips, such as "v5e:16x16".
+      rows: B of the global batch; 0 takes the stage's batch size, or one row a device where that is more.
+      snippets: T of the frame; 0 takes the stage's.
+      channels: C of all streams together.
       classes: K.
-      proposals: P of a recording; 0: what the stage trains with.
+      proposals: P of a recording; 0 takes as many as the stage trains with.
 
     Returns:
       `fits`, `memory_bytes` of a device, and for `train` and `predict`: bytes a device needs, operations and bytes
@@ -80,7 +80,7 @@ def compile_for(
       collectives of which kind, seconds of compiling.
 
     Raises:
-      InputError: a stage, config or topology that does not fit, or no libtpu.
+      InputError: there is no such stage or topology, the config does not fit, or libtpu is not installed.
     """
     devices, memory = devices_of(topology)
     config = parse(config)
@@ -154,7 +154,7 @@ def _compiled(step: Any, *arguments: Any) -> dict[str, Any]:
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
-    """The figures as a small table."""
+    """The lines of a small table with the figures of `compile_for`."""
     gib = found["memory_bytes"] / 2**30
     out = [
         f"stage {found['stage']} on {found['topology']}: {found['devices']} devices ({found['device']}) of {gib:.0f} "

@@ -1,4 +1,4 @@
-"""Chooses the decoding of a weakly-supervised stage on held-out training recordings, without any segment annotation."""
+"""The search of a weakly-supervised stage's decoding on held-out training recordings, without segment annotations."""
 
 import dataclasses
 import time
@@ -46,9 +46,9 @@ CORE = 0.8  # of a detection is taken for a pseudo-clip: its ends are the least 
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """What was chosen, and how."""
+    """The decoding that was chosen, and how it was."""
 
-    before: Decoding  # of the config
+    before: Decoding  # the config's
     after: Decoding
     score_before: float  # average mAP on the composites, a fraction
     score_after: float
@@ -63,12 +63,13 @@ def tune(workdir: str | Path, *, stage: str = "", seed: int = 0) -> Tuning:
     """Searches the decoding that finds spliced actions best, and writes it to WORKDIR/STAGE/tuned.json.
 
     Args:
-      workdir: of a training with held-out recordings.
-      stage: an mgfn stage; "" is the last of the track.
-      seed: of the composites; all else follows from the data, the checkpoint and the config.
+      workdir: the folder of a training with held-out recordings.
+      stage: the name of a stage whose decoding can be searched; "" is the last one of the track.
+      seed: the seed of the composites; all else follows from the data, the checkpoint and the config.
 
     Raises:
-      InputError: no such workdir or stage, nothing trained or held out, other data, or no class is absent anywhere.
+      InputError: there is no such workdir or stage, nothing is trained or held out, the data are others than those of
+        the training, or no recording lacks any class.
     """
     begin = time.monotonic()
     config = read_config(workdir)
@@ -135,10 +136,10 @@ def search(
     A value is taken only if it gains more than MIN_GAIN over the present one; of equal ones the first.
 
     Args:
-      score: of a setting, to be made large; called once for each.
-      start: where to begin.
-      grid: values by field.
-      advance: called with the number of grid values that were dealt with.
+      score: the score of a setting, which is to be large; it is called once for each setting.
+      start: the setting to begin with.
+      grid: the values to try, by field.
+      advance: called with the number of grid values that were tried.
 
     Returns:
       The best setting, and the score of every setting that was tried.
@@ -167,8 +168,11 @@ def fields_in_use(task: Tunable, stride: float) -> dict[str, tuple[float, ...]]:
     """GRID without the fields that the task's decoding does not read, and with values of smoothing that fit the stride.
 
     Args:
-      task: of the stage.
+      task: the task whose decoding is searched.
       stride: seconds per snippet of the frame.
+
+    Returns:
+      The values to try, by field.
     """
     read = task.decoding_fields()
     grid = {name: values for name, values in GRID.items() if name in read}
@@ -179,7 +183,7 @@ def fields_in_use(task: Tunable, stride: float) -> dict[str, tuple[float, ...]]:
 
 
 def table(result: Tuning) -> str:
-    """The choice as text: every field before and after, and the scores."""
+    """The choice as a table in text: every field before and after, and the scores."""
     rows = [("", "config", "tuned")]
     for field in dataclasses.fields(Decoding):
         rows.append((field.name, f"{getattr(result.before, field.name):g}", f"{getattr(result.after, field.name):g}"))
@@ -195,7 +199,7 @@ def table(result: Tuning) -> str:
 
 
 def _build(config: Config, name: str, workdir: Path) -> Stage:
-    """The stage, whose decoding is the config's."""
+    """The stage, with the config's decoding."""
     built = build_stage(config, name, workdir)
     data = config.data
     if (data.holdout <= 0 and not data.holdout_ids) or len(built.recordings.eval_index) == 0:
@@ -209,7 +213,7 @@ def _build(config: Config, name: str, workdir: Path) -> Stage:
 
 
 def _clips(stage: Stage, holdout: float) -> list[Excerpt]:
-    """Held-out clips, none where the set has no clips."""
+    """The held-out clips; [] where the set has no clips."""
     if CLIPS not in stage.training.metadata.splits:
         return []
     split = open_split(stage.training.directory, CLIPS)

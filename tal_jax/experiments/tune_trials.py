@@ -1,4 +1,4 @@
-"""Many settings of the decoding on the same outputs: the model runs once, one compilation serves all settings."""
+"""Trials of many settings of the decoding on the same outputs: the model runs once, one compilation serves all."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ BUDGET = 1 << 23
 
 @flax.struct.dataclass
 class Outputs:
-    """What decoding reads, for N windows."""
+    """All that decoding reads, for N windows."""
 
     sequence: Array  # [N, T, K]
     offsets: Array  # [N, T, M, 2]
@@ -38,7 +38,7 @@ class Outputs:
 
 
 class Trials:
-    """The truth that composites carry, and outputs to try settings on.
+    """Outputs of composites to try settings on, with the truth that composites carry.
 
     Every window is a recording of its own; in its truth are the actions of which at least half lies in it, cut to it.
     Classes that the host is labelled with are ignored, and in a window that shows less than half of an action, its
@@ -62,13 +62,13 @@ class Trials:
         """Puts the outputs on the devices, in as few pieces as fit.
 
         Args:
-          task: decodes.
-          outputs: NumPy arrays, N windows.
+          task: a task whose decoding can be searched.
+          outputs: NumPy arrays of N windows.
           truth: segments in snippet units; `recording` is the window.
-          ignored: [N, K] bool: classes whose detections in the window do not count.
-          labels: [K].
+          ignored: [N, K] bool, True for classes whose detections in the window do not count.
+          labels: [K] names of the classes.
           least_probability: the lowest class threshold of all settings.
-          mesh: rows are split over it.
+          mesh: the devices; windows are split over them.
         """
         self.stride = float(np.median(outputs.batch.stride))
         self._truth, self._ignored, self._labels = truth, ignored, labels
@@ -93,7 +93,7 @@ class Trials:
         self._decode = jax.jit(decode, in_shardings=(by_row(mesh), replicated(mesh)), out_shardings=by_row(mesh))
 
     def detections(self, decoding: Decoding) -> SegmentTable:
-        """Of one setting, in snippet units, without those that are ignored; `recording` is the window."""
+        """The detections of one setting that count, in snippet units; `recording` is the window."""
         decoding = jax.tree.map(np.float32, decoding)
         parts = jax.device_get([self._decode(piece, decoding) for piece in self._pieces])
         found: Detections = jax.tree.map(lambda *x: np.concatenate(x)[: len(self._ignored)], *parts)
@@ -105,7 +105,7 @@ class Trials:
         return table.take(~self._ignored[window, label] & (segments[:, 1] > segments[:, 0]))
 
     def score(self, decoding: Decoding) -> float:
-        """Average mAP over TIOU, a fraction."""
+        """The average mAP of one setting over TIOU, a fraction."""
         return evaluate_detections(self._truth, self.detections(decoding), self._labels, TIOU).average
 
 
@@ -119,7 +119,17 @@ def prepare_trials(
     least_probability: float,
     mesh: Mesh,
 ) -> Trials:
-    """Runs the model over all windows of all composites, once."""
+    """Runs the model over all windows of all composites, once.
+
+    Args:
+      task: a task whose decoding can be searched.
+      params: the task's parameters.
+      composites: recordings with known actions.
+      assembler: makes rows of them.
+      batch_size: how many windows are computed at a time.
+      least_probability: the lowest class threshold of all settings.
+      mesh: the devices; windows are split over them.
+    """
 
     def reduced(params: Params, batch: Batch) -> Outputs:
         output, probabilities = task.forward(params, batch)
@@ -173,7 +183,7 @@ def _truth(
     Args:
       composites: recordings with known actions.
       places: [N], the position of each window's recording and its start in seconds.
-      batch: [N] rows.
+      batch: the N rows of the windows.
     """
     ignored = np.zeros((len(places), len(composites.metadata.labels)), bool)
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

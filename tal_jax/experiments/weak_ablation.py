@@ -1,4 +1,4 @@
-"""The rows of the report's Table 2: variants of one config, trained one after the other, tuned, and measured alike."""
+"""The ablation of the report's Table 2: variants of one config, trained one by one, tuned, and measured alike."""
 
 import dataclasses
 import json
@@ -52,10 +52,10 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class AblationRow:
-    """What one row of the ladder reached."""
+    """The scores of one row of the ladder, and what its picture shows."""
 
-    scores: Mapping[str, Score]  # by decoding
-    detections: Submission  # as configured
+    scores: Mapping[str, Score]  # by decoding: "unsmoothed", "config", "tuned"
+    detections: Submission  # with the config's decoding
     sequences: Mapping[str, np.ndarray]  # id -> scaled CAS [T, K] of some recordings
 
 
@@ -63,9 +63,9 @@ def train_row(config: Config, workdir: Path, shared: Path) -> None:
     """Trains one row and tunes its decoding; what is finished is not repeated.
 
     Args:
-      config: of the row.
-      workdir: of the row.
-      shared: workdir of the stages that learn from clips alone, the same for all rows that take their features.
+      config: the config of the row.
+      workdir: the folder of the row.
+      shared: the folder of the stages that learn from clips alone, the same for all rows that take their features.
     """
     stages = dict(config.stages)
     makers = [name for name in config.track if stages[name].kind.makes == CLIP_FEATURES]
@@ -89,15 +89,15 @@ def measure_row(
 ) -> AblationRow:
     """Detects in a split with three decodings of one trained row, and scores them.
 
-    unsmoothed: as configured, but with the sequences as they are; config: as configured; tuned: as `launch.tune` chose
-    it. Ground truth is read here for the first time, and only to score.
+    "unsmoothed" is the config's without smoothing of the sequences, "config" the config's, "tuned" the choice of
+    `launch.tune`. Ground truth is read here for the first time, and only to score.
 
     Args:
-      config: of the row.
-      workdir: of the row, trained and tuned.
-      recordings: annotations.
-      split: of the prepared set.
-      pictured: ids of recordings whose sequences are wanted.
+      config: the config of the row.
+      workdir: the folder of the row, trained and tuned.
+      recordings: the annotated recordings by id.
+      split: the name of a split of the prepared set.
+      pictured: ids of the recordings whose sequences are wanted.
     """
     name = config.track[-1]
     stage = build_stage(read_config(workdir), name, workdir)
@@ -115,7 +115,7 @@ def measure_row(
 
 
 def score(submission: Submission, recordings: Mapping[str, Recording], subset: str) -> Score:
-    """Both averages of detections on a subset."""
+    """Both averages of detections on a subset of the annotated recordings."""
     chosen = select(recordings, submission, subset)
     both = (LOW_TIOU, HIGH_TIOU)
     results = (evaluate_detections(chosen.truth, chosen.detections, chosen.labels, tiou) for tiou in both)
@@ -159,13 +159,16 @@ def load_rows(path: str, rows: Sequence[str], data: str, seed: int) -> dict[str,
     """The config of every row.
 
     Args:
-      path: of a config file whose `get_config` takes the row's name, or the name of one of the package.
-      rows: names.
-      data: prepared set.
-      seed: of the training.
+      path: the path of a config file whose `get_config` takes the row's name, or the name of one of the package.
+      rows: the names of the rows.
+      data: the folder of the prepared set.
+      seed: the seed of the trainings.
+
+    Returns:
+      The configs by the rows' names.
 
     Raises:
-      InputError: no such file, or no such row.
+      InputError: there is no such file, or no such row.
     """
     get_config = runpy.run_path(bundled.locate("configs", path)).get("get_config")
     configs = {}
@@ -191,18 +194,18 @@ def run_ablation(
     """Trains, tunes and measures the rows, and writes OUT/ladder.json, scores.json, ROW.json and cas.png.
 
     Args:
-      configs: by row, from simple to full.
-      out: folder; each row has its workdir in it.
-      ground_truth: annotation file; it is read for measuring alone.
-      split: to measure on.
-      supervised: a detections file to show beside the rows, or None.
-      pictured: recordings in the picture.
+      configs: the rows' configs by name, from simple to full.
+      out: the folder of the ablation, in which each row has its workdir.
+      ground_truth: JSON file of annotations; it is read for measuring alone.
+      split: the name of the split to measure on.
+      supervised: a file of detections to show beside the rows, or None.
+      pictured: how many recordings the picture shows.
 
     Returns:
-      The ladder as a table.
+      The ladder as a table in text.
 
     Raises:
-      InputError: anything wrong with the configs or the data.
+      InputError: something is wrong with the configs or the data.
     """
     recordings = annotations.read(ground_truth)
     out.mkdir(parents=True, exist_ok=True)
@@ -227,7 +230,7 @@ def run_ablation(
 
 
 def table(found: Mapping[str, AblationRow], supervised: Score | None) -> str:
-    """The ladder as text, in percent: both averages under every decoding."""
+    """The ladder as a table in text, in percent: both averages of every row with every decoding."""
     decodings = {"unsmoothed": "not smoothed", "config": "as configured", "tuned": "tuned"}
     lines = [
         "average mAP (%) over 0.1:0.1:0.7 and over 0.5:0.05:0.95",

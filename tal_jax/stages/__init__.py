@@ -1,1 +1,1 @@
-"""From a config and a prepared set to a stage: its data, its task, and what it hands on."""
+"""Stages: from a config and a prepared set to what is trained, and to the artifacts that later stages take."""

@@ -1,4 +1,4 @@
-"""What a stage takes from another one: where the file lies, and whether it is of the right set and parameters.
+"""Artifacts as a stage takes them: where the file lies, and whether it is of the right set and parameters.
 
 `stages.handover` writes what is read here.
 """
@@ -18,7 +18,7 @@ from tal_jax.stages.workdir import finished_parameters
 from tal_jax.tasks.task import CLASS_SCORES, CLIP_FEATURES, PROPOSALS
 
 FILES = {name: f"{name}.parquet" for name in (PROPOSALS, CLASS_SCORES, CLIP_FEATURES)}
-OLD_FILES = {CLIP_FEATURES: "knowledge.parquet"}  # as workdirs of before have them
+OLD_FILES = {CLIP_FEATURES: "knowledge.parquet"}  # the names that workdirs of older versions have
 INPUTS = "inputs.json"  # what a stage's artifacts were made from, when its training began
 
 
@@ -27,11 +27,11 @@ class Origin:
     """What an artifact was made from."""
 
     fingerprint: str  # of the prepared set, see `Metadata`
-    content: str
+    content: str  # of all records of that set, likewise
     parameters: str  # see `parameter_digest`
 
     def is_of(self, metadata: Metadata) -> bool:
-        """Whether it was made from this set."""
+        """Whether the artifact was made from the set of this metadata."""
         own = dataclasses.replace(metadata, fingerprint=self.fingerprint, content=self.content)
         return own.is_set_of(metadata)
 
@@ -41,15 +41,21 @@ class Artifact:
     """What a stage takes from another one, or from a file."""
 
     values: Mapping[str, Any]  # recording or clip -> what it has
-    origin: Origin | None  # None: a file from elsewhere, or of a workdir of before, which do not say
+    origin: Origin | None  # None: a file of another system, or of an older version, which do not say
     path: Path
 
 
 def artifact_path(config: Config, stage: str, artifact: str, workdir: Path) -> Path:
     """The file that a stage takes an artifact from: the config's, or that of the track's stage that makes it.
 
+    Args:
+      config: the config of the track.
+      stage: the name of the stage that takes the artifact.
+      artifact: PROPOSALS, CLASS_SCORES or CLIP_FEATURES.
+      workdir: the folder of the track, with those of its stages.
+
     Raises:
-      InputError: there is neither, or that stage has not been run.
+      InputError: there is neither, or the stage that makes it has not been run.
     """
     key = f"--config.stages.{stage}.{artifact}=FILE"
     given = config.stages[stage].files.get(artifact)
@@ -71,17 +77,18 @@ def _file(folder: Path, artifact: str) -> Path:
 
 
 def read_artifact(config: Config, stage: str, artifact: str, workdir: Path, labels: tuple[str, ...]) -> Artifact:
-    """Reads what a stage takes.
+    """Reads an artifact for the stage that takes it.
 
     Args:
-      config: of the track.
-      stage: that takes it.
+      config: the config of the track.
+      stage: the name of the stage that takes it.
       artifact: PROPOSALS, CLASS_SCORES or CLIP_FEATURES.
-      workdir: with the folders of the other stages.
-      labels: [K] of the set, the order of class scores.
+      workdir: the folder of the track, with those of its stages.
+      labels: [K] names of the set's classes, in the order that class scores are to have.
 
     Raises:
-      InputError: the file is missing or damaged, or is of other parameters than the stage that should have made it.
+      InputError: the file is missing or damaged, or was made with other parameters than the stage has that should have
+        made it.
     """
     path = artifact_path(config, stage, artifact, workdir)
     origin = _origin(path, artifact)
@@ -110,17 +117,22 @@ def _origin(path: Path, artifact: str) -> Origin | None:
 
 
 def check_inputs(workdir: Path, stage: str, artifacts: Mapping[str, Artifact]) -> None:
-    """Holds artifacts against those that a stage began its training with.
+    """Compares artifacts with those that a stage began its training with.
+
+    Args:
+      workdir: the folder of the track.
+      stage: the stage's name.
+      artifacts: what the stage takes now, by name.
 
     Raises:
-      InputError: they are of other parameters or of another set.
+      InputError: one of them was made with other parameters, or from another set, than the one in training.
     """
     path = workdir / stage / INPUTS
     try:
         stored = json.loads(path.read_bytes())
         before = {name: Origin(**stored[name]) for name in artifacts if stored.get(name)}
     except FileNotFoundError:
-        return  # a workdir of before, or a stage without artifacts
+        return  # a workdir of an older version, or a stage without artifacts
     except (ValueError, TypeError, AttributeError) as e:
         raise InputError(f"{path}: damaged ({e!r:.60}): restore it, or remove it to go on without this check") from e
     for name, origin in before.items():
@@ -132,6 +144,6 @@ def check_inputs(workdir: Path, stage: str, artifacts: Mapping[str, Artifact]) -
 
 
 def write_inputs(workdir: Path, stage: str, artifacts: Mapping[str, Artifact]) -> None:
-    """Notes what `check_inputs` reads."""
+    """Writes the origins of a stage's artifacts, for `check_inputs` to read; arguments as there."""
     known = {name: dataclasses.asdict(found.origin) for name, found in artifacts.items() if found.origin is not None}
     atomic.write(workdir / stage / INPUTS, json.dumps(known, indent=1).encode())

@@ -1,4 +1,4 @@
-"""What the training rows of recordings get from trimmed clips: some are spliced in, and their features come along."""
+"""Trimmed clips in the training rows of recordings: some are spliced in, and their features come along."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,16 +22,18 @@ from tal_jax.tasks.task import CLIPS as LEARNS_FROM_CLIPS
 
 
 def with_clips(stage: Stage, config: Config | Mapping[str, Any], workdir: Path) -> Stage:
-    """The stage as it is to be trained: where it learns from clips, they are spliced into some of its rows, and its
-    rows carry one and what is known about it.
+    """The stage with the rows that it is to be trained on.
+
+    Where it splices, clips are inserted into some of the rows. Where its loss compares with clip features, every row
+    carries a clip and that clip's features.
 
     Args:
-      stage: as `build_stage` makes it.
-      config: of the track.
-      workdir: with the folder of the stage that made the features of the clips.
+      stage: the stage as `build_stage` makes it.
+      config: the config of the track.
+      workdir: the folder of the track, with that of the stage that made the clip features.
 
     Raises:
-      InputError: the set has no clips, or no stage, or one of another set, has made their features.
+      InputError: the set has no clips, or their features are missing or were made from another set.
     """
     config = parse(config)
     share, compared = stage.section.splice, CLIP_FEATURES in stage.section.needs

@@ -15,23 +15,26 @@ from tal_jax.stages.methods import find_method
 from tal_jax.stages.sections import Config, StageSection
 from tal_jax.tasks.task import Settings, Task, is_task, model_type
 
-RENAMED = {"trimmed": "clip_features"}  # keys of a stage that workdirs of before have
-# What the sections of all stages have; model, options, files and settings are the task's.
+RENAMED = {"trimmed": "clip_features"}  # keys of a stage that older versions wrote
+# Fields of a section that are no keys themselves: the keys come from what the task declares.
 OWN_FIELDS = ("kind", "files", "settings")
 ALIKE: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple,)}
 
 
 def default_config(**stages: str) -> ConfigDict:
-    """All keys with their defaults, to be changed in place.
+    """A config of all keys with their defaults, to be changed in place.
 
     Args:
-      **stages: the track: names of stages, in order, with the method of each.
+      **stages: the track: the name of each stage, in order, with its method, see `methods.find_method`.
+
+    Raises:
+      InputError: there is no such method.
     """
     return ConfigDict(to_tree(parse({"track": tuple(stages), "stages": {k: {"task": v} for k, v in stages.items()}})))
 
 
 def with_defaults(config: ConfigDict) -> ConfigDict:
-    """The config with every key that it lacks, so that all can be changed.
+    """A copy of the config with the defaults of the keys that it lacks, so that all keys can be changed.
 
     Raises:
       InputError: see `parse`.
@@ -40,7 +43,7 @@ def with_defaults(config: ConfigDict) -> ConfigDict:
 
 
 def default_stage(method: str) -> ConfigDict:
-    """The section of a stage with its defaults; for the method see `methods.find_method`."""
+    """The section of a stage of this method with its defaults; errors as of `methods.find_method`."""
     return ConfigDict(_stage_tree(_stage({"task": method}, "stages.NAME")))
 
 
@@ -48,10 +51,11 @@ def parse(tree: Mapping[str, Any] | Config) -> Config:
     """The sections of a config; keys that it lacks have their defaults.
 
     Args:
-      tree: plain nested values (`ConfigDict.to_dict()`, or the JSON of a workdir). A `Config` is returned as it is.
+      tree: plain nested values (`ConfigDict.to_dict()`, or the JSON of a workdir). A `Config` is returned unchanged.
 
     Raises:
-      InputError: a key that there is not, with the nearest one, a value of another type, or no such method.
+      InputError: a key does not exist (the text suggests the nearest), a value is of another type than its default, or
+        there is no such method.
     """
     if isinstance(tree, Config):
         return tree
@@ -75,7 +79,7 @@ def to_tree(config: Config) -> dict[str, Any]:
 
 
 def differences(config: Config) -> dict[str, Any]:
-    """The keys whose values are not the defaults, with the track and the method of every stage."""
+    """Plain nested values of the keys that differ from the defaults, with the method of every stage."""
     tasks = {name: {"task": section.task} for name, section in config.stages.items()}
     default = to_tree(parse({"stages": tasks}))
     found = _difference(to_tree(config), default)
@@ -84,7 +88,7 @@ def differences(config: Config) -> dict[str, Any]:
 
 
 def as_text(tree: Mapping[str, Any]) -> str:
-    """Nested values as YAML, keys in their order."""
+    """Plain nested values as YAML, keys in their order."""
     return yaml.safe_dump(_lists(tree), sort_keys=False, default_flow_style=None, width=120).rstrip()
 
 
@@ -95,13 +99,19 @@ def _lists(value: Any) -> Any:
 
 
 def nearest(key: str, names: Iterable[str]) -> str:
-    """Asks whether a known name much like `key` was meant; "" if there is none."""
+    """A question for messages, whether the name that is most like `key` was meant; "" where none is like it."""
     close = difflib.get_close_matches(key, list(names), 1)
     return f"did you mean {close[0]!r}?" if close else ""
 
 
 def check_key(key: str, names: Iterable[str], where: str) -> None:
-    """Raises InputError for a key that is not among the names; suggests the nearest."""
+    """Raises InputError for a key that is not among the names; the text suggests the nearest.
+
+    Args:
+      key: the key as given.
+      names: the keys that there are.
+      where: the dotted name of its section, for the message; "" for the whole config.
+    """
     known = sorted(names)
     if key not in known:
         hint = nearest(key, known) or f"known keys: {', '.join(known)}"
@@ -136,7 +146,7 @@ def _stage_tree(section: StageSection) -> dict[str, Any]:
 
 
 def _section(default: Any, tree: Any, where: str, *, more: Iterable[str] = (), hidden: Iterable[str] = ()) -> Any:
-    """A dataclass with the values of its section: nested ones where a field is one."""
+    """A dataclass with the values of its section; a field that is a dataclass has a section of its own."""
     if not isinstance(tree, Mapping):
         raise InputError(f"config: {where}: a section is expected, not {tree!r:.60}")
     names = [f.name for f in dataclasses.fields(default) if f.name not in hidden]
@@ -150,12 +160,12 @@ def _section(default: Any, tree: Any, where: str, *, more: Iterable[str] = (), h
 
 
 def _values(tree: Any, default: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The defaults with the values of the tree in their places."""
+    """The defaults, with the tree's values in the place of those that it has."""
     if not isinstance(tree, Mapping):
         raise InputError(f"config: {where}: a section is expected, not {tree!r:.60}")
     found = dict(default)
     for key, value in tree.items():
-        # What the data say can be said here too, though it is no default.
+        # Fields that come from the data may be set here as well, though they have no default.
         check_key(key, (*default, "num_classes"), where)
         own, at = default.get(key), f"{where}.{key}"
         found[key] = _values(value, own, at) if isinstance(own, dict) else _typed(value, own, at)
@@ -176,7 +186,7 @@ def _typed(value: Any, default: Any, where: str) -> Any:
 
 
 def model_defaults(kind: type[Task]) -> dict[str, Any]:
-    """Fields of a task's module with their defaults; those that only the data can say are left out."""
+    """Fields of a task's module with their defaults; those that come from the data are left out."""
     return _defaults(model_type(kind), kind.from_data)
 
 

@@ -1,4 +1,4 @@
-"""What a finished stage hands on: its proposals, class scores or clip features, as one Parquet file."""
+"""Artifacts as a finished stage makes them: proposals, class scores or clip features, in one Parquet file."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ from tal_jax.tasks.task import OF_RECORDINGS, PROPOSALS, Params
 
 
 def parameter_digest(params: Params) -> str:
-    """SHA-256 of parameters: their names, shapes, types and values."""
+    """SHA-256 of the names, shapes, types and values of parameters, in hexadecimal digits."""
     digest = hashlib.sha256()
     for path, x in jax.tree_util.tree_flatten_with_path(params)[0]:
         array = np.ascontiguousarray(x)
@@ -33,7 +33,15 @@ def parameter_digest(params: Params) -> str:
 
 
 def per_recording(ids: np.ndarray, table: SegmentTable) -> Iterator[tuple[str, SegmentTable]]:
-    """Each recording's rows of a table whose `recording` column is sorted and indexes `ids`."""
+    """Each recording's rows of a table.
+
+    Args:
+      ids: [N] ids of the recordings.
+      table: its `recording` column is sorted and indexes `ids`.
+
+    Yields:
+      (id, its rows) for every id, also for one without rows.
+    """
     edges = np.searchsorted(table.recording, np.arange(len(ids) + 1))
     for i, id in enumerate(ids):
         yield str(id), table.take(np.arange(edges[i], edges[i + 1]))
@@ -44,11 +52,12 @@ def as_input(artifact: str, rows: SegmentTable, classes: int) -> Any:
 
     Args:
       artifact: PROPOSALS or CLASS_SCORES.
-      rows: of the recording.
-      classes: K.
+      rows: the stage's detections in the recording, in seconds.
+      classes: K, how many classes the set has.
 
     Returns:
-      Proposals (seconds [P, 2], scores [P]); or class scores [K], 0 for classes that no row names.
+      Of proposals, segments [P, 2] in seconds and scores [P]; of class scores, [K] float32, 0 for a class that no row
+      names.
     """
     if artifact == PROPOSALS:
         return rows.segments, rows.score
@@ -68,15 +77,15 @@ def write_artifact(
     """Predicts every split of recordings, or the clips, and writes what the stage makes, if anything.
 
     Args:
-      stage: that was trained.
-      predictor: of its task.
-      params: of its task.
-      batch_size: windows at a time.
-      workdir: with the stage's folder.
+      stage: the stage, trained.
+      predictor: runs the stage's task.
+      params: the task's parameters.
+      batch_size: how many windows are predicted at a time.
+      workdir: the folder of the track; the file goes into the stage's own folder.
       advance: called with the number of recordings that were finished.
 
     Returns:
-      The digest of the parameters; "" for a stage that makes nothing.
+      The digest of the parameters, see `parameter_digest`; "" for a stage that makes nothing.
     """
     made = stage.task.makes
     if not made:

@@ -25,16 +25,16 @@ def map_frames(
     """Every frame of the given recordings once, in order, with what the step makes of it; all on the host.
 
     Args:
-      step: compiled, of batches; its result is a tree of arrays [B, ..].
-      split: records.
-      assembler: makes the rows.
-      index: [N] positions in the split.
-      batch_size: rows of a batch.
-      put: takes a batch to the devices; left out, the step does.
+      step: a compiled function of a batch, whose result is a tree of arrays [B, ..].
+      split: the split whose records are read.
+      assembler: makes rows of records.
+      index: [N] positions of the recordings in the split.
+      batch_size: B, how many rows a batch has.
+      put: moves a batch to the devices; left out, the step does that by itself.
 
     Returns:
-      Frames of one `Batch` row without its batch axis, and as much of the results. Rows are parts of their batch: who
-      keeps one keeps the batch.
+      Frames; `row` is a `Batch` without batch axis, `result` the row's part of the step's result. Both are views of
+      their batch: who keeps one keeps the batch in memory.
     """
     _, batches = detection_batches(split, assembler, index=index, batch_size=batch_size)
     placed = ((batch, _places(batch, origin)) for batch, origin in batches)
@@ -47,7 +47,7 @@ def _places(batch: Batch, origin: Origin) -> list[Place[Batch] | None]:
 
 
 def rows_of(tree: Any) -> Iterator[Any]:
-    """The rows of a tree of arrays [B, ..], on the host."""
+    """The B rows of a tree of arrays [B, ..], each a tree of NumPy arrays without that axis."""
     leaves, structure = jax.tree.flatten(jax.device_get(tree))
     for row in zip(*leaves, strict=True):
         yield jax.tree.unflatten(structure, row)

@@ -1,4 +1,4 @@
-"""Methods by the name that a config gives them, and from a stage's section to its task."""
+"""Methods by the name that a config gives them, and the task of a stage's section."""
 
 import difflib
 import importlib
@@ -21,14 +21,14 @@ METHODS = {
 
 
 def find_method(name: object, where: str) -> type[Task]:
-    """The task of a name in `METHODS`, or of one from anywhere, "package.module:Class".
+    """The class of a method's task.
 
     Args:
-      name: as the config has it.
-      where: the key, for messages.
+      name: a name in `METHODS`, or "package.module:Class" for a class of any package.
+      where: the dotted key that has the name, for messages.
 
     Raises:
-      InputError: there is none of this name, or it cannot be imported, or is no `Task`.
+      InputError: there is no such name, or the class cannot be imported, or is no `Task`.
     """
     place = METHODS.get(str(name), str(name))
     module, _, attribute = place.partition(":")
@@ -46,16 +46,16 @@ def find_method(name: object, where: str) -> type[Task]:
 
 
 def build_task(section: StageSection, metadata: Metadata, framing: Framing, where: str) -> Task:
-    """Model and task of a stage; what the config leaves open comes from the data.
+    """The task of a stage with its model; what the config leaves open comes from the data.
 
     Args:
-      section: of the stage.
-      metadata: of the prepared set, with the streams in use alone.
-      framing: of the stage.
-      where: the section's name, for messages.
+      section: the section of the stage.
+      metadata: that of the prepared set, with the streams in use alone.
+      framing: the frame that the model sees.
+      where: the dotted name of the section, for messages.
 
     Raises:
-      InputError: a value that does not fit.
+      InputError: a value does not fit its field, or two of them contradict each other.
     """
     facts = DataFacts(
         num_classes=len(metadata.labels),

@@ -1,4 +1,4 @@
-"""The prediction loop: every recording of a split once, windows merged, in seconds."""
+"""Prediction: every recording of a split once, its windows merged, in seconds."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +23,10 @@ from tal_jax.windows import Window, WindowDetections, concatenated
 class Predictor:
     """A task's compiled prediction step over a mesh of this process's devices; compiled once for all calls.
 
-    `predict` takes the place of `task.predict`; its first argument is then whatever the calls give as `params`.
+    Args:
+      task: predicts and merges.
+      mesh: the devices.
+      predict: takes the place of `task.predict`; its first argument is whatever the calls give as `params`.
     """
 
     def __init__(self, task: Task, mesh: Mesh, predict: Callable[[Any, Batch], Detections] | None = None):
@@ -46,15 +49,15 @@ class Predictor:
         """Detections of the given recordings, which several processes share out; each gets the whole table.
 
         Args:
-          params: of the task.
-          split: records.
-          assembler: makes the rows.
-          index: [N] positions in the split.
-          batch_size: rows per step of this process, rounded up to a multiple of its devices.
+          params: the task's parameters.
+          split: the split whose records are read.
+          assembler: makes rows of records.
+          index: [N] positions of the recordings in the split.
+          batch_size: rows of this process in a step, rounded up to a multiple of its devices.
           advance: called with the number of recordings that were finished.
 
         Returns:
-          A table in seconds; `recording` is the position in the split.
+          A table in seconds, recordings in the order of the index; `recording` is the position in the split.
         """
         frames = map_frames(
             partial(self._step, jax.device_put(params, replicated(self._mesh))),
@@ -84,8 +87,8 @@ def in_seconds(frame: Frame[Batch, Detections], recording: float) -> WindowDetec
     """A frame's detections in seconds, without padding.
 
     Args:
-      frame: on the host.
-      recording: seconds of the whole recording.
+      frame: a row and its detections in snippet units, on the host.
+      recording: the duration of the whole recording in seconds.
     """
     row = frame.row
     window = Window(
@@ -100,7 +103,15 @@ def in_seconds(frame: Frame[Batch, Detections], recording: float) -> WindowDetec
 
 
 def merged(merge: Callable[[Detections], Detections], windows: list[WindowDetections]) -> WindowDetections:
-    """The detections of a recording from those of its windows, through the task's own NMS."""
+    """The detections of a recording from those of its windows.
+
+    Args:
+      merge: the task's own NMS over windows, of detections [1, P].
+      windows: the detections of each window, in seconds of the recording.
+
+    Returns:
+      Detections in seconds, best first, without padding.
+    """
     if len(windows) == 1:
         return windows[0]
     together = jax.device_get(merge(Detections(*(x[None] for x in concatenated(windows)))))
@@ -112,7 +123,15 @@ def _fields(d: Detections) -> WindowDetections:
 
 
 def truth_table(split: Split, index: np.ndarray) -> SegmentTable:
-    """The ground truth of the given recordings, as stored."""
+    """The annotated segments of recordings in seconds.
+
+    Args:
+      split: the split whose records are read.
+      index: [N] positions of the recordings in it.
+
+    Returns:
+      A table whose `recording` is the position in the split.
+    """
     records = list(zip((int(i) for i in index), split.records(index), strict=True))
     return SegmentTable(
         np.concatenate([np.full(len(r.labels), i, np.int64) for i, r in records]),

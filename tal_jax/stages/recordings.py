@@ -14,12 +14,12 @@ from tal_jax.tasks.task import CLIPS
 
 @dataclasses.dataclass(frozen=True)
 class Recordings:
-    """The splits of a stage, and positions in them."""
+    """The splits that a stage learns from and is measured on, and which recordings of them."""
 
     training: Split
-    train_index: np.ndarray  # positions in `training` to learn from
+    train_index: np.ndarray  # [N] positions in `training` to learn from
     evaluation: Split
-    eval_index: np.ndarray  # positions in `evaluation` for the periodic evaluation; none where there is none
+    eval_index: np.ndarray  # [M] positions in `evaluation` for the periodic evaluation; M = 0 where there is none
 
     @property
     def longest(self) -> int:
@@ -30,8 +30,12 @@ class Recordings:
 def open_recordings(data: DataSection, section: StageSection) -> Recordings:
     """Opens the splits of a stage and holds out what the config says.
 
+    Args:
+      data: the section `data` of the config.
+      section: the section of the stage.
+
     Raises:
-      InputError: no prepared set, no such split, or what is to be held out does not exist.
+      InputError: there is no prepared set or no such split, or what is to be held out does not exist.
     """
     if not data.dir:
         raise InputError("config: data.dir is empty: give the prepared set with --config.data.dir=DATA")
@@ -50,12 +54,12 @@ def open_recordings(data: DataSection, section: StageSection) -> Recordings:
 
 
 def open_clips(data: DataSection) -> tuple[Split, np.ndarray, np.ndarray]:
-    """The trimmed clips of a set, positions of those to learn from, and of those held out.
+    """The split of a set's trimmed clips, positions of those to learn from, and of those held out.
 
-    Clips of which an id matches `holdout_ids` are neither: they are of whom the training is not to know.
+    Clips whose id matches `holdout_ids` are in neither: they show people, say, whom the training is not to know.
 
     Raises:
-      InputError: the set has none.
+      InputError: the set has no clips.
     """
     if CLIPS_SPLIT not in read_metadata(data.dir).splits:
         raise InputError(

@@ -60,7 +60,7 @@ class FrameSection:
     around_actions: float = 0.75  # share of training windows drawn around an action, where recordings are windowed
 
     def framing_fields(self) -> dict[str, Any]:
-        """What `data.framing.choose_framing` asks for."""
+        """The fields that `data.framing.choose_framing` takes, by name."""
         names = (*(f.name for f in dataclasses.fields(Framing)), "longest_action", "max_snippets")
         return {name: getattr(self, name) for name in names}
 
@@ -98,7 +98,7 @@ class StageSection:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The artifacts that the task takes with its options."""
+        """The artifacts that the task takes with the options of this section."""
         return self.kind.needs(self.options)
 
     @property
@@ -109,7 +109,7 @@ class StageSection:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A whole config."""
+    """A whole config: the track, its stages and what they share."""
 
     seed: int = 0
     population: int = 0  # trainings in one program, with seeds from `seed` on; 0: one

@@ -43,7 +43,7 @@ class StagePlan:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Everything a stage needs, ready to run."""
+    """All that a stage needs to be trained or to detect."""
 
     name: str
     section: StageSection
@@ -52,7 +52,7 @@ class Stage:
     longest: int  # stored snippets of that set's longest recording
     recordings: Recordings
     assembler: Assembler
-    artifacts: Mapping[str, Artifact]  # that go into its rows, by name
+    artifacts: Mapping[str, Artifact]  # those that go into its rows, by name
 
     @property
     def training(self) -> Split:
@@ -69,13 +69,13 @@ def plan_stage(config: Config | Mapping[str, Any], name: str, workdir: Path, *, 
     """Checks all that can be known of a stage before the stages before it have run.
 
     Args:
-      config: of the track.
-      name: of the stage.
-      workdir: of the track.
-      anew: whatever the stage was trained on before counts no more.
+      config: the config of the track.
+      name: the stage's name.
+      workdir: the folder of the track.
+      anew: the stage will be trained from its first step, so that the set it was trained on before does not count.
 
     Raises:
-      InputError: anything wrong with the config or the set.
+      InputError: something is wrong with the config or the set, or they do not fit together.
     """
     config = parse(config)
     section, where = section_of(config, name), f"stages.{name}"
@@ -93,10 +93,13 @@ def plan_stage(config: Config | Mapping[str, Any], name: str, workdir: Path, *, 
 
 
 def build_stage(config: Config | Mapping[str, Any], name: str, workdir: Path) -> Stage:
-    """Opens the data, joins what earlier stages handed on, and builds model and task.
+    """Opens the data, reads the artifacts of earlier stages, and builds model and task.
 
-    Arguments and errors as of `plan_stage`; InputError also where an artifact is missing, or is of another set or other
-    parameters than the stage was trained with.
+    Arguments as of `plan_stage`.
+
+    Raises:
+      InputError: as of `plan_stage`; or an artifact is missing, or was made from another set or with other parameters
+        than the one that the stage was trained with.
     """
     config = parse(config)
     plan = plan_stage(config, name, workdir)
@@ -106,7 +109,7 @@ def build_stage(config: Config | Mapping[str, Any], name: str, workdir: Path) ->
 
 
 def section_of(config: Config, name: str) -> StageSection:
-    """The section of a stage. Raises InputError: there is none of this name."""
+    """The section of a stage. Raises InputError where the config has no stage of this name."""
     if name not in config.stages:
         hint = nearest(name, config.stages) or f"it has {', '.join(config.stages)}"
         raise InputError(f"config: no stage {name!r}: {hint}")
@@ -117,8 +120,8 @@ def remember(stage: Stage, workdir: Path) -> None:
     """Writes what a stage has to know again when it goes on, or detects; under the lock of a training.
 
     Args:
-      stage: that has saved nothing yet, as it is to be trained.
-      workdir: of the track.
+      stage: a stage that has saved nothing yet, with the rows that it will be trained on.
+      workdir: the folder of the track.
     """
     write_set(workdir, stage.name, stage.trained_on, stage.longest)
     folder, assembler = workdir / stage.name, stage.assembler
@@ -132,7 +135,13 @@ def remember(stage: Stage, workdir: Path) -> None:
 
 
 def with_dataset(config: Config, directory: str, split: str) -> Config:
-    """A trained config that reads another prepared set, one that need not have a training split."""
+    """The config of a training, made to read another prepared set, which need not have a training split.
+
+    Args:
+      config: the config of the track.
+      directory: the folder of the other set.
+      split: the name of the split that will be read there.
+    """
     data = dataclasses.replace(
         config.data, dir=directory, train_split=split, eval_split=split, holdout=0.0, holdout_ids=()
     )
@@ -160,7 +169,7 @@ def _streams_in_use(data: DataSection, metadata: Metadata, trained_on: Metadata)
 
 
 def _artifacts(config: Config, plan: StagePlan, workdir: Path) -> dict[str, Artifact]:
-    """What goes into the rows of recordings, by its name."""
+    """The artifacts that go into the rows of recordings, by name."""
     names = [name for name in plan.section.needs if name in OF_RECORDINGS]
     labels = plan.trained_on.labels
     found = {name: read_artifact(config, plan.name, name, workdir, labels) for name in names}
@@ -171,12 +180,12 @@ def _artifacts(config: Config, plan: StagePlan, workdir: Path) -> dict[str, Arti
 
 
 def _of_this_set(artifact: Artifact, plan: StagePlan, given: bool) -> Artifact:
-    """The artifact without what is of another set: recordings of the same ids there are other recordings.
+    """The artifact, emptied where it was made from another set: the same ids mean other recordings there.
 
     Args:
-      artifact: of the stage.
-      plan: of the stage.
-      given: the config names the file, so that it may be from elsewhere.
+      artifact: one that the stage takes.
+      plan: the plan of the stage.
+      given: whether the config names the file, so that another system may have made it.
 
     Raises:
       InputError: the stage is at work on its own set, and the artifact is from another one.
@@ -194,7 +203,7 @@ def _of_this_set(artifact: Artifact, plan: StagePlan, given: bool) -> Artifact:
 
 
 def _assembler(config: Config, plan: StagePlan, artifacts: Mapping[str, Artifact], workdir: Path) -> Assembler:
-    """How a recording of the stage becomes a row."""
+    """What makes rows of the stage's recordings."""
     frame, trained_on, weak = plan.section.data, plan.trained_on, plan.task.weak
     values = {name: artifact.values for name, artifact in artifacts.items()}
     return Assembler(
@@ -217,14 +226,14 @@ def _assembler(config: Config, plan: StagePlan, artifacts: Mapping[str, Artifact
 
 
 def _normalization(plan: StagePlan, workdir: Path) -> Normalization:
-    """Of the training: as it was measured then, or of the set at hand before the stage has saved anything."""
+    """The statistics of the training, or those of the set at hand before the stage has saved anything."""
     if has_checkpoint(workdir, plan.name):
         return statistics.read(workdir / plan.name / NORMALIZATION)
     return statistics.measure(plan.recordings.training, plan.streams)
 
 
 def _turning(config: Config, plan: StagePlan, workdir: Path) -> Augmentation:
-    """The augmentation, with the channels that it turns: as they were found in training, or as they are found now."""
+    """The augmentation with the channels that it turns, those found in training where the stage has saved anything."""
     augmentation = _augmentation(plan.section.data, f"stages.{plan.name}.data")
     if not augmentation.turns:
         return augmentation
@@ -237,7 +246,7 @@ def _turning(config: Config, plan: StagePlan, workdir: Path) -> Augmentation:
 
 
 def _augmentation(frame: FrameSection, where: str) -> Augmentation:
-    """Raises InputError for what is no amount."""
+    """The augmentation of a section. Raises InputError for an amount that is negative or NaN."""
     names = [f.name for f in dataclasses.fields(Augmentation) if f.name != "triaxial"]
     amounts = {name: getattr(frame, name) for name in names}
     for key, amount in amounts.items():

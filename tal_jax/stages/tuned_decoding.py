@@ -12,18 +12,25 @@ from tal_jax.tasks.task import Task
 
 
 def path_of(workdir: Path, stage: str) -> Path:
-    """Where the choice for a stage is kept."""
+    """The path of the file that keeps the choice for a stage."""
     return workdir / stage / "tuned.json"
 
 
 def write_tuned(workdir: Path, stage: str, decoding: Decoding, facts: dict[str, Any]) -> None:
-    """Writes the choice, with facts on how it was made."""
+    """Writes the choice.
+
+    Args:
+      workdir: the folder of the track.
+      stage: the stage's name.
+      decoding: what was chosen.
+      facts: how it was chosen, in values of JSON, for people to read.
+    """
     values = {name: float(value) for name, value in dataclasses.asdict(decoding).items()}
     atomic.write(path_of(workdir, stage), json.dumps({"decoding": values, **facts}, indent=1).encode())
 
 
 def tuned(task: Task, workdir: Path, stage: str) -> Task:
-    """The task with the decoding that was chosen for its stage; as it is where nothing was.
+    """The task with the decoding that was chosen for its stage; unchanged where none was chosen.
 
     Raises:
       InputError: the file is damaged.

@@ -1,4 +1,4 @@
-"""What a workdir remembers: the config and the set of every stage, and which stages are finished."""
+"""A workdir's own files: the config and the set of every stage, which stages are finished, and the lock."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ NON_SEMANTIC_KEYS = {"checkpoint", "log_every_steps", "data.dir", "mesh"}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted key, JSON's types."""
+    """Nested values by dotted key, in JSON's types; `prefix` comes before every key."""
     out: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
@@ -40,7 +40,7 @@ def is_semantic(key: str) -> bool:
 
 
 def has_checkpoint(workdir: Path, stage: str) -> bool:
-    """Whether a stage has saved anything. Until then a corrected config, or other data, simply replaces the first."""
+    """Whether a stage has saved a checkpoint. Until then a corrected config, or other data, replaces the first."""
     folder = workdir / stage / "checkpoints"
     return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())
 
@@ -75,12 +75,17 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def check_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
-    """Holds the config against what the stages that have saved anything were begun with.
+    """Compares the config with those that the stages which have saved anything were begun with.
 
     What a stage computes depends on its own section, on `data` and on `seed`, not on its neighbours' sections.
 
+    Args:
+      config: the config of the track.
+      workdir: the folder of the track.
+      stages: the names of the stages to look at.
+
     Raises:
-      InputError: names the first keys that differ.
+      InputError: values differ; the text names the first keys.
     """
     for name in stages:
         path = workdir / name / "config.json"
@@ -108,7 +113,13 @@ def check_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
 
 
 def write_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
-    """Stores the config for every one of these stages that has saved nothing yet, and for the workdir."""
+    """Writes the config for the workdir, and for each of these stages that has saved nothing yet.
+
+    Args:
+      config: the config of the track.
+      workdir: the folder of the track.
+      stages: the names of the stages.
+    """
     for name in stages:
         path = workdir / name / "config.json"
         if not (path.exists() and has_checkpoint(workdir, name)):
@@ -123,7 +134,7 @@ def _of_stage(config: Config, name: str) -> dict[str, Any]:
 
 
 def read_set(workdir: Path, stage: str) -> tuple[Metadata, int] | None:
-    """What the set that a stage was begun with was like, and the stored snippets of its longest recording.
+    """The metadata of the set that a stage was begun with, and the stored snippets of that set's longest recording.
 
     Lengths and classes that a config leaves open come from here, so that a trained stage means the same on other data.
 
@@ -146,7 +157,14 @@ def read_set(workdir: Path, stage: str) -> tuple[Metadata, int] | None:
 
 
 def write_set(workdir: Path, stage: str, metadata: Metadata, longest: int) -> None:
-    """Notes what `read_set` reads."""
+    """Writes what `read_set` reads.
+
+    Args:
+      workdir: the folder of the track.
+      stage: the stage's name.
+      metadata: that of the set that the stage will be trained on.
+      longest: how many snippets of that set's longest recording are stored.
+    """
     path = workdir / stage / "data.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write(path, json.dumps({"metadata": metadata.to_json(), "longest": longest}, indent=1).encode())
@@ -170,19 +188,26 @@ def read_config(workdir: str | os.PathLike) -> Config:
 
 
 def finished(workdir: Path, stage: str) -> bool:
-    """Whether a stage has taken all its steps and handed its results on."""
+    """Whether a stage has taken all its steps and written its artifact."""
     return (workdir / stage / "finished.json").exists()
 
 
 def mark_finished(workdir: Path, stage: str, steps: int, parameters: str = "") -> None:
-    """Says so, last of all, with the digest of the parameters that its artifact was made with."""
+    """Marks a stage as finished, after all else is written.
+
+    Args:
+      workdir: the folder of the track.
+      stage: the stage's name.
+      steps: how many steps it has taken.
+      parameters: the digest of the parameters that its artifact was made with; "" without an artifact.
+    """
     if first():
         content = {"steps": steps, "parameters": parameters}
         atomic.write(workdir / stage / "finished.json", json.dumps(content).encode())
 
 
 def finished_parameters(workdir: Path, stage: str) -> str:
-    """The digest that `mark_finished` noted; "" where there is none."""
+    """The digest of parameters that `mark_finished` wrote; "" where there is none."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return str(json.loads((workdir / stage / "finished.json").read_bytes()).get("parameters", ""))
     return ""

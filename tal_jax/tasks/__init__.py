@@ -1,1 +1,1 @@
-"""A task is a module, its loss and its decoding."""
+"""Tasks: what each method is to the rest of the house, a module with its loss and its decoding."""

@@ -1,4 +1,4 @@
-"""The proposal stage: BMN, its loss, and proposals from its map."""
+"""BMN as a task: its loss, and proposals from its boundary probabilities and confidence maps."""
 
 import dataclasses
 import math
@@ -20,7 +20,15 @@ from tal_jax.types import Array, Batch, Detections
 
 
 def candidate_boundaries(probability: Array, mask: Array) -> Array:
-    """Snippets that may be a boundary: local peaks, or above half the recording's maximum. [B, T] -> bool [B, T]."""
+    """Snippets that may be a boundary: local peaks, and all above half the recording's maximum.
+
+    Args:
+      probability: [B, T] of a start, or of an end, at each snippet.
+      mask: [B, T], True where a snippet is real.
+
+    Returns:
+      [B, T] bool, False on padding.
+    """
     p = jnp.where(mask, probability, 0.0)
     left = jnp.pad(p, ((0, 0), (1, 0)))[:, :-1]
     right = jnp.pad(p, ((0, 0), (0, 1)))[:, 1:]
@@ -30,7 +38,7 @@ def candidate_boundaries(probability: Array, mask: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class BMNTask(Task):
-    """BMN as a task. Proposals are detections with label -1."""
+    """Boundary-matching network (Lin et al. 2019, arXiv:1907.09702) as a task; proposals are detections of label -1."""
 
     makes: ClassVar = PROPOSALS
     measured_by: ClassVar = "proposals"
@@ -43,7 +51,7 @@ class BMNTask(Task):
     overlapping_negatives: bool = False  # cells that overlap nothing do not teach the regression
     classification_power: float = 1.0  # the HACS release scores with cls^1.2 x reg
     candidates: int = 500  # cells that enter soft-NMS
-    proposals: int = 100  # kept
+    proposals: int = 100  # that soft-NMS keeps
     nms_sigma: float = 0.4
     nms_threshold: tuple[float, float] = (0.5, 0.9)  # from the shortest to a segment as long as the recording
 
@@ -51,21 +59,21 @@ class BMNTask(Task):
     def from_config(
         cls, model: Mapping[str, Any], options: Mapping[str, Any], settings: Settings, facts: DataFacts
     ) -> Self:
-        """As `Task.from_config`; `durations` of 0 are those of the long training actions and a tenth more.
+        """As `Task.from_config`; where `durations` is 0, the map reaches a tenth beyond the long training actions.
 
-        New recordings hold longer actions than the training's.
+        New recordings hold longer actions than those of the training.
         """
         durations = model.get("durations") or max(4, math.ceil(1.1 * facts.long_action / facts.scale))
         return super().from_config({**model, "durations": durations}, options, settings, facts)
 
     def init(self, rng: Array, batch: Batch) -> Params:
-        """Parameters for batches of this shape."""
+        """Parameters for batches of this shape, see `Task.init`."""
         return self.model.init(rng, batch.features, batch.mask)
 
     def loss(
         self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
-        """BMN's three losses."""
+        """The sum of BMN's three losses (boundaries, regression, classification), and each by name, see `bmn_loss`."""
         output: Any = self.model.apply(params, batch.features, batch.mask)
         return bmn_loss(
             output,
@@ -79,16 +87,16 @@ class BMNTask(Task):
         )
 
     def predict(self, params: Params, batch: Batch) -> Detections:
-        """The best proposals of every recording after soft-NMS."""
+        """The best proposals [B, `proposals`] of every row after soft-NMS, in snippet units."""
         return self.decode(self.forward(params, batch), batch)
 
     def forward(self, params: Params, batch: Batch) -> BMNOutput:
-        """Boundary and map logits."""
+        """Logits of the boundaries [B, T] and of the maps [B, T, D]."""
         output: Any = self.model.apply(params, batch.features, batch.mask)
         return output
 
     def fuse_outputs(self, outputs: Sequence[BMNOutput], weights: Array) -> BMNOutput:
-        """Boundary probabilities and confidence maps averaged over models."""
+        """Boundary probabilities and confidence maps averaged over models, on the grid of the first one, as logits."""
         first, t, d = outputs[0], outputs[0].start.shape[1], outputs[0].regression.shape[2]
 
         def line(name: str) -> Array:
@@ -101,13 +109,21 @@ class BMNTask(Task):
         return BMNOutput(line("start"), line("end"), grid("regression"), grid("classification"), first.valid)
 
     def alike(self, snippets: int) -> dict[str, Any]:
-        """Nothing: boundaries and maps of other grids are interpolated."""
+        """Nothing has to agree: boundaries and maps of other grids are interpolated."""
         return {}
 
     def decode(self, output: BMNOutput, batch: Batch) -> Detections:
-        """Scores start x end x classification^a x regression of all cells between candidates; soft-NMS keeps the best.
+        """Scores all cells of the map whose ends are candidate boundaries; soft-NMS keeps the best.
 
-        The start probability is read at the cell's first snippet t, the end probability at its last one, t + d.
+        The score is start x end x classification^a x regression with a = `classification_power`. The start probability
+        is read at the cell's first snippet t, the end probability at its last one, t + d.
+
+        Args:
+          output: logits of the boundaries [B, T] and of the maps [B, T, D].
+          batch: its masks and durations are read.
+
+        Returns:
+          Proposals [B, `proposals`] in snippet units, cut to the recording, with label -1.
         """
         _, t, d = output.regression.shape
         start, end = jax.nn.sigmoid(output.start), jax.nn.sigmoid(output.end)

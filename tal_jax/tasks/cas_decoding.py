@@ -1,4 +1,4 @@
-"""From class activation sequences to detections: class selection, thresholds or regressed segments, scores, NMS."""
+"""From class activation sequences (CAS) to detections: classes, thresholds or regressed segments, scores, NMS."""
 
 import flax.struct
 import jax.numpy as jnp
@@ -26,7 +26,15 @@ class Decoding:
 
 
 def select_classes(probabilities: Array, threshold: Array | float) -> Array:
-    """[B, K] bool: classes at least as probable as the threshold, at least the best one, the first of equals."""
+    """The classes that are looked for: those at least as probable as the threshold, and in any case the likeliest.
+
+    Args:
+      probabilities: [B, K].
+      threshold: least probability of a class.
+
+    Returns:
+      [B, K] bool; where no class reaches the threshold, True for the first of the likeliest ones alone.
+    """
     # Not probabilities >= max(..): compiled, both sides may be rounded differently, and no class would be left.
     best = jnp.argmax(probabilities, axis=-1, keepdims=True) == jnp.arange(probabilities.shape[-1])[None]
     return (probabilities >= threshold) | best
@@ -58,20 +66,20 @@ def localize(
 
     Args:
       cas: [B, T, K] class activation sequences.
-      probabilities: [B, K] of the classes.
-      mask: [B, T].
+      probabilities: [B, K] that the classes occur in the row.
+      mask: [B, T], True where a snippet is real.
       stride: [B] seconds per snippet.
-      segments: [B, T, M, 2] regressed segments in snippet units, or M = 0.
-      decoding: thresholds and weights.
-      thresholds: J, number of thresholds.
+      segments: [B, T, M, 2] regressed segments in snippet units; M = 0 where there is no regressor.
+      decoding: the numbers of this decoding, which may be traced.
+      thresholds: J, how many thresholds lie between `decoding.lowest` and `decoding.highest`.
       max_contrast: regressed segments with a contrast (outer - inner + 1) / 2 above it are dropped.
-      candidates: kept for NMS, over all classes.
-      detections: kept after NMS.
-      nms_method: of `ops.nms.soft_nms`.
-      both: runs too where there are regressed segments.
+      candidates: how many of the best segments, over all classes, go into the NMS.
+      detections: P, how many are kept after it.
+      nms_method: the method of `ops.nms.soft_nms`.
+      both: take runs as well where there are regressed segments.
 
     Returns:
-      Detections in snippet units.
+      Detections [B, P] in snippet units, best first.
     """
     cas = scaled(smooth(cas, mask, decoding.smoothing / stride), mask)
     # Compiled, the minimum may be rounded to just below the value it was taken from: no power of that.
@@ -125,5 +133,14 @@ def _regressed(
 
 
 def merge_windows(detections: Detections, *, method: str, sigma: Array | float) -> Detections:
-    """NMS over the windows of a recording; nothing is dropped, overlapping detections lose score."""
+    """NMS over the windows of a recording; nothing is dropped, overlapping detections lose score.
+
+    Args:
+      detections: [B, P], the detections of all windows side by side.
+      method: the method of `ops.nms.soft_nms`.
+      sigma: the width of its Gaussian, where the method has one.
+
+    Returns:
+      [B, P], best first.
+    """
     return soft_nms(detections, method=method, sigma=sigma, top_k=detections.scores.shape[-1])

@@ -1,4 +1,4 @@
-"""The video-level classifier stage: class scores for everyone who has none."""
+"""A classifier of whole recordings as a task, for sets that come without class scores."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from tal_jax.types import Array, Batch, Detections
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierTask(Task):
-    """Video-level classification: one detection per class, over the whole recording, scored by its probability."""
+    """Classification of recordings: one detection per class, over the whole recording, scored by its probability."""
 
     makes: ClassVar = CLASS_SCORES
     measured_by: ClassVar = "best_label"
@@ -27,13 +27,13 @@ class ClassifierTask(Task):
     model: VideoClassifier
 
     def init(self, rng: Array, batch: Batch) -> Params:
-        """Parameters for batches of this shape."""
+        """Parameters for batches of this shape, see `Task.init`."""
         return self.model.init(rng, batch.features, batch.mask, train=False)
 
     def loss(
         self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
-        """Sigmoid cross-entropy against the recordings' labels."""
+        """Sigmoid cross-entropy against the recordings' labels, and the `accuracy` of the likeliest class."""
         logits: Any = self.model.apply(params, batch.features, batch.mask, train=True, rngs={"dropout": rng})
         loss = video_class_loss(logits, batch.labels)
         # A recording counts as right when its highest-scored class is one of its own.
@@ -46,20 +46,20 @@ class ClassifierTask(Task):
         return self.decode(self.forward(params, batch), batch)
 
     def forward(self, params: Params, batch: Batch) -> Array:
-        """Logits [B, K]."""
+        """Class logits [B, K]."""
         logits: Any = self.model.apply(params, batch.features, batch.mask, train=False)
         return logits
 
     def fuse_outputs(self, outputs: Sequence[Array], weights: Array) -> Array:
-        """Probabilities averaged over models."""
+        """Class probabilities averaged over models, as logits [B, K]."""
         return mean_of_logits(outputs, weights)
 
     def alike(self, snippets: int) -> dict[str, Any]:
-        """Nothing: probabilities of whole recordings can always be averaged."""
+        """Nothing has to agree: probabilities of whole recordings can always be averaged."""
         return {}
 
     def decode(self, outputs: Array, batch: Batch) -> Detections:
-        """Detections [B, K], best first."""
+        """Detections [B, K] from logits [B, K], best first; each covers the whole row."""
         scores = jax.nn.sigmoid(outputs)
         b, k = scores.shape
         ends = jnp.broadcast_to(batch.duration[:, None], (b, k))

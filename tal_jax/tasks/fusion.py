@@ -14,19 +14,20 @@ from tal_jax.types import Array
 
 
 def mean(values: Sequence[Array], weights: Array) -> Array:
-    """The weighted mean of arrays of one shape; weights [N] sum to 1.
+    """The weighted mean of N arrays of one shape; weights [N] float32 sum to 1.
 
-    Element by element in float32, not as a matrix product, which would be of lower precision on some devices: positions
-    in a long recording are among the values.
+    It is taken element by element in float32, not as a matrix product, which would be of lower precision on some
+    devices: positions in a long recording are among the values.
     """
     terms = [weight * value.astype(jnp.float32) for weight, value in zip(weights, values, strict=True)]
     return functools.reduce(jnp.add, terms)
 
 
 def mean_of_logits(logits: Sequence[Array], weights: Array) -> Array:
-    """The logit of the weighted mean of the probabilities.
+    """The logit of the weighted mean of the probabilities of N arrays of logits; weights [N] float32 sum to 1.
 
-    By both tails: 1 - p is all rounding where p is near 1, and fusing a model with itself is to change nothing.
+    p and 1 - p are averaged apart: 1 - p from p is all rounding where p is near 1, and fusing a model with itself is
+    to change nothing.
     """
     positive = mean([jax.nn.sigmoid(x) for x in logits], weights)
     negative = mean([jax.nn.sigmoid(-x) for x in logits], weights)
@@ -35,7 +36,16 @@ def mean_of_logits(logits: Sequence[Array], weights: Array) -> Array:
 
 
 def along(x: Array, size: int, axis: int = 1) -> Array:
-    """Values at the centres of n equal parts of the frame -> at those of `size` parts; constant beyond the ends."""
+    """Interpolates values from the centres of n equal parts of the frame to those of `size` parts.
+
+    Args:
+      x: [.., n, ..] along `axis`.
+      size: how many parts there are to be.
+      axis: the axis of time.
+
+    Returns:
+      [.., size, ..]; beyond the outermost centres the values are constant.
+    """
     n = x.shape[axis]
     if n == size:
         return x
@@ -44,12 +54,16 @@ def along(x: Array, size: int, axis: int = 1) -> Array:
 
 
 def durations(x: Array, size: int, snippets: tuple[int, int], axis: int = 2) -> Array:
-    """Values for the durations 1, 2, .. snippets -> for `size` durations of another frame; constant beyond the ends.
+    """Interpolates values for the durations 1, 2, .. snippets of one frame to those of another frame.
 
     Args:
       x: [.., D, ..] along `axis`.
-      size: how many durations.
-      snippets: (T', T), of the frame of x and of the other one.
+      size: how many durations there are to be.
+      snippets: (T', T), how many snippets the frame of x and the other one have.
+      axis: the axis of durations.
+
+    Returns:
+      [.., size, ..]; beyond the shortest and the longest duration of x the values are constant.
     """
     n = x.shape[axis]
     if n == size and snippets[0] == snippets[1]:

@@ -1,4 +1,4 @@
-"""Both supervised stages in one: proposals and their refinement trained together, from one encoder."""
+"""BMN and TCANet as one task: proposals and their refinement trained together, from one encoder."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,9 +18,11 @@ from tal_jax.types import Array, Batch, Detections
 
 @dataclasses.dataclass(frozen=True)
 class JointTask(Task):
-    """BMN's loss times `bmn_weight` + TCANet's, of the proposals that BMN picks in the same step.
+    """BMN and TCANet over one encoder; the loss is `bmn_weight` x BMN's + TCANet's.
 
-    `bmn` and `tcanet` are the tasks of their stages, for their losses and their decoding; the model is `model` alone.
+    TCANet refines the proposals that BMN picks in the same step.
+
+    `bmn` and `tcanet` are here for their losses and their decoding; the network that is trained is `model` alone.
     """
 
     model: Joint
@@ -58,13 +60,13 @@ class JointTask(Task):
         return dataclasses.replace(super().without_noise(), bmn=self.bmn.without_noise(), tcanet=tcanet)
 
     def init(self, rng: Array, batch: Batch) -> Params:
-        """Parameters for batches of this shape."""
+        """Parameters for batches of this shape, see `Task.init`."""
         return self.model.init(rng, batch.features, batch.mask, batch.duration, self._pick(batch), train=False)
 
     def loss(
         self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
-        """The total, and the parts of both."""
+        """The total and its parts by name, BMN's with `bmn_` before them."""
         noise, dropout, negatives, cells = jax.random.split(rng, 4)
         pick = self._pick(batch, noise if self.tcanet.jitter else None)
         output: Any = self.model.apply(
@@ -85,19 +87,19 @@ class JointTask(Task):
         return refining + self.bmn_weight * proposing, {**parts, **{f"bmn_{k}": v for k, v in more.items()}}
 
     def forward(self, params: Params, batch: Batch) -> JointOutput:
-        """What both networks say."""
+        """The outputs of both networks, and the proposals [B, P] that the one picked for the other."""
         output: Any = self.model.apply(
             params, batch.features, batch.mask, batch.duration, self._pick(batch), train=False
         )
         return output
 
     def predict(self, params: Params, batch: Batch) -> Detections:
-        """Scored and labelled segments after soft-NMS."""
+        """Scored and labelled segments [B, P] in snippet units, after soft-NMS."""
         output = self.forward(params, batch)
         return self.tcanet.decode(output.tcanet, self._proposed(output, batch))
 
     def merge(self, detections: Detections) -> Detections:
-        """Soft-NMS over the windows of a recording, TCANet's."""
+        """TCANet's soft-NMS over the windows of a recording."""
         return self.tcanet.merge(detections)
 
     def _pick(self, batch: Batch, noise: Array | None = None) -> Any:

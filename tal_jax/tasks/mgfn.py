@@ -1,4 +1,4 @@
-"""The weakly-supervised stage: MGFN on recordings of which the classes are known."""
+"""MGFN as a task: localization in recordings of which only the classes are known."""
 
 import dataclasses
 import math
@@ -32,7 +32,7 @@ class BranchSettings(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class MGFNSettings(BranchSettings):
-    """Those of the branch for recordings, which regresses boundaries."""
+    """The settings of the branch for recordings, which regresses boundaries."""
 
     regressor: bool = True
     splice: float = 0.0  # share of training recordings that clips are spliced into; not in the report
@@ -42,8 +42,8 @@ class MGFNSettings(BranchSettings):
 class MGFNTask(Task):
     """MGFN as a task: labels in, segments out.
 
-    Loss: sigmoid cross-entropy of every branch of both stages against the recording's labels, mean over branches, sum
-    over stages; + mmd_weight x MMD between the pooled features of the recordings and those of the clips, where the
+    Loss: sigmoid cross-entropy of every branch of both passes against the recording's labels, mean over branches, sum
+    over passes; + mmd_weight x MMD between the pooled features of the recordings and those of the clips, where the
     batch carries any; + oic_weight x OIC of the regressed segments on the cascaded activation sequence, where the
     model regresses. The last two grow linearly from 0 between `ramp_start` and `ramp_end` of the training.
     """
@@ -86,7 +86,7 @@ class MGFNTask(Task):
 
     @classmethod
     def needs(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """Features of clips, where the loss compares them with those of the recordings."""
+        """Clip features, where the loss compares them with the features of the recordings."""
         return (CLIP_FEATURES,) if options["mmd_weight"] else ()
 
     @classmethod
@@ -112,13 +112,13 @@ class MGFNTask(Task):
         return cls(model=build_model(cls, fields, facts), **{**options, "decoding": decoding})
 
     def init(self, rng: Array, batch: Batch) -> Params:
-        """Parameters for batches of this shape."""
+        """Parameters for batches of this shape, see `Task.init`."""
         return self.model.init(rng, batch.features, batch.mask, batch.labels, train=False)
 
     def loss(
         self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
-        """The total and its parts; `progress` is the fraction of the training that is done.
+        """The total and its parts by name; `progress` is the fraction of the training that is done.
 
         Raises:
           InputError: the clip features come from a model with other branches.
@@ -157,17 +157,18 @@ class MGFNTask(Task):
     def forward(self, params: Params, batch: Batch, labels: Array | None = None) -> tuple[MGFNOutput, Array]:
         """Everything before decoding: the model's output, and class probabilities [B, K].
 
-        The second stage does not see what the first one discovered of `labels` [B, K]; None: of the predicted classes.
+        What the first pass discovered of the classes `labels` [B, K] is erased for the second pass; None takes the
+        classes that the first pass predicts.
         """
         output: Any = self.model.apply(params, batch.features, batch.mask, labels, train=False)
         return output, jax.nn.sigmoid(jnp.mean(output.stages[0].logits, axis=0))
 
     def predict(self, params: Params, batch: Batch) -> Detections:
-        """Detections after NMS."""
+        """Detections [B, `detections`] in snippet units, after NMS."""
         return self.decode(self.forward(params, batch), batch)
 
     def fuse_outputs(self, outputs: Sequence[tuple[MGFNOutput, Array]], weights: Array) -> tuple[MGFNOutput, Array]:
-        """Activation sequences, class probabilities and regressed offsets averaged over models.
+        """Activation sequences [B, T, K], class probabilities [B, K] and offsets [B, T, M, 2] averaged over models.
 
         Offsets are in units of the anchors, which have to be equally long in seconds.
         """
@@ -179,24 +180,24 @@ class MGFNTask(Task):
         return dataclasses.replace(first, sequence=sequence, offsets=offsets), mean([p for _, p in outputs], weights)
 
     def alike(self, snippets: int) -> dict[str, Any]:
-        """Lengths of the anchors, as fractions of the frame."""
+        """The lengths of the anchors have to agree, as fractions of the frame."""
         return {"anchors": tuple(width / snippets for width in self.model.anchors)}
 
     def class_probabilities(self, params: Params, batch: Batch) -> Array:
-        """[B, K] as the first stage sees them."""
+        """Class probabilities [B, K] of the first pass, which sees all features."""
         return self.forward(params, batch)[1]
 
     def clip_feature_width(self) -> int:
-        """Pooled features of all branches of both stages of all streams; 0 without the MMD loss."""
+        """D of the pooled features of all branches of both passes of all streams; 0 without the MMD loss."""
         model = self.model
         branches = (1 + model.cascade) * len(model.dilations) * max(len(model.streams), 1)
         return branches * model.branch_hidden if self.mmd_weight else 0
 
     def sequences(self, params: Params, batch: Batch) -> tuple[dict[str, Array], Array]:
-        """As the report's Figure 7 shows them, [B, T, K] each, and [B, K] how likely each class is.
+        """Sequences [B, T, K] as the report's Figure 7 shows them, and [B, K] how likely each class is.
 
-        "simple": the first branch of the first stage alone (H_0); "multi-dilated": with all of its branches; "second
-        stage": what the second one sees where the first has discovered nothing; "cascade": the higher of both. What
+        "simple": the first branch of the first pass alone (H_0); "multi-dilated": with all of its branches; "second
+        stage": what the second pass sees where the first has discovered nothing; "cascade": the higher of both. What
         the model does not have is left out.
         """
         model, several = self.model, len(self.model.dilations) > 1
@@ -214,7 +215,7 @@ class MGFNTask(Task):
         return sequences, jnp.where(taken, probabilities, -1.0)
 
     def decode(self, outputs: tuple[MGFNOutput, Array], batch: Batch, decoding: Decoding | None = None) -> Detections:
-        """Detections from outputs; `decoding`, which may be traced, takes the place of the task's own."""
+        """Detections [B, `detections`] from outputs; `decoding`, which may be traced, replaces the task's own."""
         output, probabilities = outputs
         segments = self._regressed(output)
         return localize(
@@ -233,7 +234,7 @@ class MGFNTask(Task):
         )
 
     def decoding_fields(self) -> tuple[str, ...]:
-        """The fields of `decoding` that are read; regressed segments know one threshold, alone they have no weight."""
+        """The fields of `decoding` that are read: without runs there is one threshold, and no weight against runs."""
         unread = set() if self.segments == "both" else {"regressed_weight"}
         if self.model.anchors and self.segments in ("auto", "regressed"):
             unread.add("highest")
@@ -242,7 +243,7 @@ class MGFNTask(Task):
         return tuple(f.name for f in dataclasses.fields(Decoding) if f.name not in unread)
 
     def merge(self, detections: Detections) -> Detections:
-        """NMS over the windows of a recording."""
+        """NMS over the windows of a recording; nothing is dropped, overlapping detections lose score."""
         return merge_windows(detections, method=self.nms_method, sigma=self.decoding.nms_sigma)
 
     def _regressed(self, output: MGFNOutput) -> Array:
@@ -266,13 +267,13 @@ def _like(clip_features: Array, pooled: Array) -> Array:
 
 
 def pooled_features(stages: tuple[ClassifierOutput, ...], labels: Array) -> Array:
-    """Pooled features of the classes that are present, mean over these, for every branch of every stage.
+    """Pooled features of the classes that are present, mean over these, for every branch of every pass.
 
     With global average pooling they do not depend on the class and this is the GAP layer's output.
 
     Args:
-      stages: outputs with pooled features [R, B, K or 1, D].
-      labels: [B, K]. A recording without any class gets zeros from class-wise pooling.
+      stages: the outputs of the S passes, with pooled features [R, B, K or 1, D] of R branches.
+      labels: [B, K], 1 for every class present. A row without any class gets zeros from class-wise pooling.
 
     Returns:
       [B, S R, D] float32.

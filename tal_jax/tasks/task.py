@@ -18,7 +18,8 @@ from tal_jax.types import Array, Batch, Detections
 
 Params = Any
 
-# What one stage hands on to a later one. Proposals and class scores are of recordings, and part of all of their rows.
+# The artifacts: what one stage makes for a later one. Proposals and class scores are of recordings, and part of all
+# of their rows.
 PROPOSALS, CLASS_SCORES, CLIP_FEATURES = "proposals", "class_scores", "clip_features"
 OF_RECORDINGS = (PROPOSALS, CLASS_SCORES)
 RECORDINGS, CLIPS = "recordings", "clips"  # what a task learns from
@@ -64,7 +65,11 @@ class Task(abc.ABC):
 
     @classmethod
     def needs(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """The artifacts of `accepts` that it takes with these options (all of them, by name)."""
+        """The artifacts of `accepts` that the task takes with these options.
+
+        Args:
+          options: every field of the task by its name, as its config section has them.
+        """
         del options
         return cls.accepts
 
@@ -75,13 +80,13 @@ class Task(abc.ABC):
         """The task of a stage.
 
         Args:
-          model: fields of the model, by name; `dtype` by its name.
-          options: fields of the task.
-          settings: an instance of `cls.settings`.
+          model: the values of the model's fields by their names; `dtype` is itself a name, see `named_dtype`.
+          options: the values of the task's own fields by their names.
+          settings: the other keys of the section, an instance of `cls.settings`.
           facts: what the data say about fields that the config leaves open.
 
         Raises:
-          ValueError: a value that does not fit.
+          ValueError: a value does not fit its field, or two of them contradict each other.
         """
         del settings
         fields: dict[str, Any] = {**options, "model": build_model(cls, model, facts)}
@@ -89,36 +94,58 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def init(self, rng: Array, batch: Batch) -> Params:
-        """Parameters for batches of this shape."""
+        """Fresh parameters for batches of this shape.
+
+        Args:
+          rng: key of the random start.
+          batch: any batch; only its shapes and types count.
+        """
 
     @abc.abstractmethod
     def loss(
         self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
-        """Scalar training loss over the global batch, and scalar metrics; progress in [0, 1] drives ramps."""
+        """The training loss over the global batch.
+
+        Args:
+          params: the model's parameters.
+          batch: B rows, over all devices.
+          rng: key of the step's dropout and of whatever else the loss draws.
+          progress: the fraction of the training that is done, in [0, 1]; losses that are ramped up read it.
+
+        Returns:
+          The loss, a float32 scalar, and its parts and other metrics by name, scalars as well.
+        """
 
     @abc.abstractmethod
     def predict(self, params: Params, batch: Batch) -> Detections:
-        """Detections in snippet units, best first."""
+        """Detections [B, P] in snippet units, best first; P depends on shapes alone."""
 
     @abc.abstractmethod
     def merge(self, detections: Detections) -> Detections:
-        """One set of detections from the windows of a recording, padded together: [1, P] -> [1, P']."""
+        """One set of detections from those of a recording's windows.
+
+        Args:
+          detections: [1, P], the detections of all windows side by side, in any one unit of time, padded.
+
+        Returns:
+          [1, P'] with P' <= P, best first, in the same unit.
+        """
 
     def without_noise(self) -> Self:
         """The task whose training loss draws nothing at random but what its equations ask for: no dropout."""
         return dataclasses.replace(self, model=without_dropout(self.model))  # type: ignore[type-var]
 
     def class_probabilities(self, params: Params, batch: Batch) -> Array:
-        """Probabilities [B, K] that each class occurs; of tasks that are measured by labels."""
+        """Probabilities [B, K] that each class occurs in the row. Only tasks that are measured by labels have them."""
         raise NotImplementedError(f"{type(self).__name__} is not measured by labels")
 
     def clip_features(self, params: Params, batch: Batch) -> Array:
-        """What it knows of each clip, [B, ..]; of tasks that make CLIP_FEATURES."""
+        """The features of each clip, [B, ..], float32. Only tasks that make CLIP_FEATURES have them."""
         raise NotImplementedError(f"{type(self).__name__} makes no clip features")
 
     def clip_feature_width(self) -> int:
-        """How many numbers a clip's features have that its loss takes; 0: it takes none."""
+        """D, how many numbers the clip features have that the loss compares with; 0 where it compares with none."""
         return 0
 
     def sequences(self, params: Params, batch: Batch) -> tuple[dict[str, Array], Array]:
@@ -136,19 +163,34 @@ class Fusable(Protocol):
     """A task whose outputs can be averaged over models before they are decoded."""
 
     def forward(self, params: Params, batch: Batch) -> Any:
-        """What the model says, before decoding."""
+        """The model's outputs for a batch, before decoding."""
         ...
 
     def fuse_outputs(self, outputs: Sequence[Any], weights: Array) -> Any:
-        """One output from those of several models of this kind for the same frames, on the first one's time axis."""
+        """One output from those of several models of this kind.
+
+        Args:
+          outputs: what N models say of the same frames; their time axes may be of different lengths.
+          weights: [N] float32 that sum to 1.
+
+        Returns:
+          An output on the time axis of the first one.
+        """
         ...
 
     def decode(self, outputs: Any, batch: Batch) -> Detections:
-        """predict = decode(forward(..), ..)."""
+        """Detections from outputs: `predict(params, batch)` is `decode(forward(params, batch), batch)`."""
         ...
 
     def alike(self, snippets: int) -> dict[str, Any]:
-        """What two tasks must agree in for their outputs to be averaged, by a name for it; frames of T snippets."""
+        """What two tasks must agree in for their outputs to be averaged.
+
+        Args:
+          snippets: T of this task's frame, to express lengths as fractions of it.
+
+        Returns:
+          The values that must be equal, by a name for each that a message can use.
+        """
         ...
 
 
@@ -159,7 +201,7 @@ class Tunable(Protocol):
     decoding: Any
 
     def forward(self, params: Params, batch: Batch) -> Any:
-        """What the model says, and class probabilities [B, K]."""
+        """The model's output for a batch, and class probabilities [B, K]."""
         ...
 
     def decode(self, outputs: Any, batch: Batch, decoding: Any = None) -> Detections:
@@ -172,7 +214,15 @@ class Tunable(Protocol):
 
 
 def as_tunable(task: Task, where: str) -> Tunable:
-    """The task as one whose decoding can be searched. Raises InputError: it is none, naming `where`."""
+    """The task as one whose decoding can be searched.
+
+    Args:
+      task: any task.
+      where: names the stage in the message.
+
+    Raises:
+      InputError: its decoding cannot be searched.
+    """
     if not task.tunable:
         raise InputError(f"{where}: a {type(task).__name__} has no decoding to tune: choose a stage of method 'mgfn'")
     return typing.cast(Tunable, task)
@@ -189,10 +239,15 @@ def model_type(task: type[Task]) -> type[nn.Module]:
 
 
 def build_model(task: type[Task], fields: Mapping[str, Any], facts: DataFacts) -> Any:
-    """The task's module: fields of the config, `dtype` by its name, and the number of classes where it has that field.
+    """The module of a task.
+
+    Args:
+      task: the class, whose field `model` says which module it is.
+      fields: the values of the module's fields by their names; `dtype` is itself a name.
+      facts: what the data say; the number of classes comes from here unless `fields` has it.
 
     Raises:
-      ValueError: an unknown dtype, or a value that does not fit.
+      ValueError: there is no such dtype, or a value does not fit its field.
     """
     kind = model_type(task)
     known = {field.name for field in dataclasses.fields(kind)}
@@ -203,14 +258,14 @@ def build_model(task: type[Task], fields: Mapping[str, Any], facts: DataFacts) -
 
 
 def named_dtype(name: Any) -> Any:
-    """The type that a config names. Raises ValueError: there is none of this name."""
+    """The type of numbers that a config names, "float32" or "bfloat16". Raises ValueError for any other name."""
     if name not in DTYPES:
         raise ValueError(f"dtype is {' or '.join(map(repr, DTYPES))}, not {name!r}")
     return DTYPES[name]
 
 
 def without_dropout(model: Any) -> Any:
-    """The module with `dropout` 0, its own and that of modules that are its fields; parameters stay as they are."""
+    """The module with `dropout` 0, its own and that of modules that are its fields; it takes the same parameters."""
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(model):
         value = getattr(model, field.name)

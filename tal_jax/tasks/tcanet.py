@@ -1,4 +1,4 @@
-"""The refinement stage: TCANet, its losses, and detections from its regressors."""
+"""TCANet as a task: the losses of its refinements, and detections from its regressors and heads."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,19 @@ from tal_jax.types import Array, Batch, Detections
 
 
 def jitter(proposals: Array, limit: Array, amount: float, rng: Array) -> Array:
-    """Moves both ends by up to `amount` of the width, uniformly: [B, P, 2] -> [B, P, 2] within [0, limit].
+    """Moves both ends of proposals at random, uniformly and each by itself.
 
     A proposal network fits its training recordings better than new ones; the noise gives the regressors in training
     the errors that they will meet.
+
+    Args:
+      proposals: [B, P, 2] in snippet units.
+      limit: [B], the durations of the rows in snippet units.
+      amount: the farthest that an end moves, as a fraction of the proposal's width.
+      rng: key of the draws.
+
+    Returns:
+      [B, P, 2] within [0, limit].
     """
     w = proposals[..., 1:] - proposals[..., :1]
     noise = jax.random.uniform(rng, proposals.shape, minval=-amount, maxval=amount)
@@ -29,7 +38,7 @@ def jitter(proposals: Array, limit: Array, amount: float, rng: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class TCANetTask(Task):
-    """TCANet as a task.
+    """TCANet (Qing et al. 2021, arXiv:2103.13141) as a task: it refines proposals and gives them classes.
 
     classes="head": every proposal gets the scores of the segment-level class head. "video": video-level class
     probabilities (`Batch.class_scores`, from a file or from a classifier stage), the best `video_classes` of them times
@@ -40,8 +49,8 @@ class TCANetTask(Task):
     fusable: ClassVar = True
 
     model: TCANet
-    thresholds: tuple[float, ...] = (0.5, 0.6, 0.7)  # IoU threshold of each stage's regression
-    match_once: bool = False  # all stages answer to the ground truth that the given proposal overlaps most
+    thresholds: tuple[float, ...] = (0.5, 0.6, 0.7)  # IoU threshold of each refinement's regression
+    match_once: bool = False  # all refinements aim at the segment that the given proposal overlaps most
     random_negatives: bool = False  # draw the confidence's negatives at random; False: their expectation
     jitter: float = 0.0  # noise on training proposals, as a fraction of their width
     regression_beta: float = 1.0
@@ -54,11 +63,11 @@ class TCANetTask(Task):
     class_threshold: float = 0.5
     classes: str = "head"
     video_classes: int = 3
-    fuse: str = "last"  # "last": segments of the last stage; "all": of every stage; "none": the proposals themselves
+    fuse: str = "last"  # segments of the "last" refinement, of "all", or of "none": the proposals themselves
     proposal_power: float = 1.0  # power of the proposals' own scores
-    confidence_stages: tuple[int, ...] = (1,)  # stages whose predicted IoUs are multiplied into the score
+    confidence_stages: tuple[int, ...] = (1,)  # refinements whose predicted IoUs multiply the score
     candidates: int = 400  # detections that enter soft-NMS
-    detections: int = 200  # kept
+    detections: int = 200  # that soft-NMS keeps
     nms_method: str = "gaussian"
     nms_sigma: float = 0.4
     nms_power: float = 2.5
@@ -86,7 +95,7 @@ class TCANetTask(Task):
     def from_config(
         cls, model: Mapping[str, Any], options: Mapping[str, Any], settings: Settings, facts: DataFacts
     ) -> Self:
-        """As `Task.from_config`; there is no class head where classes="video" takes them from elsewhere."""
+        """As `Task.from_config`; there is no class head where classes="video" takes the classes from elsewhere."""
         if options.get("classes") == "video":
             model = {"num_classes": 0, **model}
         return super().from_config(model, options, settings, facts)
@@ -96,13 +105,13 @@ class TCANetTask(Task):
         return dataclasses.replace(super().without_noise(), jitter=0.0)
 
     def init(self, rng: Array, batch: Batch) -> Params:
-        """Parameters for batches of this shape."""
+        """Parameters for batches of this shape, see `Task.init`."""
         return self.model.init(rng, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
 
     def loss(
         self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
-        """The stages' losses, summed with their weights; metrics are means over stages."""
+        """The losses of all refinements, summed with their weights; metrics are means over refinements."""
         noise, dropout, negatives = jax.random.split(rng, 3)
         proposals = batch.proposals
         if self.jitter:
@@ -113,7 +122,16 @@ class TCANetTask(Task):
         return self.loss_of(output, batch, negatives)
 
     def loss_of(self, output: TCANetOutput, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
-        """The loss of a model's output for the proposals of the first stage; rng: of negatives drawn at random."""
+        """The loss of a model's output.
+
+        Args:
+          output: what the refinements say of their proposals, see `TCANetOutput`.
+          batch: its ground truth and its masks are read; its proposals may be others than those of the output.
+          rng: key of the negatives, where they are drawn at random.
+
+        Returns:
+          The loss, a scalar, and its parts by name, means over the refinements that have them.
+        """
         proposals = output.stages[0].proposals
         weights = {
             "ends": self.ends_weight * float(self.model.frame_level),
@@ -150,16 +168,16 @@ class TCANetTask(Task):
         return total, metrics
 
     def predict(self, params: Params, batch: Batch) -> Detections:
-        """Scored and labelled segments after soft-NMS."""
+        """Scored and labelled segments [B, `detections`] in snippet units, after soft-NMS."""
         return self.decode(self.forward(params, batch), batch)
 
     def forward(self, params: Params, batch: Batch) -> TCANetOutput:
-        """What every regressor says about the proposals."""
+        """What every refinement says about the proposals of the batch."""
         output: Any = self.model.apply(params, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
         return output
 
     def fuse_outputs(self, outputs: Sequence[TCANetOutput], weights: Array) -> TCANetOutput:
-        """Refined segments, confidences and class scores of the same proposals averaged over models, stage by stage."""
+        """Segments, confidences and class scores of the same proposals averaged over models, for each refinement."""
         t = outputs[0].snippet_logits.shape[1]
         scales = [t / o.snippet_logits.shape[1] for o in outputs]
         stages = []
@@ -175,11 +193,22 @@ class TCANetTask(Task):
         return dataclasses.replace(outputs[0], stages=tuple(stages))
 
     def alike(self, snippets: int) -> dict[str, Any]:
-        """Where the classes come from."""
+        """The models have to agree in where classes come from."""
         return {"classes": self.classes}
 
     def decode(self, output: TCANetOutput, batch: Batch) -> Detections:
-        """Score = proposal score^a x predicted IoUs of `confidence_stages` x class score, then soft-NMS per class."""
+        """Scores refined segments for every class and keeps the best after soft-NMS class by class.
+
+        The score is proposal score^a x predicted IoUs of the refinements in `confidence_stages` x class score, with
+        a = `proposal_power`.
+
+        Args:
+          output: what the refinements say of the batch's P proposals.
+          batch: its proposal scores and masks are read, and its class scores where classes come from outside.
+
+        Returns:
+          Detections [B, `detections`] in snippet units, best first.
+        """
         outputs = output.stages
         chosen = [o.segments for o in outputs] if self.fuse == "all" else [outputs[-1].segments]
         if self.fuse == "none":

@@ -1,4 +1,4 @@
-"""The stage before the weakly-supervised one: the classifiers of an MGFN alone, on trimmed clips."""
+"""The trimmed branch as a task: the classifiers of an MGFN alone, on trimmed clips."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ class TrimmedTask(MGFNTask):
 
     @classmethod
     def needs(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """Nothing: it is where the features of clips come from."""
+        """It takes no artifact: clip features come from it."""
         return ()
 
     def clip_features(self, params: Params, batch: Batch) -> Array:
-        """Pooled features of the classes of each clip, [B, S R, D]: all branches of both stages."""
+        """Pooled features of the classes of each clip, [B, S R, D]: S passes of R branches each."""
         output, _ = self.forward(params, batch, batch.labels)
         return pooled_features(output.stages, batch.labels)
 
     def clip_feature_width(self) -> int:
-        """0: it takes none."""
+        """0: its loss compares with no clip features."""
         return 0

@@ -1,4 +1,4 @@
-"""Training: optimizer, step, checkpoints, progress, interruption, loop."""
+"""Training: from a stage to its trained parameters, in steps that a checkpoint can take up again."""
 
 from tal_jax.callable_module import make_callable
 

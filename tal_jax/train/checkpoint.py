@@ -20,7 +20,7 @@ from tal_jax.train.step import TrainState
 
 
 def folder(workdir: str | os.PathLike, stage: str) -> Path:
-    """Where a stage keeps its checkpoints."""
+    """The folder in which a stage keeps its checkpoints."""
     return Path(workdir).absolute() / stage / "checkpoints"
 
 
@@ -40,7 +40,7 @@ def full_disk(path: Path) -> Iterator[None]:
 
 
 def checksums(tree: Any) -> dict[str, int]:
-    """CRC32C of every array by its path, without those that no process has whole."""
+    """CRC32C of every array by its path, "a/b/kernel", without those that no process has whole."""
     found = {}
     for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
         if isinstance(x, jax.Array) and not x.is_fully_addressable:
@@ -73,7 +73,13 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self._path, options=options)
 
     def save(self, step: int, state: TrainState, score: float | None = None) -> None:
-        """Starts saving the state; `score` is this step's evaluation, if there was one."""
+        """Starts to save in the background.
+
+        Args:
+          step: the number of steps taken.
+          state: the training state, or that of a population.
+          score: what decides which checkpoint is the best one; None where this step was not evaluated.
+        """
         if step == self._manager.latest_step():
             return
         args = ocp.args.Composite(
@@ -84,7 +90,7 @@ class Checkpoints:
             self._manager.save(step, args=args, metrics=None if score is None else {"average": score}, force=True)
 
     def restore(self, state: TrainState) -> tuple[int, TrainState]:
-        """The newest undamaged checkpoint: its step, and its state with the shapes and shardings of `state`.
+        """The step of the newest undamaged checkpoint, and its state with the shapes and shardings of `state`.
 
         A damaged one is moved to STAGE/damaged and said to be so. Without any, step 0 and `state` itself.
 
@@ -123,7 +129,7 @@ class Checkpoints:
             restored = self._manager.restore(step, args=args)["state"]
             _metadata(self._path / str(step))  # not read here, but by all who want the parameters alone
             check(self._path / str(step), restored)
-        # Whatever is wrong with a file, Orbax and TensorStore tell it by one of a dozen types.
+        # Whatever is wrong with a file, Orbax and TensorStore report it by one of a dozen types.
         except Exception as e:
             return None, _reason(e)
         return restored, ""
@@ -133,12 +139,12 @@ class Checkpoints:
         return self._path.with_name("damaged")
 
     def wait(self) -> None:
-        """Blocks until what was saved is on disk; raises what went wrong while saving."""
+        """Waits until what was saved is on disk; raises what went wrong while saving."""
         with full_disk(self._path):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits and releases the threads."""
+        """Waits until all is saved, and ends the threads."""
         with full_disk(self._path):
             self._manager.close()
 
@@ -150,10 +156,15 @@ def _reason(error: Exception) -> str:
 
 
 def check(path: Path, tree: Any, prefix: str = "") -> None:
-    """Compares arrays with the checksums of a checkpoint; one without, of an older version, is taken as it is.
+    """Compares arrays with the checksums of a checkpoint; one of an older version has none, and is not checked.
+
+    Args:
+      path: the folder of the checkpoint.
+      tree: arrays of its state.
+      prefix: comes before the path of every array in the tree, where that is a part of the state.
 
     Raises:
-      ValueError: names the first array that differs.
+      ValueError: an array differs from its checksum; the text names the first one.
     """
     if not (path / "checksums").exists():
         return
@@ -168,9 +179,10 @@ def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last
     """The parameters that predictions are made with, as a plain tree of NumPy arrays.
 
     Args:
-      workdir, stage: a stage that has at least one checkpoint.
-      which: "last" or "best" (by the periodic evaluation).
-      member: of a population, which one.
+      workdir: the folder of a training.
+      stage: the name of a stage that has at least one checkpoint.
+      which: "last", or "best" by the periodic evaluation.
+      member: which training of a population, from 0; without a population there is only 0.
 
     Raises:
       InputError: there is no such checkpoint or member, or it is damaged.

@@ -20,7 +20,16 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
 
     Proposals: AR@AN and AUC. Detections: mAP at 0.5, 0.75, 0.95 and their average over 0.5:0.05:0.95. Classifier: mean
     over recordings of whether the best class is right. Labels: mAP of the recordings' classes, which asks for no
-    segment. Nothing without recordings or without ground truth.
+    segment.
+
+    Args:
+      stage: as `build_stage` makes it.
+      predictor: runs the stage's task.
+      params: the task's parameters.
+      batch_size: how many windows are predicted at a time.
+
+    Returns:
+      Fractions in [0, 1] by name; {} without recordings to evaluate on, or without ground truth.
     """
     split, index, measured_by = stage.recordings.evaluation, stage.recordings.eval_index, stage.task.measured_by
     if len(index) == 0:

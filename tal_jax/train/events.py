@@ -27,8 +27,9 @@ class EventFile:
         """Begins a file.
 
         Args:
-          folder: where TensorBoard looks, which exists.
-          start: steps from this one on are written again; None: there are none yet.
+          folder: an existing folder, in which TensorBoard looks.
+          start: the first step that will be written again, so that readers drop it and all later ones of the files
+            before; None where there are no such steps.
         """
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
         self._file = (folder / name).open("ab")
@@ -37,7 +38,7 @@ class EventFile:
             self._write(start, _message(7, _number(1, START)))
 
     def add(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Appends the scalars of a step; NaN and infinity are values too."""
+        """Appends the scalars of a step by their tags; NaN and infinity are written too."""
         values = (_message(1, name.encode()) + b"\x15" + _float32(value) for name, value in scalars.items())
         self._write(step, _message(5, b"".join(_message(1, value) for value in values)))
 

@@ -13,10 +13,10 @@ SCALARS = "metrics.jsonl"
 
 
 def read_history(workdir: str | Path, stages: list[str]) -> tuple[Point, ...]:
-    """All logged numbers, by stage, metric and step.
+    """All logged numbers, ordered by stage, metric and step.
 
     Args:
-      workdir: the folder of a training; a stage that logged nothing yet has no points.
+      workdir: the folder of a training; a stage that has logged nothing yet has no points.
       stages: the names of the stages, in the order wanted.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Being told to stop, and noticing that nothing moves any more: both end a command so that it can be started again."""
+"""Requests to stop, and processes that hang: both end a command so that it can be started again."""
 
 import math
 import os
@@ -63,7 +63,12 @@ class Watchdog:
     """
 
     def __init__(self, seconds: float, what: str):
-        """seconds: infinity for a process that waits for no other."""
+        """Does not watch yet.
+
+        Args:
+          seconds: how long a step may take; infinity for a process that waits for no other.
+          what: names the work in the line that is printed.
+        """
         self._seconds, self._what = seconds, what
         self._seen = math.inf
         self._over = threading.Event()
@@ -77,11 +82,11 @@ class Watchdog:
         self._over.set()
 
     def moved(self) -> None:
-        """A step was taken."""
+        """Notes that a step was taken, and watches for the next one."""
         self._seen = time.monotonic()
 
     def pause(self) -> None:
-        """Something else than steps begins."""
+        """Stops watching until the next step: something else begins."""
         self._seen = math.inf
 
     def _watch(self) -> None:

@@ -43,15 +43,16 @@ def train_and_evaluate(
     """Runs the stages of the config's track that are not finished, in order; all are checked before the first one.
 
     Args:
-      config: plain nested values; keys that it lacks have their defaults.
-      workdir: results go to WORKDIR/STAGE; an interrupted stage goes on where it stopped.
-      stage: run only this one; if it is finished already, again from the start, and what it had is
-        kept as WORKDIR/STAGE.previous.
-      timeout: of several processes, ends this one when no step was taken for so many seconds.
+      config: the config as plain nested values; keys that it lacks have their defaults.
+      workdir: a folder; results go to WORKDIR/STAGE, and an interrupted stage goes on where it stopped.
+      stage: the only stage to run; if it is finished already, it runs again from the start, and what it had is kept as
+        WORKDIR/STAGE.previous. "" runs the whole track.
+      timeout: seconds without a step after which one of several processes ends, since another one must hang.
 
     Raises:
-      InputError: bad config or data, or a workdir that belongs to another config or is in use.
-      Interrupted: by SIGTERM or because the machine is taken away; what was done is saved.
+      InputError: config or data are wrong, or the workdir belongs to another config or is in use.
+      Interrupted: SIGTERM came, or the machine is taken away; what was done is saved.
+      TrainingDiverged: a loss or its gradient is not finite.
     """
     config, workdir = parse(config), Path(workdir).absolute()
     patience = timeout if jax.process_count() > 1 else math.inf
@@ -89,7 +90,20 @@ def _move_finished(workdir: Path, stage: str) -> None:
 
 
 def train_stage(config: Config, name: str, workdir: Path, interruption: Interruption, watchdog: Watchdog) -> None:
-    """Trains one stage from its last checkpoint to its last step, evaluates it and hands its results on."""
+    """Trains one stage from its last checkpoint to its last step, evaluates it and writes its artifact.
+
+    Args:
+      config: the config of the track.
+      name: the stage's name.
+      workdir: the folder of the track, locked by this process.
+      interruption: asked after every step whether to save and stop.
+      watchdog: notified of every step.
+
+    Raises:
+      InputError: an artifact of an earlier stage is missing or does not fit, or every checkpoint is damaged.
+      Interrupted: the process was asked to stop; what was done is saved.
+      TrainingDiverged: a loss or its gradient is not finite.
+    """
     begin = time.monotonic()
     stage = with_clips(build_stage(config, name, workdir), config, workdir)
     report_missing_proposals(stage)
@@ -159,7 +173,7 @@ class _Run:
     begin: float  # when the stage was begun
 
     def steps(self, state: Any, start: int) -> Params:
-        """Takes all steps after `start`; gives what the (first) training of the program predicts with."""
+        """Takes all steps after `start`; returns the parameters that the (first) training predicts with."""
         program, steps = self.training.program, self.stage.section.steps
         before = compiled = None
         batches = self._batches(start)

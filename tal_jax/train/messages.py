@@ -1,4 +1,4 @@
-"""What a training says of itself: before its first step, when a loss is not finite, and of a population at its end."""
+"""The messages of a training: before its first step, when a loss is not finite, and of a population at its end."""
 
 import dataclasses
 import json
@@ -19,10 +19,10 @@ from tal_jax.train.step import TrainState
 
 
 def report_missing_proposals(stage: Stage) -> None:
-    """Says which training recordings a refinement stage has nothing to learn from.
+    """Prints how many training recordings have no proposals, where the stage takes them; it learns nothing from those.
 
     Raises:
-      InputError: none of them has proposals.
+      InputError: none of the training recordings has proposals.
     """
     known = stage.assembler.proposals
     if known is None:
@@ -40,7 +40,14 @@ def report_missing_proposals(stage: Stage) -> None:
 def report_population(
     stage: Stage, members: Sequence[Member], results: Sequence[Mapping[str, float]], workdir: Path
 ) -> None:
-    """Prints each member's scores, mean and spread for each learning rate, and writes STAGE/population.json."""
+    """Prints each member's scores, mean and spread for each learning rate, and writes STAGE/population.json.
+
+    Args:
+      stage: the stage that was trained.
+      members: the N members of the population; nothing is printed or written without any.
+      results: [N] scores of each member by name, as `evaluate_stage` returns them.
+      workdir: the folder of the track.
+    """
     names = list(results[0])
     if not names:
         say(f"stage {stage.name}: a population without an evaluation: give data.eval_split or data.holdout(_ids)")
@@ -69,8 +76,14 @@ def report_population(
 def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Origin) -> None:
     """Stops a run whose loss or gradient is NaN or infinite; the parameters are still those of the step before.
 
+    Args:
+      stage: the stage that is trained.
+      step: the number of the step.
+      metrics: what the step returned, `finite` among it.
+      origin: which recordings its batch came from.
+
     Raises:
-      TrainingDiverged: names the step and the recordings of its batch.
+      TrainingDiverged: the text names the step and the recordings of its batch.
     """
     if not float(metrics["finite"]):
         ids = ", ".join(str(stage.training.ids[i]) for i in origin.index)
@@ -84,9 +97,9 @@ def describe(stage: Stage, state: TrainState, start: int) -> str:
     """The lines printed before the first step: parameters per module, shapes, where the run starts.
 
     Args:
-      stage: about to be trained.
-      state: of one training; only shapes count.
-      start: steps that are taken already.
+      stage: the stage that is about to be trained.
+      state: the state of one training; only its shapes count.
+      start: how many steps are taken already.
     """
     framing, section = stage.assembler.framing, stage.section
     counts = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in state.params.get("params", {}).items()}
@@ -105,7 +118,7 @@ def describe(stage: Stage, state: TrainState, start: int) -> str:
 
 
 def turning(augmentation: Augmentation) -> list[str]:
-    """The line that tells what is rotated in training; none where nothing is meant to be."""
+    """The line that says which channels are rotated in training; no line where the config asks for no rotation."""
     if not augmentation.turns:
         return []
     count = sum(last - first for first, last in augmentation.triaxial)

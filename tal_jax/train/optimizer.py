@@ -14,10 +14,13 @@ def build_schedule(settings: OptimizerSection, steps: int) -> optax.Schedule:
 
     Args:
       settings: the section `optimizer` of a stage.
-      steps: of the whole training.
+      steps: how many steps the whole training has.
+
+    Returns:
+      A function from the step to the learning rate.
 
     Raises:
-      InputError: an unknown schedule.
+      InputError: there is no schedule of that name.
     """
     rate, warmup = settings.learning_rate, settings.warmup_steps
     if settings.schedule == "step":
@@ -41,13 +44,13 @@ def build_optimizer(settings: OptimizerSection, steps: int) -> tuple[optax.Gradi
 
     Args:
       settings: the section `optimizer` of a stage.
-      steps: of the whole training.
+      steps: how many steps the whole training has.
 
     Returns:
-      (transformation, learning-rate schedule).
+      The optimizer, and the schedule of its learning rate.
 
     Raises:
-      InputError: an unknown schedule.
+      InputError: there is no schedule of that name.
     """
     rate = build_schedule(settings, steps)
 

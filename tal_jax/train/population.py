@@ -1,4 +1,4 @@
-"""What runs on the devices in a training: the state, the step and how both lie on the mesh, of one run or of several.
+"""The program of a training on its devices: the state, the step and how both lie on the mesh, of one run or several.
 
 A population is several trainings in one program, alike but for the seeds of their parameters and of their dropout (what
 chance does to a result) and for their learning rates. They see the same batches, and every device trains some of them.
@@ -33,10 +33,18 @@ class Member:
 
 
 def population(seed: int, seeds: int, learning_rates: Sequence[float]) -> tuple[Member, ...]:
-    """The members: `seeds` seeds from `seed` on, each with every learning rate; () without either.
+    """The members of a population.
+
+    Args:
+      seed: the first seed.
+      seeds: how many seeds there are, one after the other; 0 counts as 1 where there are learning rates.
+      learning_rates: factors of the stage's learning rate; every seed is trained with each.
+
+    Returns:
+      The members; () without seeds and without learning rates.
 
     Raises:
-      InputError: a learning rate that is not positive.
+      InputError: a learning rate is not positive.
     """
     if any(not rate > 0 for rate in learning_rates):
         raise InputError(f"config: learning_rates {tuple(learning_rates)}: positive factors are expected")
@@ -60,16 +68,16 @@ class Program:
     mesh: Mesh
     init: Callable[[], TrainState]
     step: Any  # jitted: (state, batch) -> (state, metrics); takes the state's memory
-    batches: NamedSharding  # of a batch
+    batches: NamedSharding  # how a batch lies on the devices
     members: tuple[Member, ...]  # (): one training, whose arrays have no axis of members
 
     def compiled(self, state: TrainState, batch: Batch) -> Any:
-        """The step, compiled for arrays like these."""
-        with jax.set_mesh(self.mesh):  # for `ops.split`
+        """The step, compiled for a state and a batch of these shapes, types and shardings."""
+        with jax.set_mesh(self.mesh):  # for `ops.model_axis`
             return compile_step(self.step, state, batch)
 
     def put(self, batch: Batch) -> Batch:
-        """Rows of this process, or all of them where every device sees the whole batch, to the devices."""
+        """Puts a batch on the devices: this process's rows, or all rows where every device sees the whole batch."""
         return put(self.batches, batch)
 
     @property
@@ -78,12 +86,12 @@ class Program:
         return self.batches.is_fully_replicated
 
     def member_shapes(self, state: TrainState) -> TrainState:
-        """The shapes of one member's state."""
+        """The shapes and types of one member's state."""
         one = (lambda x: x[0]) if self.members else (lambda x: x)
         return jax.eval_shape(lambda s: jax.tree.map(one, s), state)
 
     def eval_params(self, state: TrainState) -> list[Params]:
-        """What each member predicts with, on the host."""
+        """The parameters that each member predicts with, on the host."""
         params = to_host(state.eval_params)
         return [member(params, k) for k in range(len(self.members))] if self.members else [params]
 
@@ -103,15 +111,16 @@ def make_program(
     """The program of one training, or of a population.
 
     Args:
-      task, optimizer: of the stage.
-      mesh: all devices.
-      example: a global batch; only shapes count.
-      seed: of the one training.
-      members: of the population.
+      task: the stage's task.
+      optimizer: the stage's optimizer.
+      mesh: all devices of all processes.
+      example: a global batch; only its shapes and types count.
+      seed: the seed of the one training, where there are no members.
+      members: the members of the population; () for one training.
       ema_decay, steps, accumulate: see `make_train_step`.
 
     Raises:
-      InputError: they do not divide over the devices, or the mesh splits recordings.
+      InputError: the members do not divide over the devices, or the mesh splits recordings.
     """
     both, rows = replicated(mesh), by_row(mesh)
     make_step = functools.partial(make_train_step, task, ema_decay=ema_decay, steps=steps, accumulate=accumulate)
@@ -163,12 +172,12 @@ def _faster(optimizer: optax.GradientTransformation, factor: Array) -> optax.Gra
 
 
 def member(tree: Any, k: int) -> Any:
-    """One member's part of a population's arrays."""
+    """Member k's part of a population's arrays, whose first axis is that of members."""
     return jax.tree.map(lambda x: x[k], tree)
 
 
 def spread(results: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation (of a sample) of every score over the members."""
+    """Mean and sample standard deviation of every score over the members: name -> {"mean": .., "sd": ..}."""
     return {
         name: {
             "mean": float(np.mean([r[name] for r in results])),

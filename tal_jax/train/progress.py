@@ -1,4 +1,4 @@
-"""What a person sees of a training: a progress line, `metrics.jsonl`, TensorBoard events."""
+"""The progress of a training: a line or bar for its user, `metrics.jsonl`, TensorBoard events."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from tal_jax.train.events import EventFile
 
 
 class Progress:
-    """Progress with step time and estimate, a bar on a terminal; every metric also as a JSON line and as an event.
+    """Shows step time and time left, as a bar on a terminal; writes every metric as a JSON line and as an event.
 
     A run that goes on from a checkpoint drops the lines of later steps, which it will write again.
     """
@@ -40,11 +40,11 @@ class Progress:
         self._waited += time.monotonic() - begin
 
     def advance(self, steps: int = 1) -> None:
-        """Moves the bar."""
+        """Moves the bar by so many steps."""
         self._bar.update(steps)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes scalars of a step."""
+        """Writes the scalars of a step; where `loss` is among them, also the seconds of a step since the last ones."""
         now = time.monotonic()
         values = {k: float(v) for k, v in metrics.items()}
         if "loss" in values and step > self._last:
@@ -75,24 +75,24 @@ class Progress:
 
 
 class Silent(Progress):
-    """That of all processes but the first: nothing is shown or written."""
+    """The progress of all processes but the first: nothing is shown or written."""
 
     def __init__(self) -> None:
         pass
 
     def advance(self, steps: int = 1) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Nothing."""
+        """Does not take the time."""
         yield
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 def _step(line: str) -> float:

@@ -32,7 +32,15 @@ class TrainState:
 def init_state(
     task: Task, optimizer: optax.GradientTransformation, batch: Batch, *, seed: int | Array, ema: bool
 ) -> TrainState:
-    """A fresh state; a function of the seed and of the batch's shapes."""
+    """A fresh training state, a function of the seed and of shapes alone.
+
+    Args:
+      task: makes the parameters.
+      optimizer: makes its own state for them.
+      batch: any global batch; only its shapes and types count.
+      seed: the seed of the parameters.
+      ema: keep an average of the parameters.
+    """
     params = task.init(jax.random.key(seed), batch)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -54,12 +62,20 @@ def make_train_step(
     """The step function (state, batch) -> (state, metrics); jit it with the state donated.
 
     The step's randomness is a function of (seed, step), so an interrupted run goes on with the same draws. A step whose
-    gradients are not finite leaves the parameters alone; its metrics say so (`finite` = 0). `steps` is the length of
-    the whole training, for losses that are ramped up.
+    gradients are not finite leaves the parameters alone; its metrics say so (`finite` = 0).
 
-    accumulate > 1: the batch in so many parts, one after the other, whose losses and gradients are averaged: less
-    memory, the same result for losses that are means over rows. Ratios over a batch (balanced terms) are then those of
-    a part.
+    Args:
+      task: its loss is minimized.
+      optimizer: turns gradients into changes of the parameters.
+      seed: the seed of dropout and of other draws of the loss.
+      ema_decay: share of the parameters' average that a step keeps; read where the state has an average.
+      steps: the length of the whole training, for losses that are ramped up.
+      accumulate: above 1, the batch goes through in so many parts, one after the other, whose losses and gradients are
+        averaged: less memory, the same result for losses that are means over rows. Ratios over a batch (balanced
+        terms) are then those of a part.
+
+    Returns:
+      The step. Its metrics are float32 scalars: `loss`, what the task's loss reports, `gradient_norm`, `finite`.
     """
 
     whole = jax.value_and_grad(task.loss, has_aux=True)

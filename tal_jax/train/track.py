@@ -1,4 +1,4 @@
-"""What is known of a track before its first step: which stages are to run, and whether all of them can."""
+"""The check of a track before its first step: which stages are to run, and whether all of them can."""
 
 from pathlib import Path
 
@@ -17,15 +17,15 @@ def check_track(config: Config, workdir: Path, stage: str = "") -> list[str]:
     """Checks every stage that is to run, and that finished ones belong to this config and set.
 
     Args:
-      config: of the track.
-      workdir: of the track.
-      stage: the only one to run; "": all of the track.
+      config: the config of the track.
+      workdir: the folder of the track.
+      stage: the only stage to run; "" runs the whole track.
 
     Returns:
       The names of the stages to run, finished ones among them, in order.
 
     Raises:
-      InputError: anything that is wrong with a config, the set or a file that can be known before training.
+      InputError: something is wrong with the config, the set or a file, so far as it can be known before training.
     """
     if stage and stage not in config.track:
         hint = nearest(stage, config.track) or f"the track is {', '.join(config.track)}"
@@ -48,8 +48,12 @@ def check_track(config: Config, workdir: Path, stage: str = "") -> list[str]:
 def check_stage(config: Config, plan: StagePlan) -> None:
     """Builds what a stage is trained with, as far as that needs no results of other stages.
 
+    Args:
+      config: the config of the track.
+      plan: the plan of the stage, see `plan_stage`.
+
     Raises:
-      InputError: an optimizer, a batch, a population or a file of the config that does not do.
+      InputError: the optimizer, the batch or the population is impossible, or a file that the config names is missing.
     """
     section = plan.section
     build_optimizer(section.optimizer, section.steps)
@@ -77,7 +81,10 @@ def _other_set(name: str, directory: Path, workdir: Path) -> InputError:
 
 
 def needed(config: Config, name: str) -> bool:
-    """Whether any later stage, or the user, reads what a stage makes: files that the config names replace it."""
+    """Whether another stage of the track needs what the stage `name` makes, or it is the user who wants it.
+
+    A stage whose artifact is replaced by files that the config names is not needed.
+    """
     made = config.stages[name].kind.makes
     others = [config.stages[other] for other in config.track if other != name]
     takers = [section for section in others if made in section.kind.accepts]
