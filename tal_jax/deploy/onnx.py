@@ -53,7 +53,8 @@ def converted(function: Callable[[Mapping[str, Array]], Mapping[str, Array]], in
         found = function(rest | dict(zip(kept, xs, strict=True)))
         return [found[field] for field in FIELDS]
 
-    program = jax.extend.core.jaxpr_as_fun(jax.make_jaxpr(of_kept)(*(inputs[name] for name in kept)))
+    traced = jax.make_jaxpr(of_kept)(*(inputs[name] for name in kept))
+    program = jax.extend.core.jaxpr_as_fun(jax.make_jaxpr(lambda *xs: on_cpu(traced, *xs))(*traced.in_avals))
 
     def whole(*xs: Array) -> tuple[Array, ...]:
         return tuple(program(*xs))
@@ -68,6 +69,35 @@ def converted(function: Callable[[Mapping[str, Array]], Mapping[str, Array]], in
     if model.ByteSize() > LARGEST:
         raise NotConverted(f"{model.ByteSize() / 1e9:.1f} GB: an ONNX file holds 2 GB")
     return bytes(model.SerializeToString())
+
+
+def on_cpu(program: Any, *xs: Array) -> list[Array]:
+    """What a traced program computes, without its choices by platform (`ops.by_platform`): those for CPUs are made."""
+    values = dict(zip(program.jaxpr.constvars, program.consts, strict=True))
+    values |= dict(zip(program.jaxpr.invars, xs, strict=True))
+
+    def value(x: Any) -> Any:
+        return x.val if isinstance(x, jax.extend.core.Literal) else values[x]
+
+    for eqn in program.jaxpr.eqns:
+        given, params = [value(x) for x in eqn.invars], eqn.params
+        inner = params.get("jaxpr") or params.get("call_jaxpr")
+        if eqn.primitive.name == "platform_index":
+            found = [jnp.zeros((), jnp.int32)]  # read by choices alone
+        elif params.get("branches_platforms"):
+            at = next(i for i, names in enumerate(params["branches_platforms"]) if names is None or "cpu" in names)
+            found = on_cpu(params["branches"][at], *given[1:])
+        elif eqn.primitive.name in ("jit", "custom_vjp_call") and "platform_index" in str(inner):
+            found = on_cpu(inner, *given)
+        else:
+            found = _bound(eqn, given)
+        values |= dict(zip(eqn.outvars, found, strict=True))
+    return [value(x) for x in program.jaxpr.outvars]
+
+
+def _bound(eqn: Any, given: list[Array]) -> list[Array]:
+    found = eqn.primitive.bind(*given, **eqn.primitive.get_bind_params(eqn.params))
+    return list(found) if eqn.primitive.multiple_results else [found]
 
 
 def _used(function: Callable[[Mapping[str, Array]], Mapping[str, Array]], inputs: Shapes) -> list[str]:

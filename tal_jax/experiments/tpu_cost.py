@@ -18,7 +18,6 @@ from tal_jax.devices.compilation import no_cache
 from tal_jax.devices.mesh import by_row, replicated
 from tal_jax.errors import InputError
 from tal_jax.experiments.step_cost import STEPS, synthetic_batch, synthetic_task
-from tal_jax.ops.backend import compiling_for
 from tal_jax.ops.model_axis import DATA, MODEL
 from tal_jax.stages.config import parse
 from tal_jax.stages.sections import Config
@@ -96,7 +95,7 @@ def compile_for(
     if rows % across:
         raise InputError(f"--batch={rows}: does not divide over {across} devices")
     sizes = {"snippets": snippets, "channels": channels, "classes": classes}
-    with compiling_for("tpu"), jax.set_mesh(mesh), no_cache():
+    with jax.set_mesh(mesh), no_cache():
         task, section = synthetic_task(config, stage, **sizes)
         batch = synthetic_batch(task, 1, proposals=proposals, **sizes)
         shaped = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from tal_jax.losses.reduction import masked_mean
 from tal_jax.types import Array
@@ -9,13 +10,12 @@ from tal_jax.types import Array
 
 def smooth_l1(error: Array, beta: float = 1.0) -> Array:
     """0.5 e^2 / beta where |e| < beta, |e| - beta / 2 elsewhere (Girshick 2015, arXiv:1504.08083). Any shape."""
-    size = jnp.abs(error)
-    return jnp.where(size < beta, 0.5 * error**2 / beta, size - 0.5 * beta)
+    return optax.losses.huber_loss(error, delta=beta) / beta
 
 
 def sigmoid_cross_entropy(logits: Array, targets: Array) -> Array:
     """-y log sigmoid(z) - (1 - y) log(1 - sigmoid(z)) with targets y in [0, 1]. Any shape, float32."""
-    return -targets * jax.nn.log_sigmoid(logits) - (1.0 - targets) * jax.nn.log_sigmoid(-logits)
+    return optax.losses.sigmoid_binary_cross_entropy(logits, targets)
 
 
 def sigmoid_focal(logits: Array, targets: Array, gamma: float = 2.0) -> Array:

@@ -1,7 +1,5 @@
 """Temporal Boundary Regressor of TCANet (report, section 2.2)."""
 
-import math
-
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
@@ -9,7 +7,7 @@ import jax.numpy as jnp
 from tal_jax import segments as geometry
 from tal_jax.models.convolution import ConvWeights
 from tal_jax.ops.convolution import conv1d_of_whole_by_group, halving_by_group
-from tal_jax.ops.sampled_convolution import conv1d_at
+from tal_jax.ops.sampled_convolution import halving_at
 from tal_jax.ops.sampling import proposal_points
 from tal_jax.types import Array
 
@@ -60,35 +58,36 @@ class TemporalBoundaryRegressor(nn.Module):
         points = proposal_points(
             proposals, limit, context=self.context, inside=self.inside, context_inside=self.context_inside
         )
-        count = math.prod(proposals.shape[:2])
+        stacks = {"segment": (self.hidden, slice(None))}
+        if self.frame_level:
+            start, end = slice(self.context), slice(-self.context, None)
+            stacks = {"start": (self.frame_hidden, start), "end": (self.frame_hidden, end)} | stacks
+        first = {
+            name: ConvWeights(width, 3, self.groups, name=f"{name}_conv1")(features.shape[-1])
+            for name, (width, _) in stacks.items()
+        }
+        kernels = [kernel.astype(self.dtype) for kernel, _ in first.values()]
+        parts = [part for _, part in stacks.values()]
+        sampled = dict(zip(stacks, halving_at(features, kernels, points, parts, groups=self.groups), strict=True))
 
-        def halved_twice(name: str, width: int, at: Array) -> Array:
-            """Both strided convolutions, on points [B, P, n] of the features: [G, B P, n / 4, width / G]."""
-            kernel, bias = ConvWeights(width, 3, self.groups, name=f"{name}_conv1")(features.shape[-1])
-            kernel = kernel.astype(self.dtype)
-
-            def every_second(at: Array, padding: int) -> Array:
-                # Every second output of a convolution with stride 2: stride 4.
-                y = conv1d_at(features, kernel, at, stride=4, padding=padding, groups=self.groups)
-                y = self._activated(y, bias)
-                return y.reshape(self.groups, count, -1, y.shape[-1])
-
-            even, odd = every_second(at, 1), every_second(at[:, :, 1:], 0)
+        def halved_twice(name: str) -> Array:
+            """Both strided convolutions of a stack, on its n points: [G, B P, n / 4, width / G]."""
+            width, bias = stacks[name][0], first[name][1]
+            even, odd = (self._activated(y, bias) for y in sampled[name])
             kernel2, bias2 = ConvWeights(width, 3, self.groups, name=f"{name}_conv2")(width)
             return self._activated(halving_by_group(even, odd, kernel2.astype(self.dtype)), bias2)
 
-        def boundary(name: str, at: Array) -> Array:
-            h = halved_twice(name, self.frame_hidden, at)
+        def boundary(name: str) -> Array:
+            h = halved_twice(name)
             kernel, bias = ConvWeights(1, self.context // 4, name=f"{name}_out")(self.frame_hidden)
             kernel = kernel.astype(self.dtype).reshape(self.context // 4, self.groups, -1)
             return (jnp.einsum("gqsc,sgc->q", h, kernel) + bias.astype(self.dtype)).reshape(proposals.shape[:2])
 
         ends = jnp.zeros(proposals.shape, jnp.float32)
         if self.frame_level:
-            sides = (("start", points[:, :, : self.context]), ("end", points[:, :, -self.context :]))
-            ends = jnp.stack([boundary(*side) for side in sides], axis=-1).astype(jnp.float32)
+            ends = jnp.stack([boundary("start"), boundary("end")], axis=-1).astype(jnp.float32)
 
-        h = halved_twice("segment", self.hidden, points)
+        h = halved_twice("segment")
         kernel, bias = ConvWeights(self.hidden, points.shape[-1] // 4, self.groups, name="segment_conv3")(self.hidden)
         h = self._activated(conv1d_of_whole_by_group(h, kernel.astype(self.dtype)), bias)  # [G, B P, hidden / G]
         h = jnp.moveaxis(h, 0, 1).reshape(*proposals.shape[:2], self.hidden)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tal_jax.ops.attention_banded import banded_attention
-from tal_jax.ops.backend import backend
+from tal_jax.ops.by_platform import by_platform
 from tal_jax.ops.masked_softmax import masked_softmax
 from tal_jax.types import Array
 
@@ -48,17 +48,25 @@ def global_attention(
         y = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None, None, :], scale=scale)
         return jnp.where(jnp.any(mask, axis=-1)[:, None, None, None], y, jnp.zeros((), y.dtype))
 
-    def attend(head: tuple[Array, Array, Array, Array]) -> Array:
-        q, k, v, key = head
+    def attend(q: Array, k: Array, v: Array, mask: Array, key: Array) -> Array:
         scores = jnp.einsum("bth,bsh->bts", q, k) * jnp.asarray(scale, q.dtype)
         w = masked_softmax(scores, mask[:, None, :], dropout_rate, key).astype(v.dtype)
         return jnp.einsum("bts,bsh->bth", w, v)
 
+    def one_by_one(q: Array, k: Array, v: Array, mask: Array, keys: Array) -> Array:
+        def one(head: tuple[Array, Array, Array, Array]) -> Array:
+            q, k, v, key = head
+            return attend(q, k, v, mask, key)
+
+        return lax.map(jax.checkpoint(one), (q, k, v, keys))
+
+    together = jax.vmap(attend, in_axes=(0, 0, 0, None, 0))
     q, k, v = (jnp.moveaxis(x, 2, 0) for x in (q, k, v))
-    heads = (q, k, v, jax.random.split(rng, len(q)))
-    if by_head is None:
-        by_head = backend() == "cpu" and q.shape[2] >= BY_HEAD_FROM
-    y = lax.map(jax.checkpoint(attend), heads) if by_head else jax.vmap(attend)(heads)
+    constants = (mask, jax.random.split(rng, len(q)))
+    if by_head is None and q.shape[2] >= BY_HEAD_FROM:
+        y = by_platform(one_by_one, together, q, k, v, constants=constants)
+    else:
+        y = (one_by_one if by_head else together)(q, k, v, *constants)
     return jnp.moveaxis(y, 0, 2)
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tal_jax.ops.by_platform import by_platform
 from tal_jax.ops.masked_softmax import masked_softmax
 
 # Queries of banded attention that are worked on at a time: all at once, time grows faster than T.
@@ -16,7 +17,7 @@ CHUNK = 512
 
 
 def banded_attention(q, k, v, mask, radius, scale, dropout_rate, rng):
-    """`attention.local_attention` in chunks of CHUNK queries: what a chunk needs stays in the cache, whatever T is.
+    """`attention.local_attention` by blocks, on CPUs in chunks of CHUNK queries: what a chunk needs stays in the cache.
 
     Args:
       q, k, v: [B, T, N, H].
@@ -28,12 +29,19 @@ def banded_attention(q, k, v, mask, radius, scale, dropout_rate, rng):
     Returns:
       [B, T, N, H].
     """
-    if q.shape[1] <= CHUNK:
+
+    def whole(q, k, v, mask, rng):
         halo = ((0, 0), (radius, radius))
         k, v, mask = (jnp.pad(x, halo + ((0, 0),) * (x.ndim - 2)) for x in (k, v, mask))
         return _banded_chunk(q, k, v, mask, radius, scale, dropout_rate, rng)
+
+    def chunked(q, k, v, mask, rng):
+        return _chunked(q, k, v, mask, rng, radius, scale, dropout_rate)
+
+    if q.shape[1] <= CHUNK:
+        return whole(q, k, v, mask, rng)
     q, k, v, mask = (jnp.asarray(x) for x in (q, k, v, mask))
-    return _chunked(q, k, v, mask, rng, radius, scale, dropout_rate)
+    return by_platform(chunked, whole, q, k, v, constants=(mask, rng))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))

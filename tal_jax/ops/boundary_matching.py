@@ -20,13 +20,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from tal_jax.ops.backend import backend
 from tal_jax.ops.boundary_matching_cpu import Tiling, matched_by_tiles
+from tal_jax.ops.by_platform import by_platform
 from tal_jax.types import Array
 
 Head = Callable[[Any, Array], Array]
 SAMPLINGS = ("", "truncated", "truncated_longer")
+
+
+def _points(first: int, last: int, bins: int, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where durations first..last-1 are sampled, relative to the start: whole part and fraction, [D, bins points]."""
+    d = np.arange(first, last)[:, None]
+    length = d + 1
+    i = np.arange(bins * points)[None, :]
+    q = -length / 2 + (d + length) * i / (bins * points - 1)
+    low = np.floor(q).astype(np.int64)
+    return low, q - low
 
 
 @functools.lru_cache(maxsize=256)
@@ -36,15 +47,10 @@ def bin_weights(first: int, last: int, bins: int, points: int) -> tuple[int, np.
     Returns:
       (lowest offset o, weights [O, D, bins] float32): bin n of cell (t, d) is sum_i weights[i, d, n] x[t + o + i].
     """
-    d = np.arange(first, last)[:, None]
-    length = d + 1
-    i = np.arange(bins * points)[None, :]
-    q = -length / 2 + (d + length) * i / (bins * points - 1)  # [D, bins * points], relative to t
-    low = np.floor(q).astype(np.int64)
-    fraction = q - low
+    low, fraction = _points(first, last, bins, points)
     offset = int(low.min())
     weights = np.zeros((int(low.max()) + 2 - offset, last - first, bins * points))
-    rows, columns = np.broadcast_arrays(np.arange(last - first)[:, None], i)
+    rows, columns = np.indices(low.shape)
     np.add.at(weights, (low - offset, rows, columns), 1 - fraction)
     np.add.at(weights, (low + 1 - offset, rows, columns), fraction)
     return offset, weights.reshape(*weights.shape[:2], bins, points).mean(-1).astype(np.float32)
@@ -106,57 +112,76 @@ def boundary_matching(
       sampling: "", "truncated" or "truncated_longer", see above.
       implementation: `sampled` samples a block of durations and projects the samples. `projected` projects the sequence
         first, as the projection is linear, and sums its shifted rows tile by tile: a fifth of the operations, and no
-        work on cells beyond the end. `auto`: `projected` on CPUs, where it was measured to be faster.
+        work on cells beyond the end. `auto`: `projected` on CPUs, where it was measured to be faster, else `sampled`.
       block: durations computed together.
       starts: starts computed together, of `projected` alone.
 
     Returns:
       [B, T, D, O]. Cells with t + d >= T are zero before the head.
     """
-    if implementation == "auto":
-        implementation = "projected" if backend() == "cpu" else "sampled"
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling is one of {SAMPLINGS}, not {sampling!r}")
     longer = sampling == "truncated_longer"
     at_zero = truncation_weights(x.shape[1], durations, bins, points, longer) if sampling else None
     weigh = longer_bin_weights if longer else bin_weights
-    if implementation == "sampled":
-        return head(head_params, _sampled(x, kernel, durations, bins, points, block, weigh, at_zero))
-    if implementation != "projected":
-        raise ValueError(f"implementation is 'auto', 'projected' or 'sampled', not {implementation!r}")
     # No more than there are: a small map would be mostly the padding of its last tile.
-    tiling = Tiling(durations, bins, points, min(block, durations), min(starts, x.shape[1]))
-    return matched_by_tiles(tiling, weigh, head, x, kernel, head_params, at_zero)
+    block, starts = min(block, durations), min(starts, x.shape[1])
+    sizes = {"durations": durations, "bins": bins, "points": points, "block": block}
+    sampled = functools.partial(_sampled, **sizes, head=head, longer=longer)
+    projected = functools.partial(matched_by_tiles, Tiling(**sizes, starts=starts), weigh, head)
+    if implementation == "auto":
+        return by_platform(projected, sampled, x, kernel, head_params, constants=(at_zero,))
+    if implementation not in ("projected", "sampled"):
+        raise ValueError(f"implementation is 'auto', 'projected' or 'sampled', not {implementation!r}")
+    return (projected if implementation == "projected" else sampled)(x, kernel, head_params, at_zero)
 
 
 def _sampled(
     x: Array,
     kernel: Array,
+    head_params: Any,
+    at_zero: Array | None,
+    *,
     durations: int,
     bins: int,
     points: int,
+    head: Head,
+    longer: bool,
     block: int,
-    weigh: Callable[[int, int, int, int], tuple[int, np.ndarray]],
-    at_zero: np.ndarray | None,
 ) -> Array:
-    t = x.shape[1]
+    """Samples by dense matrices, of `block` durations at a time; each is used for all recordings and made on the way.
 
-    # Rematerialised in the backward pass: the samples [B, T, block, bins, P] are far larger than their projection.
-    @functools.partial(jax.checkpoint, static_argnums=(2, 3))
-    def one_block(x, kernel, first, last):
-        offset, weights = weigh(first, last, bins, points)
-        before = max(-offset, 0)
-        after = max(offset + weights.shape[0] - 1, 0)
-        padded = jnp.pad(x, ((0, 0), (before, after), (0, 0)))
-        index = np.arange(t)[:, None] + np.arange(weights.shape[0])[None, :] + (offset + before)  # [T, O]
-        sampled = jnp.einsum("btop,odn->btdnp", padded[:, index], jnp.asarray(weights, x.dtype))
-        if at_zero is not None:
-            sampled += jnp.einsum("tdn,bp->btdnp", jnp.asarray(at_zero[:, first:last], x.dtype), x[:, 0])
-        return jnp.einsum("btdnp,nph->btdh", sampled, kernel)
+    Nothing of a block is kept for the gradients: its samples [B, T, block, bins, P] are far larger than the result.
+    """
+    b, t, _ = x.shape
+    blocks = -(-durations // block)
+    low, fraction = _points(int(longer), int(longer) + blocks * block, bins, points)
+    parts: list[Any] = [
+        z.reshape(blocks, block, bins, points) for z in (low.astype(np.int32), fraction.astype(np.float32))
+    ]
+    first = np.arange(blocks, dtype=np.int32) * block
+    if at_zero is not None:
+        more = jnp.pad(at_zero, ((0, 0), (0, blocks * block - durations), (0, 0)))
+        parts.append(jnp.moveaxis(more.reshape(t, blocks, block, bins), 1, 0))
+    snippet = jnp.arange(t, dtype=jnp.int32)
+    ahead = snippet[None, :] - snippet[:, None]  # [T, S], of a snippet from the start
 
-    blocks = [one_block(x, kernel, d, min(d + block, durations)) for d in range(0, durations, block)]
-    inside = np.arange(t)[:, None] + np.arange(durations)[None, :] < t
-    return jnp.where(inside[None, :, :, None], jnp.concatenate(blocks, axis=2), jnp.zeros((), x.dtype))
+    @jax.checkpoint
+    def one_block(own: tuple[Array, ...]) -> Array:
+        first, low, fraction, *further = own
+        distance = ahead[:, :, None, None, None] - low[None, None]
+        fraction = fraction[None, None]
+        both = jnp.where(distance == 0, 1.0 - fraction, 0.0) + jnp.where(distance == 1, fraction, 0.0)
+        weights = jnp.mean(both, axis=-1)  # [T, S, block, bins]
+        if further:
+            weights += jnp.where((snippet == 0)[None, :, None, None], further[0][:, None], 0.0)
+        sampled = jnp.einsum("tsdn,bsp->btdnp", weights.astype(x.dtype), x)
+        cells = jnp.einsum("btdnp,nph->btdh", sampled, kernel)
+        inside = snippet[:, None] + first + jnp.arange(block, dtype=jnp.int32)[None, :] < t
+        return head(head_params, jnp.where(inside[None, :, :, None], cells, jnp.zeros((), x.dtype)))
+
+    cells = lax.map(one_block, (first, *parts))  # [blocks, B, T, block, O]
+    return jnp.moveaxis(cells, 0, 2).reshape(b, t, blocks * block, -1)[:, :, :durations]
 
 
 def cell_segments(snippets: int, durations: int) -> np.ndarray:

@@ -1,9 +1,11 @@
-"""One-dimensional convolution, in the form that is fast on the backend at hand."""
+"""One-dimensional convolution, in the form that is fast where it runs."""
+
+import functools
 
 import jax.numpy as jnp
 from jax import lax
 
-from tal_jax.ops.backend import backend
+from tal_jax.ops.by_platform import by_platform
 from tal_jax.ops.convolution_winograd import conv1d_winograd
 from tal_jax.types import Array
 
@@ -40,31 +42,42 @@ def conv1d(
       [..., T', O] with T' = (T + 2 padding - dilation (K - 1) - 1) // stride + 1.
     """
     minimal = kernel.shape[0] == 3 and stride == 1 and groups == 1 and padding == dilation and x.dtype == jnp.float32
+    if implementation == "winograd" and not minimal:
+        raise ValueError("winograd needs three taps, stride 1, one group, padding = dilation, and float32")
+    sizes = {"stride": stride, "dilation": dilation, "groups": groups, "padding": padding}
+    forms = {
+        "lax": functools.partial(_lax, **sizes),
+        "shifted": functools.partial(_shifted, **sizes),
+        "winograd": functools.partial(_winograd, dilation=dilation),
+    }
     if implementation == "auto":
-        implementation = "lax"
-        if backend() == "cpu" and groups > 1:
-            implementation = "shifted"
-        elif backend() == "cpu" and minimal and kernel[0].size >= WINOGRAD_FROM:
-            implementation = "winograd"
-    if implementation == "winograd":
-        if not minimal:
-            raise ValueError("winograd needs three taps, stride 1, one group, padding = dilation, and float32")
-        y = conv1d_winograd(x.reshape((-1, *x.shape[-2:])), kernel, dilation)
-        return y.reshape((*x.shape[:-2], *y.shape[-2:]))
-    if implementation == "lax":
-        flat = x.reshape((-1, *x.shape[-2:]))
-        y = lax.conv_general_dilated(
-            flat,
-            kernel,
-            (stride,),
-            [(padding, padding)],
-            rhs_dilation=(dilation,),
-            dimension_numbers=("NWC", "WIO", "NWC"),
-            feature_group_count=groups,
-        )
-        return y.reshape((*x.shape[:-2], *y.shape[-2:]))
-    if implementation != "shifted":
+        minimal = minimal and kernel.shape[1] * kernel.shape[2] >= WINOGRAD_FROM
+        on_cpu = "shifted" if groups > 1 else "winograd" if minimal else "lax"
+        return forms["lax"](x, kernel) if on_cpu == "lax" else by_platform(forms[on_cpu], forms["lax"], x, kernel)
+    if implementation not in forms:
         raise ValueError(f"implementation is 'auto', 'lax', 'shifted' or 'winograd', not {implementation!r}")
+    return forms[implementation](x, kernel)
+
+
+def _winograd(x: Array, kernel: Array, *, dilation: int) -> Array:
+    y = conv1d_winograd(x.reshape((-1, *x.shape[-2:])), kernel, dilation)
+    return y.reshape((*x.shape[:-2], *y.shape[-2:]))
+
+
+def _lax(x: Array, kernel: Array, *, stride: int, dilation: int, groups: int, padding: int) -> Array:
+    y = lax.conv_general_dilated(
+        x.reshape((-1, *x.shape[-2:])),
+        kernel,
+        (stride,),
+        [(padding, padding)],
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=groups,
+    )
+    return y.reshape((*x.shape[:-2], *y.shape[-2:]))
+
+
+def _shifted(x: Array, kernel: Array, *, stride: int, dilation: int, groups: int, padding: int) -> Array:
     taps, group_in, out = kernel.shape
     group_out = out // groups
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(padding, padding), (0, 0)])

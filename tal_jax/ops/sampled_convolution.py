@@ -7,7 +7,7 @@ proposals, so its T projections are far fewer than the sampled points.
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tal_jax.ops.backend import backend
+from tal_jax.ops.by_platform import by_platform
 from tal_jax.ops.convolution import conv1d
 from tal_jax.ops.sampling import interpolate
 from tal_jax.types import Array
@@ -25,41 +25,69 @@ from tal_jax.types import Array
 CHUNK = 512
 
 
+def halving_at(
+    x: Array, kernels: Sequence[Array], positions: Array, parts: Sequence[slice], *, groups: int = 1
+) -> list[tuple[Array, Array]]:
+    """The first convolutions of several stacks, with stride 2 and padding 1, on parts of the same sampled points.
+
+    On CPUs, where gathers of rows are cheap, by `conv1d_at`; elsewhere the points are interpolated once, and every part
+    is a slice of them.
+
+    Args:
+      x: [B, T, C]; padding must be zero.
+      kernels: [3, C / groups, O] each.
+      positions: [B, P, N] float32 in snippet units; constants for differentiation.
+      parts: of the N points, one for every kernel; an even number n of points each.
+      groups: of channels.
+
+    Returns:
+      For every kernel the even and the odd outputs, [groups, B P, n / 4, O / groups] each in x's dtype, as
+      `ops.convolution.halving_by_group` takes them.
+    """
+
+    def apart(x: Array, kernels: tuple[Array, ...], positions: Array) -> list[tuple[Array, Array]]:
+        count = positions.shape[0] * positions.shape[1]
+
+        def every_second(kernel: Array, at: Array, padding: int) -> Array:
+            # Every second output of a convolution with stride 2: stride 4.
+            y = conv1d_at(x, kernel, at, stride=4, padding=padding, groups=groups)
+            return y.reshape(groups, count, -1, y.shape[-1])
+
+        at = [positions[:, :, part] for part in parts]
+        return [(every_second(k, p, 1), every_second(k, p[:, :, 1:], 0)) for k, p in zip(kernels, at, strict=True)]
+
+    def together(x: Array, kernels: tuple[Array, ...], positions: Array) -> list[tuple[Array, Array]]:
+        points = interpolate(x, positions)
+        found = []
+        for kernel, part in zip(kernels, parts, strict=True):
+            y = conv1d(points[:, :, part], kernel, stride=2, padding=1, groups=groups, implementation="lax")
+            y = y.reshape(y.shape[0] * y.shape[1], -1, 2, groups, y.shape[-1] // groups)
+            y = y.transpose(2, 3, 0, 1, 4)  # [2, groups, B P, n / 4, O / groups]
+            found.append((y[0], y[1]))
+        return found
+
+    return by_platform(apart, together, x, tuple(kernels), constants=(positions,))
+
+
 def conv1d_at(
-    x: Array,
-    kernel: Array,
-    positions: Array,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    groups: int = 1,
-    implementation: str = "auto",
+    x: Array, kernel: Array, positions: Array, *, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> Array:
-    """`conv1d(interpolate(x, positions), kernel, ..)`, channel groups first.
+    """`conv1d(interpolate(x, positions), kernel, ..)`, channel groups first, without the sampled sequence.
 
     Args:
       x: [B, T, C]; padding must be zero.
       kernel: [K, C / groups, O].
       positions: [B, P, N] float32 in snippet units; constants for differentiation.
       stride, padding, groups: as in `conv1d`; the convolution runs over the N points of each of P proposals.
-      implementation: `sampled` interpolates and then convolves, `projected` convolves and then interpolates, `auto` is
-        `projected` on CPUs, where gathers of rows are cheap, and `sampled` elsewhere.
 
     Returns:
       [groups, B P N', O / groups] in x's dtype: group by group, as `ops.convolution` has forms for, and flat. (Gathered
       rows that are reshaped within a row of channels are gathered element by element by XLA on CPUs.)
     """
-    if implementation == "auto":
-        implementation = "projected" if backend() == "cpu" else "sampled"
     b, t, c = x.shape
     taps, _, out = kernel.shape
     count = (positions.shape[2] + 2 * padding - taps) // stride + 1
     positions = lax.stop_gradient(positions)
-    if implementation == "sampled":
-        y = conv1d(interpolate(x, positions), kernel, stride=stride, padding=padding, groups=groups)
-        return jnp.moveaxis(y.reshape(-1, groups, out // groups), 1, 0)
-    if implementation != "projected":
-        raise ValueError(f"implementation is 'auto', 'projected' or 'sampled', not {implementation!r}")
     # A zero row before and after every sequence: what lies outside counts as zero.
     padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0))).reshape(b * (t + 2), groups, c // groups).transpose(1, 0, 2)
     by_group = kernel.reshape(taps, c // groups, groups, out // groups).transpose(2, 1, 0, 3)  # [G, C / G, K, O / G]

@@ -11,7 +11,6 @@ from support.sensor_set import tiny_config
 from tal_jax.configs import supervised
 from tal_jax.errors import InputError
 from tal_jax.experiments import tpu_cost as topology
-from tal_jax.ops.backend import backend, compiling_for
 
 with_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install libtpu"
@@ -92,10 +91,3 @@ def test_topologies_are_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="libtpu is not installed: pip install"):
         compiled("bmn", "v5e:2x2")
-
-
-def test_forms_are_chosen_for_the_target():
-    assert backend() == "cpu"
-    with compiling_for("tpu"):
-        assert backend() == "tpu"
-    assert backend() == "cpu"
