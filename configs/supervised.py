@@ -13,7 +13,6 @@ def get_config() -> ConfigDict:
     """What differs from the defaults of the sections, the models and the tasks."""
     config = default_config(bmn="bmn", tcanet="tcanet")
     bmn, tcanet = config.stages.bmn, config.stages.tcanet
-    bmn.model.durations = 0  # from the training actions
     bmn.optimizer.update(learning_rate=1e-3, weight_decay=1e-4)
     tcanet.data.proposals = 100
     tcanet.optimizer.warmup_steps = 1000

@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
         stage.optimizer.update(learning_rate=1e-4, weight_decay=1e-3, warmup_steps=500)
         stage.options.update(mmd_weight=0.1, oic_weight=0.1)
     config.stages.trimmed.steps, config.stages.mgfn.steps = 5_000, 10_000
+    config.stages.mgfn.regressor = True
     return config
 
 

@@ -59,9 +59,11 @@ class Metadata:
     content: str = ""  # of all records as they are stored; "": a set of before this was noted
 
     def is_set_of(self, other: "Metadata") -> bool:
-        """Whether both are of one set, or of equal ones; contents count where both are known."""
-        known = self.content and other.content
-        return self.fingerprint == other.fingerprint and (not known or self.content == other.content)
+        """Whether both are of one set, or of equal ones: contents count where both are known, else fingerprints."""
+        if self.content and other.content:
+            one, two = ((m.content, m.labels, m.streams, m.dtype) for m in (self, other))
+            return one == two
+        return self.fingerprint == other.fingerprint
 
     def without_segments(self) -> "Metadata":
         """What may be known where only labels are: nothing that comes from a segment."""

@@ -32,13 +32,17 @@ def hold_out(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
     everything = np.arange(count)
     if share == 0 or count < 2:
         return everything, everything[:0]
-    period = round(1 / share)
-    if math.isclose(period * share, 1):
-        held = everything[::period]
+    if is_every_nth(share):
+        held = everything[:: round(1 / share)]
     else:
         held_count = min(max(round(share * count), 1), count - 1)
         held = np.arange(held_count) * count // held_count
     return np.delete(everything, held), held
+
+
+def is_every_nth(share: float) -> bool:
+    """Whether a share is 1/n, or none at all."""
+    return share <= 0 or math.isclose(round(1 / share) * share, 1)
 
 
 def hold_out_ids(split: Split, patterns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

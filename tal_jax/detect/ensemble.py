@@ -14,7 +14,7 @@ from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission, read
 from tal_jax.stages.predictor import Predictor
-from tal_jax.stages.stage import build_stage
+from tal_jax.stages.stage import build_stage, check_held_out
 from tal_jax.stages.tuned_decoding import tuned
 from tal_jax.stages.workdir import read_config
 from tal_jax.train.checkpoint import restore_params
@@ -127,6 +127,7 @@ def _performance(run: Run, stage: str) -> float:
     """
     config = read_config(run.workdir)
     built = build_stage(config, stage, run.workdir)
+    check_held_out(built.recordings, config.data, stage, run.workdir)
     params = restore_params(run.workdir, stage, which=run.checkpoint)
     task = tuned(built.task, run.workdir, stage)
     scores = evaluate_stage(built, Predictor(task, local_mesh()), params, built.section.batch_size)

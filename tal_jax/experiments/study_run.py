@@ -39,8 +39,10 @@ def carry_out(study: Study, data: str, workdir: Path, *, title: str, resamples: 
     workdir = workdir.absolute()
     plan = list(runs(study, data, read_metadata(data).fingerprint))
     left = 0
+    rows: set[str] = set()
     for run in plan:
-        check(run)
+        check(run, trace=run.row not in rows)  # seeds and folds of a row have one model
+        rows.add(run.row)
         left += not finished(run, workdir)
     _check_folds(plan)
     found: list[Outcome] = []
@@ -70,8 +72,8 @@ def _check_folds(plan: Sequence[Run]) -> None:
             seen[group] = run.fold
 
 
-def check(run: Run) -> None:
-    """Builds what a run's stages are made of, and opens what it is measured on.
+def check(run: Run, *, trace: bool = True) -> None:
+    """Builds what a run's stages are made of, and opens what it is measured on; `trace`: see `check_track`.
 
     Raises:
       InputError: a key or a value does not fit, or there is nothing to measure.
@@ -81,7 +83,7 @@ def check(run: Run) -> None:
         config = parse(run.config)
         check_annotated(run)
         with tempfile.TemporaryDirectory() as nothing:  # no stage has begun there
-            check_track(config, Path(nothing))
+            check_track(config, Path(nothing), trace=trace)
     except InputError as e:
         raise InputError(f"{where}: {e}") from e
     except (KeyError, TypeError, ValueError) as e:

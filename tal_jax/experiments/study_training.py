@@ -21,7 +21,7 @@ from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.experiments.study import Run, digest
 from tal_jax.experiments.study_summary import Outcome
-from tal_jax.stages.artifacts import FILES
+from tal_jax.stages.artifacts import made_file
 from tal_jax.stages.config import parse, to_tree
 from tal_jax.stages.predictor import Predictor, truth_table
 from tal_jax.stages.stage import build_stage
@@ -126,7 +126,7 @@ def _train(run: Run, workdir: Path, folder: Path) -> list[tuple[Path, str]]:
         home = workdir / "shared" / f"{name}-{digest(own, run.fingerprint)}"
         train_and_evaluate(own, home)
         taker = config.stages[last]
-        files = {**taker.files, made: str((home / name / FILES[made]).absolute())}
+        files = {**taker.files, made: str(made_file(home / name, made).absolute())}
         stages = {**config.stages, last: dataclasses.replace(taker, files=files)}
         config = dataclasses.replace(config, stages=stages)
         shared.append((home, name))

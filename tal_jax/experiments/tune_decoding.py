@@ -17,7 +17,7 @@ from tal_jax.errors import InputError
 from tal_jax.experiments.tune_trials import prepare_trials
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.sections import Config
-from tal_jax.stages.stage import Stage, build_stage
+from tal_jax.stages.stage import Stage, build_stage, check_held_out
 from tal_jax.stages.tuned_decoding import write_tuned
 from tal_jax.stages.workdir import read_config
 from tal_jax.tasks.cas_decoding import Decoding
@@ -207,6 +207,7 @@ def _build(config: Config, name: str, workdir: Path) -> Stage:
             f"{workdir}: stage {name} held out no training recording (data.holdout {data.holdout}): train "
             "with --config.data.holdout=0.1 in another --workdir"
         )
+    check_held_out(built.recordings, data, name, workdir)
     if not built.on_its_own_set:
         raise InputError(f"{workdir}: stage {name} was trained on another data set than {data.dir} is now: restore it")
     return built

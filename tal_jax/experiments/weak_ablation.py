@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import runpy
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from tal_jax.models.mgfn import scaled
 from tal_jax.plots import cas as cas_figure
 from tal_jax.plots import detections as figure
 from tal_jax.plots.detections import Bar
-from tal_jax.stages.artifacts import FILES
+from tal_jax.stages.artifacts import made_file
 from tal_jax.stages.config import parse, with_defaults
 from tal_jax.stages.map_frames import map_frames
 from tal_jax.stages.predictor import Predictor
@@ -39,6 +40,7 @@ from tal_jax.tasks.cas_decoding import Decoding
 from tal_jax.tasks.task import CLIP_FEATURES, Params, as_tunable
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
+from tal_jax.train.track import check_track
 from tal_jax.types import Array, Batch, Detections
 
 
@@ -71,7 +73,7 @@ def train_row(config: Config, workdir: Path, shared: Path) -> None:
     makers = [name for name in config.track if stages[name].kind.makes == CLIP_FEATURES]
     for maker in makers:
         train_and_evaluate(dataclasses.replace(config, track=(maker,)), shared)
-        file = str(shared / maker / FILES[CLIP_FEATURES])
+        file = str(made_file(shared / maker, CLIP_FEATURES))
         for name in config.track:
             if CLIP_FEATURES in stages[name].kind.accepts:
                 stages[name] = dataclasses.replace(stages[name], files={**stages[name].files, CLIP_FEATURES: file})
@@ -212,6 +214,12 @@ def run_ablation(
     records = open_split(next(iter(configs.values())).data.dir, split)
     shown = cas_figure.choose([str(id) for id in records.ids if recordings[str(id)].instances], pictured)
     found: dict[str, AblationRow] = {}
+    for row, config in configs.items():
+        try:
+            with tempfile.TemporaryDirectory() as nothing:  # no stage has begun there
+                check_track(config, Path(nothing))
+        except InputError as e:
+            raise InputError(f"row {row}: {e}") from e
     for row, config in configs.items():
         print(f"\nrow {row}", flush=True)
         train_row(config, out.absolute() / row, out.absolute() / "shared")

@@ -14,7 +14,7 @@ from tal_jax.data.dataset import Metadata
 from tal_jax.data.parquet import read_origin
 from tal_jax.errors import InputError
 from tal_jax.stages.sections import Config
-from tal_jax.stages.workdir import finished_parameters
+from tal_jax.stages.workdir import finished, finished_parameters
 from tal_jax.tasks.task import CLASS_SCORES, CLIP_FEATURES, PROPOSALS
 
 FILES = {name: f"{name}.parquet" for name in (PROPOSALS, CLASS_SCORES, CLIP_FEATURES)}
@@ -63,7 +63,7 @@ def artifact_path(config: Config, stage: str, artifact: str, workdir: Path) -> P
         return Path(given)
     for name in config.track:
         if name != stage and config.stages[name].kind.makes == artifact:
-            path = _file(workdir / name, artifact)
+            path = made_file(workdir / name, artifact)
             if not path.exists():
                 raise InputError(f"{path}: missing: run stage {name!r} first, or give a file with {key}")
             return path
@@ -71,7 +71,8 @@ def artifact_path(config: Config, stage: str, artifact: str, workdir: Path) -> P
     raise InputError(f"config: no stage in the track makes the {what} of stage {stage!r}: give a file with {key}")
 
 
-def _file(folder: Path, artifact: str) -> Path:
+def made_file(folder: Path, artifact: str) -> Path:
+    """Where a stage with this folder keeps the artifact that it makes; older workdirs have other names."""
     old = folder / OLD_FILES.get(artifact, FILES[artifact])
     return old if old.exists() else folder / FILES[artifact]
 
@@ -116,6 +117,15 @@ def _origin(path: Path, artifact: str) -> Origin | None:
         return None
 
 
+def check_set(artifact: Artifact, metadata: Metadata, directory: Path) -> None:
+    """Raises InputError where an artifact says that it was made from another set than the one in a directory."""
+    if artifact.origin is not None and not artifact.origin.is_of(metadata):
+        raise InputError(
+            f"{artifact.path}: made from another set than {directory}: run the stage that makes it on this set, in "
+            "another --workdir, or give a file made from it"
+        )
+
+
 def check_inputs(workdir: Path, stage: str, artifacts: Mapping[str, Artifact]) -> None:
     """Compares artifacts with those that a stage began its training with.
 
@@ -137,9 +147,10 @@ def check_inputs(workdir: Path, stage: str, artifacts: Mapping[str, Artifact]) -
         raise InputError(f"{path}: damaged ({e!r:.60}): restore it, or remove it to go on without this check") from e
     for name, origin in before.items():
         if artifacts[name].origin != origin:
+            again = f"launch.train --stage={stage}" if finished(workdir, stage) else f"remove {workdir / stage}"
             raise InputError(
                 f"{artifacts[name].path}: not the {name.replace('_', ' ')} that stage {stage!r} was trained with: "
-                f"train it again (launch.train --stage={stage}), or restore the file"
+                f"restore the file, or train the stage anew ({again})"
             )
 
 

@@ -11,12 +11,12 @@ from tal_jax.data.dataset import Split
 from tal_jax.data.framing import choose_framing
 from tal_jax.data.rows import Clips
 from tal_jax.data.splicing import Splicer
-from tal_jax.errors import InputError
-from tal_jax.stages.artifacts import Artifact, read_artifact
+from tal_jax.stages.artifacts import Artifact, check_inputs, check_set, read_artifact
 from tal_jax.stages.config import parse
 from tal_jax.stages.recordings import open_clips
 from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage
+from tal_jax.stages.workdir import newest_step
 from tal_jax.tasks.task import CLIP_FEATURES
 from tal_jax.tasks.task import CLIPS as LEARNS_FROM_CLIPS
 
@@ -37,8 +37,6 @@ def with_clips(stage: Stage, config: Config | Mapping[str, Any], workdir: Path) 
     """
     config = parse(config)
     share, compared = stage.section.splice, CLIP_FEATURES in stage.section.needs
-    if not 0 <= share <= 1:
-        raise InputError(f"config: stages.{stage.name}.splice is a share of the training rows, 0 to 1, not {share}")
     if not share and not compared:
         return stage
     split, index, _ = open_clips(config.data)
@@ -48,11 +46,9 @@ def with_clips(stage: Stage, config: Config | Mapping[str, Any], workdir: Path) 
         assembler = dataclasses.replace(assembler, splicer=splicer)
     if compared:
         known = read_artifact(config, stage.name, CLIP_FEATURES, workdir, stage.trained_on.labels)
-        if known.origin is not None and not known.origin.is_of(split.metadata):
-            raise InputError(
-                f"{known.path}: made from another set than {split.directory}: run the stage that makes it on this set, "
-                "in another --workdir, or give a file made from it"
-            )
+        check_set(known, split.metadata, split.directory)
+        if newest_step(workdir, stage.name):
+            check_inputs(workdir, stage.name, {CLIP_FEATURES: known})
         artifacts[CLIP_FEATURES] = known
         assembler = dataclasses.replace(assembler, clips=_clips(stage, config, split, index, known))
     return dataclasses.replace(stage, assembler=assembler, artifacts=artifacts)

@@ -1,11 +1,12 @@
 """A config as plain nested values, as the sections that it is made of, and as what differs from their defaults."""
 
+import collections.abc
 import dataclasses
 import difflib
+import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import numpy as np
 import yaml
 from ml_collections import ConfigDict
@@ -13,12 +14,14 @@ from ml_collections import ConfigDict
 from tal_jax.errors import InputError
 from tal_jax.stages.methods import find_method
 from tal_jax.stages.sections import Config, StageSection
-from tal_jax.tasks.task import Settings, Task, is_task, model_type
+from tal_jax.stages.task_fields import Fields, model_fields, option_fields
 
 RENAMED = {"trimmed": "clip_features"}  # keys of a stage that older versions wrote
 # Fields of a section that are no keys themselves: the keys come from what the task declares.
 OWN_FIELDS = ("kind", "files", "settings")
-ALIKE: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple,)}
+ALIKE: dict[type, tuple[type, ...]] = {
+    bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple,), dict: (Mapping,),
+}  # fmt: skip
 
 
 def default_config(**stages: str) -> ConfigDict:
@@ -34,12 +37,25 @@ def default_config(**stages: str) -> ConfigDict:
 
 
 def with_defaults(config: ConfigDict) -> ConfigDict:
-    """A copy of the config with the defaults of the keys that it lacks, so that all keys can be changed.
+    """The config with every key that it lacks, so that all can be changed; what is linked in it stays linked.
 
     Raises:
       InputError: see `parse`.
     """
-    return ConfigDict(to_tree(parse(config.to_dict())))
+    whole = ConfigDict(config)  # a copy that keeps references between keys
+    _fill(whole.unlock(), to_tree(parse(config.to_dict())))
+    return whole
+
+
+def _fill(config: ConfigDict, tree: Mapping[str, Any]) -> None:
+    for key in list(config):
+        if key not in tree:
+            del config[key]  # an older name, whose value the tree has under the new one
+    for key, value in tree.items():
+        if key not in config:
+            config[key] = ConfigDict(value) if isinstance(value, Mapping) else value
+        elif isinstance(config[key], ConfigDict) and isinstance(value, Mapping):
+            _fill(config[key], value)
 
 
 def default_stage(method: str) -> ConfigDict:
@@ -113,6 +129,8 @@ def check_key(key: str, names: Iterable[str], where: str) -> None:
       where: the dotted name of its section, for the message; "" for the whole config.
     """
     known = sorted(names)
+    if not isinstance(key, str):
+        raise InputError(f"config: {where or 'the whole'}: keys are text, not {key!r:.60}")
     if key not in known:
         hint = nearest(key, known) or f"known keys: {', '.join(known)}"
         raise InputError(f"config: {f'{where}.' if where else ''}{key}: no such key: {hint}")
@@ -132,8 +150,8 @@ def _stage(tree: Any, where: str) -> StageSection:
     return dataclasses.replace(
         section,
         kind=kind,
-        model=_values(tree.get("model", {}), model_defaults(kind), f"{where}.model"),
-        options=_values(tree.get("options", {}), option_defaults(kind), f"{where}.options"),
+        model=_values(tree.get("model", {}), model_fields(kind), f"{where}.model"),
+        options=_values(tree.get("options", {}), option_fields(kind), f"{where}.options"),
         files={name: _typed(tree.get(name, ""), "", f"{where}.{name}") for name in kind.accepts},
         settings=_section(kind.settings(), {k: tree[k] for k in settings if k in tree}, where),
     )
@@ -150,80 +168,64 @@ def _section(default: Any, tree: Any, where: str, *, more: Iterable[str] = (), h
     if not isinstance(tree, Mapping):
         raise InputError(f"config: {where}: a section is expected, not {tree!r:.60}")
     names = [f.name for f in dataclasses.fields(default) if f.name not in hidden]
+    hints = typing.get_type_hints(type(default))
     values = {}
     for key, value in tree.items():
         check_key(key, (*names, *more), where)
         own, at = getattr(default, key), f"{where}.{key}" if where else key
         nested = dataclasses.is_dataclass(own)
         values[key] = _section(own, value, at) if nested else _typed(value, own, at)
+        _check_elements(values[key], hints[key], at)
     return dataclasses.replace(default, **values)
 
 
-def _values(tree: Any, default: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The defaults, with the tree's values in the place of those that it has."""
+def _check_elements(value: Any, hint: Any, where: str) -> None:
+    """Raises InputError where a tuple or mapping holds something else than its field's type says."""
+    if typing.get_origin(hint) not in (tuple, Mapping, collections.abc.Mapping):
+        return
+    kind = typing.get_args(hint)[0 if isinstance(value, tuple) else 1]
+    for element in value if isinstance(value, tuple) else value.values():
+        if not isinstance(element, ALIKE.get(kind, (object,))):
+            raise InputError(f"config: {where}: {element!r:.60}: expected values of type {kind.__name__}")
+
+
+def _values(tree: Any, fields: Fields, where: str) -> dict[str, Any]:
+    """The defaults of the fields, with the tree's values in the place of those that it has."""
     if not isinstance(tree, Mapping):
         raise InputError(f"config: {where}: a section is expected, not {tree!r:.60}")
-    found = dict(default)
+    found = fields.tree()
     for key, value in tree.items():
-        # Fields that come from the data may be set here as well, though they have no default.
-        check_key(key, (*default, "num_classes"), where)
-        own, at = default.get(key), f"{where}.{key}"
-        found[key] = _values(value, own, at) if isinstance(own, dict) else _typed(value, own, at)
+        check_key(key, (*fields.defaults, *fields.nested), where)
+        inner, at = fields.nested.get(key), f"{where}.{key}"
+        found[key] = _typed(value, fields.defaults[key], at) if inner is None else _values(value, inner, at)
     return found
 
 
 def _typed(value: Any, default: Any, where: str) -> Any:
-    """A value of the default's type; lists are tuples, and whole numbers numbers. None: any type."""
-    if isinstance(value, list):
-        value = tuple(value)
-    if isinstance(value, np.generic):
-        value = value.item()
-    expected = ALIKE.get(type(default), (object,))
-    wrong = not isinstance(value, expected)
-    if wrong or (isinstance(value, bool) and type(default) in (int, float)):
+    """A value of the default's type: lists become tuples, whole numbers numbers. Of None and NO_DEFAULT: any type."""
+    found = _tuples(value)
+    if isinstance(default, float) and type(found) is int:
+        found = float(found)
+    number = type(default) in (int, float)
+    if not isinstance(found, ALIKE.get(type(default), (object,))) or (isinstance(found, bool) and number):
         raise InputError(f"config: {where}: {value!r:.60}: expected a value such as {default!r}")
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-def model_defaults(kind: type[Task]) -> dict[str, Any]:
-    """Fields of a task's module with their defaults; those that come from the data are left out."""
-    return _defaults(model_type(kind), kind.from_data)
-
-
-def option_defaults(kind: type[Task]) -> dict[str, Any]:
-    """Fields of a task with their defaults."""
-    return _defaults(kind, ())
-
-
-def _defaults(cls: Any, left_out: Iterable[str]) -> dict[str, Any]:
-    """Plain nested defaults of a dataclass: modules and tasks that are fields become sections of their own."""
-    found: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):
-        kind = field.type
-        if field.name in left_out or (field.name in ("parent", "name") and issubclass(cls, nn.Module)):
-            continue
-        if field.name == "model" and issubclass(cls, Task):
-            continue
-        if isinstance(kind, type) and issubclass(kind, nn.Module):
-            found[field.name] = _defaults(kind, left_out)
-        elif is_task(kind):
-            found[field.name] = option_defaults(kind)
-        elif field.default is not dataclasses.MISSING:
-            found[field.name] = _plain(field.default)
-        elif field.default_factory is not dataclasses.MISSING:
-            found[field.name] = _plain(field.default_factory())
     return found
 
 
-def _plain(value: Any) -> Any:
-    """Values of JSON's types, but tuples stay tuples; types of numbers by their names."""
-    if isinstance(value, Settings) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+def _tuples(value: Any) -> Any:
+    """Plain values with tuples for lists and Python's own numbers for NumPy's."""
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (bool, int, float, str, tuple)):
-        return value
-    return np.dtype(value).name
+        return {key: _tuples(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_tuples, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _plain(value: Any) -> Any:
+    """A section's values, nested."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def _difference(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

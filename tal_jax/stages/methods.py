@@ -1,5 +1,6 @@
 """Methods by the name that a config gives them, and the task of a stage's section."""
 
+import dataclasses
 import difflib
 import importlib
 
@@ -7,7 +8,7 @@ from tal_jax.data.dataset import Metadata
 from tal_jax.data.framing import long_action_snippets
 from tal_jax.errors import InputError
 from tal_jax.stages.sections import StageSection
-from tal_jax.tasks.task import DataFacts, Task, is_task
+from tal_jax.tasks.task import DataFacts, Task, is_task, model_type
 from tal_jax.windows import Framing
 
 METHODS = {
@@ -38,10 +39,15 @@ def find_method(name: object, where: str) -> type[Task]:
         raise InputError(f"config: {where}: no method {name!r}: {hint}, or package.module:Class of your own")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as e:
-        raise InputError(f"config: {where}: {place!r} cannot be imported ({e}): is it installed?") from e
-    if not is_task(found):
-        raise InputError(f"config: {where}: {place!r} is no task: derive the class from tal_jax.tasks.task.Task")
+    except Exception as e:  # whatever a module of someone else's does while it is imported
+        reason = " ".join(f"{type(e).__name__}: {e}".split())
+        raise InputError(f"config: {where}: {place!r} cannot be imported ({reason:.200}): is it installed?") from e
+    if not is_task(found) or not dataclasses.is_dataclass(found):
+        raise InputError(
+            f"config: {where}: {place!r} is no task: derive a frozen dataclass from tal_jax.tasks.task.Task"
+        )
+    if not dataclasses.is_dataclass(model_type(found)):
+        raise InputError(f"config: {where}: {place!r}: annotate its field `model` with the class of its module")
     return found
 
 

@@ -1,6 +1,8 @@
 """Which recordings, or clips, a stage learns from, and which it is measured on."""
 
 import dataclasses
+import hashlib
+import json
 
 import numpy as np
 
@@ -25,6 +27,13 @@ class Recordings:
     def longest(self) -> int:
         """Stored snippets of the longest of all recordings of both splits."""
         return int(max(self.training.num_snippets.max(), self.evaluation.num_snippets.max()))
+
+
+def held_out_digest(recordings: Recordings) -> str:
+    """SHA-256 of the ids of the training recordings that are held out; of none where another split is measured."""
+    own = recordings.evaluation is recordings.training
+    ids = recordings.training.ids[recordings.eval_index].tolist() if own else []
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
 def open_recordings(data: DataSection, section: StageSection) -> Recordings:

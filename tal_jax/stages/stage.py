@@ -13,14 +13,15 @@ from tal_jax.data import sensor_axes
 from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.dataset import Metadata, Split
 from tal_jax.data.framing import choose_framing
+from tal_jax.data.holdout import is_every_nth
 from tal_jax.data.rows import Assembler
 from tal_jax.errors import InputError
-from tal_jax.stages.artifacts import Artifact, check_inputs, read_artifact, write_inputs
+from tal_jax.stages.artifacts import Artifact, check_inputs, check_set, read_artifact, write_inputs
 from tal_jax.stages.config import nearest, parse
 from tal_jax.stages.methods import build_task
-from tal_jax.stages.recordings import Recordings, open_recordings
+from tal_jax.stages.recordings import Recordings, held_out_digest, open_recordings
 from tal_jax.stages.sections import Config, DataSection, FrameSection, StageSection
-from tal_jax.stages.workdir import has_checkpoint, read_set, write_set
+from tal_jax.stages.workdir import has_checkpoint, newest_step, read_held_out, read_set, write_set
 from tal_jax.tasks.task import CLASS_SCORES, OF_RECORDINGS, PROPOSALS, Task
 from tal_jax.windows import Framing, Normalization
 
@@ -88,7 +89,9 @@ def plan_stage(config: Config | Mapping[str, Any], name: str, workdir: Path, *, 
     framing = choose_framing(trained_on, longest, **section.data.framing_fields())
     selected = dataclasses.replace(trained_on, streams={s: trained_on.streams[s] for s in streams})
     task = build_task(section, selected, framing, where)
-    _augmentation(section.data, f"{where}.data")
+    augmentation = _augmentation(section.data, f"{where}.data")
+    if augmentation.turns and config.data.triaxial:
+        sensor_axes.triaxial_channels(config.data.triaxial, training, streams)  # named: nothing is looked at
     return StagePlan(name, section, recordings, trained_on, longest, streams, framing, task)
 
 
@@ -123,7 +126,7 @@ def remember(stage: Stage, workdir: Path) -> None:
       stage: a stage that has saved nothing yet, with the rows that it will be trained on.
       workdir: the folder of the track.
     """
-    write_set(workdir, stage.name, stage.trained_on, stage.longest)
+    write_set(workdir, stage.name, stage.trained_on, stage.longest, held_out_digest(stage.recordings))
     folder, assembler = workdir / stage.name, stage.assembler
     for file in (NORMALIZATION, TRIAXIAL):
         (folder / file).unlink(missing_ok=True)  # of an attempt that never saved, perhaps on other data
@@ -132,6 +135,30 @@ def remember(stage: Stage, workdir: Path) -> None:
     if assembler.augmentation.turns:
         sensor_axes.write(folder / TRIAXIAL, assembler.augmentation.triaxial)
     write_inputs(workdir, stage.name, stage.artifacts)
+
+
+def check_held_out(recordings: Recordings, data: DataSection, name: str, workdir: Path) -> None:
+    """Compares the recordings that are held out now with those that a stage did not learn from.
+
+    Args:
+      recordings: the splits of the stage, and positions in them.
+      data: the section of the config that says what is held out.
+      name: the stage's name.
+      workdir: the folder of the track.
+
+    Raises:
+      InputError: they are others, so that a stage would be measured on what it has learned from.
+    """
+    if not has_checkpoint(workdir, name):
+        return
+    before = read_held_out(workdir, name)
+    # Older workdirs do not say; theirs are the same for every n-th recording alone.
+    same = before == held_out_digest(recordings) if before else bool(data.holdout_ids) or is_every_nth(data.holdout)
+    if not same:
+        raise InputError(
+            f"{workdir}: stage {name} did not hold out the recordings that data.holdout={data.holdout:g} means now: "
+            "train it anew in another --workdir"
+        )
 
 
 def with_dataset(config: Config, directory: str, split: str) -> Config:
@@ -173,32 +200,28 @@ def _artifacts(config: Config, plan: StagePlan, workdir: Path) -> dict[str, Arti
     names = [name for name in plan.section.needs if name in OF_RECORDINGS]
     labels = plan.trained_on.labels
     found = {name: read_artifact(config, plan.name, name, workdir, labels) for name in names}
-    if has_checkpoint(workdir, plan.name):
+    if newest_step(workdir, plan.name):  # what was converted has learned from none of them
         check_inputs(workdir, plan.name, found)
-    given = plan.section.files
-    return {name: _of_this_set(artifact, plan, bool(given.get(name))) for name, artifact in found.items()}
+    return {name: of_this_set(artifact, plan, name) for name, artifact in found.items()}
 
 
-def _of_this_set(artifact: Artifact, plan: StagePlan, given: bool) -> Artifact:
+def of_this_set(artifact: Artifact, plan: StagePlan, name: str) -> Artifact:
     """The artifact, emptied where it was made from another set: the same ids mean other recordings there.
 
     Args:
       artifact: one that the stage takes.
       plan: the plan of the stage.
-      given: whether the config names the file, so that another system may have made it.
+      name: which one it is. A file that the config names may have been made by another system, which says nothing.
 
     Raises:
       InputError: the stage is at work on its own set, and the artifact is from another one.
     """
-    here = plan.recordings.training.metadata
-    if plan.trained_on.is_set_of(here):
-        if artifact.origin is not None and not artifact.origin.is_of(here):
-            raise InputError(
-                f"{artifact.path}: made from another set than {plan.recordings.training.directory}: run the stage that "
-                "makes it on this set, in another --workdir, or give a file made from it"
-            )
+    training = plan.recordings.training
+    if plan.trained_on.is_set_of(training.metadata):
+        check_set(artifact, training.metadata, training.directory)
         return artifact
-    usable = given if artifact.origin is None else artifact.origin.is_of(here)
+    given = bool(plan.section.files.get(name))
+    usable = given if artifact.origin is None else artifact.origin.is_of(training.metadata)
     return artifact if usable else dataclasses.replace(artifact, values={})
 
 

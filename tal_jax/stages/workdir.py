@@ -39,10 +39,16 @@ def is_semantic(key: str) -> bool:
     return not any(key == other or key.startswith(f"{other}.") for other in NON_SEMANTIC_KEYS)
 
 
-def has_checkpoint(workdir: Path, stage: str) -> bool:
-    """Whether a stage has saved a checkpoint. Until then a corrected config, or other data, replaces the first."""
+def newest_step(workdir: Path, stage: str) -> int | None:
+    """Steps that the newest checkpoint of a stage has taken: 0 for one that was converted; None: there is none."""
     folder = workdir / stage / "checkpoints"
-    return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())
+    steps = [int(child.name) for child in folder.iterdir() if child.name.isdigit()] if folder.is_dir() else []
+    return max(steps, default=None)
+
+
+def has_checkpoint(workdir: Path, stage: str) -> bool:
+    """Whether a stage has saved anything. Until then a corrected config, or other data, simply replaces the first."""
+    return newest_step(workdir, stage) is not None
 
 
 @contextlib.contextmanager
@@ -67,10 +73,12 @@ def locked(workdir: Path) -> Iterator[None]:
             raise
         raise InputError(f"{workdir}: cannot be written ({e.strerror}): choose another --workdir") from e
     try:
-        owner.write_text(f"process {os.getpid()} on {platform.node()}")
+        with contextlib.suppress(OSError):  # no more than a note for those who wait
+            owner.write_text(f"process {os.getpid()} on {platform.node()}")
         yield
     finally:
-        owner.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            owner.unlink(missing_ok=True)
         lock.release()
 
 
@@ -156,7 +164,15 @@ def read_set(workdir: Path, stage: str) -> tuple[Metadata, int] | None:
         ) from e
 
 
-def write_set(workdir: Path, stage: str, metadata: Metadata, longest: int) -> None:
+def read_held_out(workdir: Path, stage: str) -> str:
+    """The digest that `write_set` noted of the recordings that a stage held out; "" in older workdirs."""
+    try:
+        return str(json.loads((workdir / stage / "data.json").read_text()).get("held_out", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def write_set(workdir: Path, stage: str, metadata: Metadata, longest: int, held_out: str = "") -> None:
     """Writes what `read_set` reads.
 
     Args:
@@ -164,10 +180,12 @@ def write_set(workdir: Path, stage: str, metadata: Metadata, longest: int) -> No
       stage: the stage's name.
       metadata: that of the set that the stage will be trained on.
       longest: how many snippets of that set's longest recording are stored.
+      held_out: a digest of the recordings that are not learned from.
     """
     path = workdir / stage / "data.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write(path, json.dumps({"metadata": metadata.to_json(), "longest": longest}, indent=1).encode())
+    content = {"metadata": metadata.to_json(), "longest": longest, "held_out": held_out}
+    atomic.write(path, json.dumps(content, indent=1).encode())
 
 
 def read_config(workdir: str | os.PathLike) -> Config:

@@ -43,6 +43,7 @@ class BMNTask(Task):
     makes: ClassVar = PROPOSALS
     measured_by: ClassVar = "proposals"
     fusable: ClassVar = True
+    left_open: ClassVar[Mapping[str, Any]] = {"durations": 0}
 
     model: BMN
     random_negatives: bool = False  # draw the regression's negatives as published; False: their expectation

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ class JointTask(Task):
 
     `bmn` and `tcanet` are here for their losses and their decoding; the network that is trained is `model` alone.
     """
+
+    left_open: ClassVar[Mapping[str, Any]] = {"bmn": BMNTask.left_open}
 
     model: Joint
     bmn: BMNTask

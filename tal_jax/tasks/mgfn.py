@@ -27,14 +27,13 @@ class BranchSettings(Settings):
     """What the section of a branch says beside its model and its options."""
 
     fusion: str = "early"  # streams concatenated; or "late": a cascade for each, sequences averaged
-    regressor: bool = False
+    regressor: bool = False  # of boundaries
 
 
 @dataclasses.dataclass(frozen=True)
 class MGFNSettings(BranchSettings):
-    """The settings of the branch for recordings, which regresses boundaries."""
+    """The settings of the branch for recordings."""
 
-    regressor: bool = True
     splice: float = 0.0  # share of training recordings that clips are spliced into; not in the report
 
 

@@ -59,6 +59,7 @@ class Task(abc.ABC):
     has_sequences: ClassVar[bool] = False  # True: `sequences` gives class activation sequences
     splices: ClassVar[bool] = False  # True: trimmed clips may be inserted into its training recordings
     from_data: ClassVar[tuple[str, ...]] = ("num_classes",)  # fields of the model that no config says
+    left_open: ClassVar[Mapping[str, Any]] = {}  # fields of the model whose default in a config says: from the data
     settings: ClassVar[type[Settings]] = Settings
 
     model: Any

@@ -107,7 +107,7 @@ def test_a_track_names_stages_that_there_are():
         ("tcanett", r"no method 'tcanett': did you mean 'tcanet'\?"),
         ("no_such_package:Task", "cannot be imported .*no_such_package"),
         ("tal_jax.tasks.bmn:BMNTusk", "cannot be imported .*BMNTusk"),
-        ("tal_jax.models.bmn:BMN", "is no task: derive the class"),
+        ("tal_jax.models.bmn:BMN", "is no task: derive a frozen dataclass"),
     ],
 )
 def test_a_method_is_named_or_imported(name, message):
