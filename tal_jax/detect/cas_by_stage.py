@@ -45,7 +45,8 @@ def stage_sequences(
     likely: dict[int, np.ndarray] = {}
     for frame in map_frames(partial(run, params), split, assembler, index=sorted(present), batch_size=batch_size):
         found, taken = frame.result
-        real = {stage: x[frame.row.mask] for stage, x in found.items()}
+        named = zip(task.sequence_names, found, strict=True)
+        real = {name: x[frame.row.mask] for name, x in named}
         parts.setdefault(frame.position, []).append((frame.start, float(frame.row.stride), real))
         likely[frame.position] = np.maximum(likely.get(frame.position, -1.0), taken)
     sequences = {}
@@ -56,7 +57,7 @@ def stage_sequences(
         names = {k: labels[k] for k in [*true, *others[:OTHERS]]}
         sequences[position] = {
             name: _curve([(offset, x[name]) for offset, _, x in windows], windows[0][1], names)
-            for name in windows[0][2]
+            for name in task.sequence_names
         }
     return sequences
 

@@ -57,7 +57,7 @@ def read_material(
 
     sequences: dict[str, dict[str, Curve]] = {}
     task = tuned(stage.task, path, stage_name)
-    if task.has_sequences:
+    if task.sequence_names:
         true: dict[str, set[str]] = {}
         for r, k in zip(chosen.truth.recording.tolist(), chosen.truth.label.tolist(), strict=True):
             true.setdefault(chosen.recordings[r], set()).add(chosen.labels[k])

@@ -149,7 +149,7 @@ def _sequences(stage: Stage, params: Params, records: Split, ids: list[str]) -> 
     @jax.jit
     def cas(params: Params, batch: Batch) -> Array:
         sequences, _ = stage.task.sequences(params, batch)
-        return scaled(list(sequences.values())[-1], batch.mask)
+        return scaled(sequences[-1], batch.mask)
 
     frames = map_frames(partial(cas, params), records, stage.assembler, index=index, batch_size=min(len(index), 8))
     sequences = ((frame.position, frame.result[frame.row.mask]) for frame in frames)

@@ -53,7 +53,6 @@ class MGFNTask(Task):
     any_length: ClassVar = True
     fusable: ClassVar = True
     tunable: ClassVar = True
-    has_sequences: ClassVar = True
     splices: ClassVar = True
     from_data: ClassVar[tuple[str, ...]] = ("num_classes", "streams")
     settings: ClassVar[type[Settings]] = MGFNSettings
@@ -192,26 +191,29 @@ class MGFNTask(Task):
         branches = (1 + model.cascade) * len(model.dilations) * max(len(model.streams), 1)
         return branches * model.branch_hidden if self.mmd_weight else 0
 
-    def sequences(self, params: Params, batch: Batch) -> tuple[dict[str, Array], Array]:
-        """Sequences [B, T, K] as the report's Figure 7 shows them, and [B, K] how likely each class is.
+    @property
+    def sequence_names(self) -> tuple[str, ...]:
+        """As the report's Figure 7 shows them, without what the model does not have.
 
         "simple": the first branch of the first pass alone (H_0); "multi-dilated": with all of its branches; "second
-        stage": what the second pass sees where the first has discovered nothing; "cascade": the higher of both. What
-        the model does not have is left out.
+        stage": what the second pass sees where the first has discovered nothing; "cascade": the higher of both.
         """
-        model, several = self.model, len(self.model.dilations) > 1
+        dilated = ("multi-dilated",) if len(self.model.dilations) > 1 else ()
+        return ("simple", *dilated, *(("second stage", "cascade") if self.model.cascade else ()))
+
+    def sequences(self, params: Params, batch: Batch) -> tuple[tuple[Array, ...], Array]:
+        """Sequences [B, T, K], one for each of `sequence_names`, and [B, K] how likely each class is."""
+        model = self.model
         output, probabilities = self.forward(params, batch)
-        found: dict[str, Array] = {}
-        if several:
+        found = [output.stages[0].sequence]
+        if len(model.dilations) > 1:
             first = model.clone(dilations=model.dilations[:1], cascade=False, anchors=())
             simple: Any = first.apply(params, batch.features, batch.mask, None, train=False)
-            found["simple"] = simple.sequence
-        found["multi-dilated" if several else "simple"] = output.stages[0].sequence
-        if len(output.stages) > 1:
-            found |= {"second stage": output.stages[1].sequence, "cascade": output.sequence}
+            found.insert(0, simple.sequence)
+        if model.cascade:
+            found += [output.stages[1].sequence, output.sequence]
         taken = select_classes(probabilities, self.decoding.class_threshold)
-        sequences = {name: activate(x, model.activation) for name, x in found.items()}
-        return sequences, jnp.where(taken, probabilities, -1.0)
+        return tuple(activate(x, model.activation) for x in found), jnp.where(taken, probabilities, -1.0)
 
     def decode(self, outputs: tuple[MGFNOutput, Array], batch: Batch, decoding: Decoding | None = None) -> Detections:
         """Detections [B, `detections`] from outputs; `decoding`, which may be traced, replaces the task's own."""

@@ -56,7 +56,6 @@ class Task(abc.ABC):
     any_length: ClassVar[bool] = False  # True: no shape ties it to the frame, so that an export takes longer ones
     fusable: ClassVar[bool] = False  # True: it is a `Fusable`
     tunable: ClassVar[bool] = False  # True: it is a `Tunable`, whose decoding can be searched without segments
-    has_sequences: ClassVar[bool] = False  # True: `sequences` gives class activation sequences
     splices: ClassVar[bool] = False  # True: trimmed clips may be inserted into its training recordings
     from_data: ClassVar[tuple[str, ...]] = ("num_classes",)  # fields of the model that no config says
     left_open: ClassVar[Mapping[str, Any]] = {}  # fields of the model whose default in a config says: from the data
@@ -149,13 +148,15 @@ class Task(abc.ABC):
         """D, how many numbers the clip features have that the loss compares with; 0 where it compares with none."""
         return 0
 
-    def sequences(self, params: Params, batch: Batch) -> tuple[dict[str, Array], Array]:
-        """Class activation sequences by the name of what made them, and how likely each class is.
+    @property
+    def sequence_names(self) -> tuple[str, ...]:
+        """What makes the class activation sequences of `sequences`, from the simplest to the final one; () for none."""
+        return ()
+
+    def sequences(self, params: Params, batch: Batch) -> tuple[tuple[Array, ...], Array]:
+        """Class activation sequences [B, T, K], one for each of `sequence_names`, and [B, K] how likely each class is.
 
         A class that the decoding would not take up has a likelihood below 0.
-
-        Returns:
-          (name -> [B, T, K], from the simplest to the final one; [B, K]).
         """
         raise NotImplementedError(f"{type(self).__name__} has no class activation sequences")
 
@@ -261,7 +262,7 @@ def build_model(task: type[Task], fields: Mapping[str, Any], facts: DataFacts) -
 def named_dtype(name: Any) -> Any:
     """The type of numbers that a config names, "float32" or "bfloat16". Raises ValueError for any other name."""
     if name not in DTYPES:
-        raise ValueError(f"dtype is {' or '.join(map(repr, DTYPES))}, not {name!r}")
+        raise ValueError(f"model.dtype is {' or '.join(map(repr, DTYPES))}, not {name!r}")
     return DTYPES[name]
 
 

@@ -11,6 +11,7 @@ from support.sensor_set import STRIDE, prepare_set, tiny_config
 
 from tal_jax.configs import supervised
 from tal_jax.data import class_scores, proposals
+from tal_jax.data.parquet import read_origin
 from tal_jax.detect.detect import detect
 from tal_jax.detect.ensemble import of_runs
 from tal_jax.detect.ensemble_members import open_runs
@@ -22,8 +23,9 @@ from tal_jax.evaluation.detection_files import read
 from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare
+from tal_jax.stages.artifacts import FILES
 from tal_jax.stages.predictor import Predictor, truth_table
-from tal_jax.stages.stage import CLASS_SCORES, PROPOSALS, build_stage
+from tal_jax.stages.stage import build_stage
 from tal_jax.stages.workdir import read_config
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
@@ -73,12 +75,13 @@ def test_a_run_with_itself_changes_nothing(folder, stage):
 def test_inputs_come_from_all_runs_and_not_from_what_one_of_them_handed_on(folder, tmp_path):
     """Proposals and class scores are made together: other ones in the runs' own files change nothing."""
     shutil.copytree(folder / "w0", tmp_path / "w")
-    path, labels = tmp_path / "w" / "classifier" / CLASS_SCORES, ("action_0", "action_1")
+    path, labels = tmp_path / "w" / "classifier" / FILES["class_scores"], ("action_0", "action_1")
     scores = class_scores.read(path, labels)
-    class_scores.write(path, labels, ((id, line[::-1]) for id, line in scores.items()))
-    path = tmp_path / "w" / "bmn" / PROPOSALS
+    class_scores.write(path, labels, ((id, line[::-1]) for id, line in scores.items()), read_origin(path))
+    path = tmp_path / "w" / "bmn" / FILES["proposals"]
     given = proposals.read(path)
-    proposals.write(path, ((id, segments / 2, score) for id, (segments, score) in given.items()))
+    halved = ((id, segments / 2, score) for id, (segments, score) in given.items())
+    proposals.write(path, halved, read_origin(path))
     same(together(tmp_path / "w", tmp_path / "w"), detect(folder / "w0", "validation"))
 
 

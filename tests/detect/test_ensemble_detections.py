@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tal_jax.detect.ensemble import of_files
 from tal_jax.detect.ensemble_detections import fuse
 from tal_jax.errors import InputError
-from tal_jax.evaluation.detection_files import Submission
+from tal_jax.evaluation.detection_files import Submission, write
 from tal_jax.evaluation.segment_table import segment_table, temporal_iou
 
 
@@ -162,11 +162,14 @@ def test_weights_that_are_none(weights):
         fuse([one, one], [1, 1], method="mean")
 
 
-def test_systems_without_any_recording():
+def test_systems_without_any_recording(tmp_path):
     empty = system([], recordings=())
+    paths = [tmp_path / "first.json", tmp_path / "second.json"]
+    for path in paths:
+        write(path, empty)
     with pytest.raises(InputError, match="none of the systems lists a recording"):
         fuse([empty, empty], [1, 1])
-    with pytest.raises(InputError, match=r"first\.json, second\.json: there are no recordings"):
-        of_files([empty, empty], ["first.json", "second.json"], "")
+    with pytest.raises(InputError, match=r"first\.json, .*second\.json: there are no recordings"):
+        of_files(paths, "")
     assert fuse([empty, system([(0, 0, 0, 10, 0.8)])], [1, 1]).recordings == ("a", "b")
     assert len(fuse([system([])] * 2, [1, 1]).table) == 0  # recordings in which nothing was found

@@ -243,7 +243,7 @@ def test_regressed_segments_have_no_highest_threshold(folder, tmp_path):
     assert result.score_after >= result.score_before > 0
     assert result.after.highest == result.before.highest
     assert not (tmp_path / "trimmed" / "tuned.json").exists()
-    refused_kind = r"--stage=trimmed: a stage of kind 'trimmed' has no decoding"
+    refused_kind = r"--stage=trimmed: method 'trimmed' has no decoding"
     with pytest.raises(InputError, match=refused_kind):
         tune.tune(tmp_path, stage="trimmed")
 

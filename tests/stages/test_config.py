@@ -130,7 +130,7 @@ def test_older_words_are_understood():
         ("config.mesh.modle = 2", r"mesh\.modle: .*'model'"),
         ("config.checkpoint.evry_steps = 2", r"checkpoint\.evry_steps: .*'every_steps'"),
         ("config.stages.tcanet.optimizer.warm_up = 2", r"stages\.tcanet\.optimizer\.warm_up: .*'warmup_steps'"),
-        ("config.stages.tcanet.proposals = 'none.parquet'", "none.parquet: no such file of proposals"),
+        ("config.stages.tcanet.proposals = 'none.parquet'", "none.parquet: cannot be read"),
         ("config.stages.tcanet.batch_size = 6", "batch_size 6 does not divide over 4 devices"),
         ("config.stages.tcanet.optimizer.schedule = 'linear'", "optimizer.schedule is 'step'"),
         ("config.stages.tcanet.model.stages = 2", r"stages\.tcanet: thresholds has 1 entries for 2 stages"),

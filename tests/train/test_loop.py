@@ -230,10 +230,10 @@ def test_video_level_classes_from_a_classifier_stage(data, tmp_path):
         ({"stages.bmn.model.hiden": 3}, "stages.bmn.model.hiden: no such key: did you mean 'hidden'"),
         ({"stages.bmn.options.sigma": 3}, "stages.bmn.options.sigma: no such key: did you mean"),
         ({"stages.bmn.data.mode": "pad"}, "data.mode is 'window' or 'resize'"),
-        ({"stages.bmn.task": "bnm"}, "stages.bmn.task is one of bmn, classifier, joint, mgfn, tcanet, trimmed"),
+        ({"stages.bmn.task": "bnm"}, "stages.bmn.task: no method 'bnm': did you mean 'bmn'"),
         ({"stages.bmn.batch_size": 3}, "batch_size 3 does not divide over 4 devices"),
         ({"stages.bmn.optimizer.schedule": "linear"}, "optimizer.schedule"),
-        ({"stages.bmn.model.dtype": "float16"}, "model.dtype"),
+        ({"stages.bmn.model.dtype": "float16"}, "stages.bmn: model.dtype is 'float32' or"),
         ({"data.dir": ""}, "data.dir is empty"),
         ({"data.dir": "/nowhere"}, "no complete data set"),
         ({"data.streams": ("flow",)}, "no stream 'flow'"),
@@ -294,7 +294,7 @@ def test_both_supervised_stages_as_one(data, tmp_path):
         rows = model(record.features["imu"], stride=record.stride, duration=record.duration)
         assert len(rows) == len(own) > 0
         np.testing.assert_allclose(sorted(r["score"] for r in rows), np.sort(own.score), atol=1e-5)
-    with pytest.raises(InputError, match=r"stage joint of kind joint: .*--fusion=detections"):
+    with pytest.raises(InputError, match=r"stage joint \(joint\): .*--fusion=detections"):
         detect_together(open_runs([tmp_path / "w"], "validation"), [1.0])
 
 
@@ -303,8 +303,8 @@ def test_both_supervised_stages_as_one(data, tmp_path):
     [
         ({"model.bmn.hiden": 3}, "stages.joint.model.bmn.hiden: no such key: did you mean 'hidden'"),
         ({"options.tcanet.fusee": 3}, "stages.joint.options.tcanet.fusee: no such key: did you mean 'fuse'"),
-        ({"model.tcanet.dtype": "float16"}, "stages.joint.model.tcanet.dtype is 'float32' or"),
-        ({"options.tcanet.fuse": "first"}, "stages.joint, tcanet: "),
+        ({"model.tcanet.dtype": "float16"}, "stages.joint: tcanet: model.dtype is 'float32' or"),
+        ({"options.tcanet.fuse": "first"}, "stages.joint: tcanet: fuse is"),
     ],
 )
 def test_bad_keys_of_both_stages_as_one_are_named_as_they_are_written(data, tmp_path, change, message):
