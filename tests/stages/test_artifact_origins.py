@@ -1,5 +1,6 @@
 """Artifacts belong to a set and to parameters: what was made from others is refused, or made anew."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -16,7 +17,10 @@ from tal_jax.detect.detect import detect
 from tal_jax.errors import InputError
 from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare
+from tal_jax.stages.config import parse
 from tal_jax.stages.handover import parameter_digest
+from tal_jax.stages.recordings import held_out_digest
+from tal_jax.stages.stage import build_stage, check_held_out, remember
 from tal_jax.stages.workdir import finished_parameters
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
@@ -138,7 +142,7 @@ def test_a_stage_goes_on_with_what_it_was_trained_with(workdir):
     moved(workdir, 0.0, parameters="another training")
     note = json.loads((workdir / "bmn" / "finished.json").read_text())
     (workdir / "bmn" / "finished.json").write_text(json.dumps({**note, "parameters": "another training"}))
-    with pytest.raises(InputError, match=r"not the proposals that stage 'tcanet' was trained with: train it again"):
+    with pytest.raises(InputError, match=r"not the proposals that stage 'tcanet' was trained with: .*--stage=tcanet"):
         detect(workdir, "validation")
 
 
@@ -169,3 +173,39 @@ def test_every_record_is_part_of_what_a_set_is(data, tmp_path):
     np.save(file, x)
     assert not read_metadata(packed(tmp_path)).is_set_of(read_metadata(data))
     assert len(open_split(data, "training")) == 8
+
+
+def test_a_finished_stage_stays_where_it_cannot_be_trained_again(workdir, config):
+    (workdir / FILE).unlink()
+    with pytest.raises(InputError, match=r"proposals\.parquet: missing: run stage 'bmn' first"):
+        train_and_evaluate(config, workdir, "tcanet")
+    assert (workdir / "tcanet" / "finished.json").exists()
+    assert not (workdir / "tcanet.previous").exists()
+
+
+def test_what_was_converted_has_learned_from_no_proposals(workdir, config):
+    """It is the step 0 of its stage: a BMN that is trained on makes others, with which it goes on."""
+    for step in (workdir / "tcanet" / "checkpoints").iterdir():
+        shutil.rmtree(step)
+    (workdir / "tcanet" / "checkpoints" / "0").mkdir()
+    moved(workdir, 0.0, parameters="another training")
+    (workdir / "bmn" / "finished.json").write_text('{"steps": 2}')
+    assert build_stage(config, "tcanet", workdir).artifacts["proposals"].origin.parameters == "another training"
+
+
+@pytest.mark.parametrize(
+    ("holdout", "noted", "refused"),
+    [(0.4, None, True), (0.5, None, False), (0.4, "of others", True), (0.4, "its own", False)],
+)
+def test_a_stage_is_measured_on_what_it_did_not_learn_from(config, data, tmp_path, holdout, noted, refused):
+    """Shares that are no 1/n meant other recordings once; since then a workdir says which ones they are."""
+    held = {**config, "data": {**config["data"], "holdout": holdout}}
+    stage = build_stage(held, "bmn", tmp_path)
+    remember(stage, tmp_path)
+    (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
+    path = tmp_path / "bmn" / "data.json"
+    content = json.loads(path.read_text())
+    content["held_out"] = {"its own": held_out_digest(stage.recordings), None: ""}.get(noted, noted)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="did not hold out") if refused else contextlib.nullcontext():
+        check_held_out(stage.recordings, parse(held).data, "bmn", tmp_path)

@@ -1,15 +1,22 @@
 """A config is its differences: defaults in one place, every section checked, what is printed."""
 
 import copy
+import dataclasses
 import json
+import sys
+import types
+from collections.abc import Callable
 
+import flax.linen as nn
 import pytest
+from ml_collections import ConfigDict
 from support.commands import run
 from support.sensor_set import tiny_config
 
 from tal_jax.errors import InputError
-from tal_jax.stages.config import default_config, default_stage, differences, parse, to_tree
+from tal_jax.stages.config import default_config, default_stage, differences, parse, to_tree, with_defaults
 from tal_jax.stages.methods import METHODS, find_method
+from tal_jax.tasks.task import Task
 from tal_jax.train.loop import train_and_evaluate
 
 
@@ -133,6 +140,11 @@ def test_older_words_are_understood():
         ("config.stages.tcanet.proposals = 'none.parquet'", "none.parquet: cannot be read"),
         ("config.stages.tcanet.batch_size = 6", "batch_size 6 does not divide over 4 devices"),
         ("config.stages.tcanet.optimizer.schedule = 'linear'", "optimizer.schedule is 'step'"),
+        ("config.stages.tcanet.model.heads = 3", r"stages\.tcanet: no such model can be trained"),
+        ("config.stages.tcanet.options.nms_method = 'x'", r"stages\.tcanet: no such model can be trained: .*'x'"),
+        ("config.stages.tcanet.data.proposals = 0", r"stages\.tcanet\.data\.proposals is 0: expected 1 or more"),
+        ("config.log_every_steps = 0", "log_every_steps is 0: expected 1 or more"),
+        ("config.track = ('tcanet', 'bmn')", "stage 'bmn' makes what 'tcanet' takes: name it before"),
         ("config.stages.tcanet.model.stages = 2", r"stages\.tcanet: thresholds has 1 entries for 2 stages"),
     ],
 )
@@ -166,3 +178,64 @@ def test_parsing_leaves_what_it_is_given_alone():
     before = copy.deepcopy(tree)
     parse(tree)
     assert tree == before
+
+
+def test_what_is_linked_in_a_file_stays_linked():
+    config = default_config(bmn="bmn", tcanet="tcanet")
+    del config.seed  # a config of differences
+    config.stages.tcanet.steps = config.stages.bmn.get_ref("steps")
+    whole = with_defaults(config)
+    whole.stages.bmn.steps = 7
+    assert (whole.stages.tcanet.steps, whole.seed) == (7, 0)
+
+
+def test_an_older_name_gives_its_value_to_the_new_one():
+    stages = {"mgfn": {"task": "mgfn", "trimmed": "K"}}
+    whole = with_defaults(ConfigDict({"track": ("mgfn",), "stages": stages}))
+    assert whole.stages.mgfn.clip_features == "K"
+    assert "trimmed" not in whole.stages.mgfn
+
+
+class OwnModel(nn.Module):
+    width: int
+    limit: float | None = None
+    sizes: tuple[int, ...] = (1, 2)
+    act: Callable = nn.relu
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnTask(Task):
+    model: OwnModel
+    weights: dict = dataclasses.field(default_factory=dict)
+    levels: list = dataclasses.field(default_factory=lambda: [1])
+
+    init = loss = predict = merge = None
+
+
+def test_fields_of_a_task_from_elsewhere(monkeypatch):
+    """Without a default, None, dictionaries and lists; what is no plain value is for Python alone."""
+    monkeypatch.setitem(METHODS, "own", f"{__name__}:OwnTask")
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or types.SimpleNamespace(OwnTask=OwnTask))
+    stages = {"a": {"task": "own", "model": {"width": 3, "limit": 0.5}, "options": {"weights": {"x": 1.0}}}}
+    section = parse({"track": ("a",), "stages": stages}).stages["a"]
+    assert section.model == {"width": 3, "limit": 0.5, "sizes": (1, 2)}
+    assert section.options == {"weights": {"x": 1.0}, "levels": [1]}
+    assert parse(json.loads(json.dumps(to_tree(parse({"stages": stages}))))).stages["a"] == dataclasses.replace(
+        section, options={"weights": {"x": 1.0}, "levels": (1,)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"track": (1,)}, "track: 1: expected values of type str"),
+        ({"data": {"widths": "abc"}}, "data.widths: 'abc': expected a value such as"),
+        ({"learning_rates": ("a",)}, "learning_rates: 'a': expected values of type float"),
+        ({7: 1}, "keys are text, not 7"),
+        ({"stages": 3}, "stages: sections by the names of stages are expected"),
+        ({"data": 3}, "data: a section is expected"),
+    ],
+)
+def test_values_of_other_kinds(change, message):
+    with pytest.raises(InputError, match=message):
+        parse(change)
