@@ -207,9 +207,9 @@ def _build(config: Config, name: str, workdir: Path) -> Stage:
             f"{workdir}: stage {name} held out no training recording (data.holdout {data.holdout}): train "
             "with --config.data.holdout=0.1 in another --workdir"
         )
-    check_held_out(built.recordings, data, name, workdir)
     if not built.on_its_own_set:
         raise InputError(f"{workdir}: stage {name} was trained on another data set than {data.dir} is now: restore it")
+    check_held_out(built.recordings, data, name, workdir)
     return built
 
 
