@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float
@@ -63,10 +64,10 @@ def _winograd(x: Array, kernel: Array, *, dilation: int) -> Array:
     return y.reshape((*x.shape[:-2], *y.shape[-2:]))
 
 
-def _lax(x: Array, kernel: Array, *, stride: int, dilation: int, groups: int, padding: int) -> Array:
+def _lax(x: jax.Array, kernel: jax.Array, *, stride: int, dilation: int, groups: int, padding: int) -> Array:
     y = lax.conv_general_dilated(
-        jnp.reshape(x, (-1, *x.shape[-2:])),
-        jnp.asarray(kernel),
+        x.reshape((-1, *x.shape[-2:])),
+        kernel,
         (stride,),
         [(padding, padding)],
         rhs_dilation=(dilation,),
