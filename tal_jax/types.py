@@ -6,40 +6,46 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int32
 
 from tal_jax.batch_layout import LAYOUT, Sizes
 
-# A jax.Array, a NumPy array or scalar, or a tracer: the same struct holds all of them on its way.
-Array = Any
+# What an annotation's shape belongs to, as in Float[Array, "B T C"]; a tracer is a jax.Array.
+# Letters: B batch, T snippets, C feature channels, H hidden channels, K classes, G ground-truth slots, P proposals,
+# S sample points, N heads, W window, M anchors, D durations (of a clip: pooled features), L pyramid levels.
+Array = jax.Array | np.ndarray
+# A number, which a program that is traced may take as an argument.
+Scalar = float | np.floating | Float[Array, ""]
 
 
 @flax.struct.dataclass
 class Batch:
     """A padded batch of recordings, or of windows of recordings. Masks say what is real; padding changes no result.
 
-    Segments and proposals are in snippet units: seconds = x * stride, snippet i covers [i, i + 1).
+    *B is one axis, or none for a row by itself. Segments and proposals are in snippet units: seconds = x * stride,
+    snippet i covers [i, i + 1).
     """
 
-    features: Array  # [B, T, C] floating
-    mask: Array  # [B, T] bool: the snippet exists
-    stride: Array  # [B] float32: seconds per snippet
-    duration: Array  # [B] float32: real length in snippet units, at most T
-    labels: Array  # [B, K] float32: 1 for every class present
-    segments: Array  # [B, G, 2] float32 (start, end), start < end where segment_mask
-    segment_labels: Array  # [B, G] int32
-    segment_mask: Array  # [B, G] bool
-    proposals: Array  # [B, P, 2] float32 (start, end); P = 0 for stages without proposals
-    proposal_scores: Array  # [B, P] float32
-    proposal_mask: Array  # [B, P] bool
-    class_scores: Array  # [B, K] float32: class probabilities of the whole recording, zeros where there are none
+    features: Float[Array, "*B T C"]
+    mask: Bool[Array, "*B T"]  # the snippet exists
+    stride: Float32[Array, "*B"]  # seconds per snippet
+    duration: Float32[Array, "*B"]  # real length in snippet units, at most T
+    labels: Float32[Array, "*B K"]  # 1 for every class present
+    segments: Float32[Array, "*B G 2"]  # (start, end), start < end where segment_mask
+    segment_labels: Int32[Array, "*B G"]
+    segment_mask: Bool[Array, "*B G"]
+    proposals: Float32[Array, "*B P 2"]  # (start, end); P = 0 for stages without proposals
+    proposal_scores: Float32[Array, "*B P"]
+    proposal_mask: Bool[Array, "*B P"]
+    class_scores: Float32[Array, "*B K"]  # class probabilities of the whole recording, zeros where there are none
     clips: "Batch | None" = None  # trimmed recordings for knowledge transfer
-    clip_features: Array | None = None  # [B, D] float32: a clip's pooled features by the frozen trimmed branch
+    clip_features: Float32[Array, "*B D"] | None = None  # a clip's pooled features by the frozen trimmed branch
 
     @classmethod
     def make(
         cls,
-        features: Array,
-        mask: Array | None = None,
+        features: Float[Array, "*B T C"],
+        mask: Bool[Array, "*B T"] | None = None,
         *,
         num_classes: int = 0,
         num_segments: int = 0,
@@ -53,8 +59,8 @@ class Batch:
         Everything else is zero.
 
         Args:
-          features: [B, T, C], or [T, C] for a row without a batch axis; of NumPy or JAX, and so is what is filled in.
-          mask: [B, T] bool, True where a snippet is real.
+          features: of NumPy or JAX, and so is what is filled in.
+          mask: True where a snippet is real.
           num_classes: K, where neither `labels` nor `class_scores` are given.
           num_segments: G, where `segments` are not given.
           num_proposals: P, where `proposals` are not given.
@@ -103,7 +109,7 @@ class Batch:
 class Detections:
     """Scored, labelled segments in snippet units, best first. Label -1 means class-agnostic: a proposal."""
 
-    segments: Array  # [B, P, 2] float32 (start, end)
-    labels: Array  # [B, P] int32, in [0, K) or -1
-    scores: Array  # [B, P] float32
-    mask: Array  # [B, P] bool: the detection exists
+    segments: Float32[Array, "*B P 2"]  # (start, end)
+    labels: Int32[Array, "*B P"]  # in [0, K) or -1
+    scores: Float32[Array, "*B P"]
+    mask: Bool[Array, "*B P"]  # the detection exists

@@ -20,6 +20,7 @@ if not os.environ.get("TAL_JAX_TESTS_OPTIMIZED"):
 import hypothesis
 import jax
 import pytest
+import support.typecheck
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 CACHE = tempfile.mkdtemp(prefix="tal_jax_tests_")
@@ -27,6 +28,7 @@ jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+support.typecheck.install()  # before anything of tal_jax is imported
 
 # Tracing makes millions of small objects, none of which is garbage soon: looking for it was a tenth of the time.
 gc.set_threshold(50_000, 20, 50)

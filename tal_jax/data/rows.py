@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.struct
 import numpy as np
@@ -10,7 +11,7 @@ from tal_jax.batch_layout import Sizes, empty
 from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.dataset import Record, Split
 from tal_jax.errors import InputError
-from tal_jax.types import Array, Batch
+from tal_jax.types import Batch
 from tal_jax.windows import Framing, Normalization, Window, read_window
 
 
@@ -18,8 +19,8 @@ from tal_jax.windows import Framing, Normalization, Window, read_window
 class Origin:
     """Where the rows of a batch come from."""
 
-    index: Array  # [B] int32, the recording's position in its split; -1 for rows that only fill the batch
-    offset: Array  # [B] float32 seconds, where the window starts
+    index: Any  # [B] int32, the recording's position in its split; -1 for rows that only fill the batch
+    offset: Any  # [B] float32 seconds, where the window starts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,7 +83,7 @@ def on_cpu(program: Any, *xs: Array) -> list[Array]:
         given, params = [value(x) for x in eqn.invars], eqn.params
         inner = params.get("jaxpr") or params.get("call_jaxpr")
         if eqn.primitive.name == "platform_index":
-            found = [jnp.zeros((), jnp.int32)]  # read by choices alone
+            found: list[Any] = [jnp.zeros((), jnp.int32)]  # read by choices alone
         elif params.get("branches_platforms"):
             at = next(i for i, names in enumerate(params["branches_platforms"]) if names is None or "cpu" in names)
             found = on_cpu(params["branches"][at], *given[1:])

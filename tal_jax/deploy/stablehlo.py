@@ -50,7 +50,7 @@ def inputs(sizes: Sizes, b: Any, t: Any) -> Shapes:
 def predictor(task: Task) -> Callable[[Params, Mapping[str, Array]], dict[str, Array]]:
     """A task's prediction as a function of parameters and of inputs by name; it returns FIELDS by name."""
 
-    def predict(params: Params, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def predict(params: Params, inputs: Mapping[str, Any]) -> dict[str, Array]:
         found = task.predict(params, Batch.make(**inputs))
         return {name: getattr(found, name) for name in FIELDS}
 

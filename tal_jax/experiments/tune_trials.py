@@ -101,7 +101,7 @@ class Trials:
         label = self._classes[window, found.labels[window, slot]]
         segments = found.segments[window, slot].astype(np.float64)
         segments = np.clip(segments, 0, self._duration[window, None])
-        table = SegmentTable(window, label, segments, found.scores[window, slot].astype(np.float64))
+        table = SegmentTable(window, label, segments, np.asarray(found.scores[window, slot], np.float64))
         return table.take(~self._ignored[window, label] & (segments[:, 1] > segments[:, 0]))
 
     def score(self, decoding: Decoding) -> float:

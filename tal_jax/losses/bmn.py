@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, PRNGKeyArray
 
 from tal_jax.losses.elementwise import balanced_logistic
 from tal_jax.losses.reduction import draw, masked_mean
@@ -11,17 +12,19 @@ from tal_jax.segments import pairwise_iou
 from tal_jax.types import Array
 
 
-def boundary_labels(boundaries: Array, real: Array, snippets: int, region: float = 3.0) -> Array:
+def boundary_labels(
+    boundaries: Float[Array, "B G"], real: Bool[Array, "B G"], snippets: int, region: float = 3.0
+) -> Float[Array, "B {snippets}"]:
     """How much of each snippet lies within `region` snippets centred on a boundary; the maximum over boundaries.
 
     Args:
-      boundaries: [B, G] start (or end) times in snippet units.
-      real: [B, G] bool.
+      boundaries: start (or end) times in snippet units.
+      real: True where there is a boundary.
       snippets: T.
       region: width of the region.
 
     Returns:
-      [B, T] in [0, 1].
+      Labels in [0, 1].
     """
     low = jnp.arange(snippets, dtype=jnp.float32)[None, :, None]
     b = boundaries[:, None, :]
@@ -30,8 +33,10 @@ def boundary_labels(boundaries: Array, real: Array, snippets: int, region: float
     return jnp.max(overlap, axis=-1, initial=0.0)
 
 
-def map_labels(segments: Array, real: Array, snippets: int, durations: int) -> Array:
-    """Maximum IoU of every cell's segment [t, t + d + 1) with a ground truth: segments [B, G, 2] -> [B, T, D]."""
+def map_labels(
+    segments: Float[Array, "B G 2"], real: Bool[Array, "B G"], snippets: int, durations: int
+) -> Float[Array, "B {snippets} {durations}"]:
+    """Maximum IoU of every cell's segment [t, t + d + 1) with a ground truth."""
     cells = jnp.asarray(cell_segments(snippets, durations).reshape(1, -1, 2))
     iou = jnp.where(real[:, None, :], pairwise_iou(cells, segments), 0.0)
     return jnp.max(iou, axis=-1, initial=0.0).reshape(segments.shape[0], snippets, durations)
@@ -39,16 +44,16 @@ def map_labels(segments: Array, real: Array, snippets: int, durations: int) -> A
 
 def bmn_loss(
     output: BMNOutput,
-    segments: Array,
-    segment_mask: Array,
-    mask: Array,
+    segments: Float[Array, "B G 2"],
+    segment_mask: Bool[Array, "B G"],
+    mask: Bool[Array, "B T"],
     *,
-    rng: Array | None = None,
+    rng: PRNGKeyArray | None = None,
     regression_weight: float = 10.0,
     classification_weight: float = 1.0,
     region: float = 3.0,
     overlapping_negatives: bool = False,
-) -> tuple[Array, dict[str, Array]]:
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Boundary + 10 x regression + classification loss.
 
     Boundary and classification: `balanced_logistic`, positive where the boundary label exceeds 0.5 or the cell's IoU
@@ -57,15 +62,15 @@ def bmn_loss(
 
     Args:
       output: the network's logits.
-      segments, segment_mask: ground truth [B, G, 2], [B, G].
-      mask: [B, T].
+      segments, segment_mask: ground truth.
+      mask: True where a snippet is real.
       rng: draws the regression's negatives at random; None weighs all of them (see `losses.reduction.draw`).
       regression_weight, classification_weight: weights of the map's two terms.
       region: width of the boundary regions in snippets.
       overlapping_negatives: draw the lowest negatives of the regression from (0, 0.3], as JJBOY and MMAction2 do.
 
     Returns:
-      scalar loss and its parts.
+      The loss and its parts.
     """
     _, t, d = output.regression.shape
     boundary = jnp.zeros(())

@@ -2,13 +2,20 @@
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Float, Float32
 
 from tal_jax.types import Array
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-def mmd(x: Array, y: Array, x_mask: Array, y_mask: Array, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Array:
+def mmd(
+    x: Float[Array, "M D"],
+    y: Float[Array, "N D"],
+    x_mask: Bool[Array, "M"],
+    y_mask: Bool[Array, "N"],
+    bandwidths: tuple[float, ...] = BANDWIDTHS,
+) -> Float32[Array, ""]:
     """Unbiased estimate of the squared MMD under a sum of RBF kernels.
 
     MMD^2 = mean over i != j of k(x_i, x_j) + mean over i != j of k(y_i, y_j) - 2 mean over i, j of k(x_i, y_j),
@@ -17,14 +24,9 @@ def mmd(x: Array, y: Array, x_mask: Array, y_mask: Array, bandwidths: tuple[floa
     negative.
 
     Args:
-      x: [M, D]. A sample with fewer than two real members gives 0.
-      y: [N, D].
-      x_mask: [M] bool.
-      y_mask: [N] bool.
+      x, y: the two samples. One with fewer than two real members gives 0.
+      x_mask, y_mask: True where a member is real.
       bandwidths: multipliers q.
-
-    Returns:
-      scalar float32.
     """
     m = x.shape[0]
     z = jnp.concatenate([x.astype(jnp.float32), y.astype(jnp.float32)])

@@ -2,23 +2,27 @@
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Float
 
 from tal_jax.losses.reduction import masked_mean
 from tal_jax.ops.interval_means import cumulative_sum, inner_outer, inner_outer_by_class
-from tal_jax.types import Array
+from tal_jax.types import Array, Scalar
 
 
-def contrast(cas: Array, segments: Array, mask: Array, *, inflation: Array | float) -> Array:
+def contrast(
+    cas: Float[Array, "B T K"],
+    segments: Float[Array, "B *N 2"],
+    mask: Bool[Array, "B T"],
+    *,
+    inflation: Scalar,
+) -> Float[Array, "B *N K"]:
     """(outer - inner + 1) / 2 of every segment and class, in [0, 1]; low is good (AutoLoc, Shou et al. 2018).
 
     Args:
-      cas: [B, T, K] activations in [0, 1].
-      segments: [B, ..., 2] in snippet units.
-      mask: [B, T].
+      cas: activations in [0, 1].
+      segments: in snippet units.
+      mask: True where a snippet is real.
       inflation: gamma, the outer area's width on either side as a fraction of the segment's.
-
-    Returns:
-      [B, ..., K].
     """
     duration = jnp.sum(mask, axis=1, dtype=jnp.float32)
     inner, outer = inner_outer(cumulative_sum(cas, mask), segments, duration, inflation=inflation)
@@ -26,16 +30,16 @@ def contrast(cas: Array, segments: Array, mask: Array, *, inflation: Array | flo
 
 
 def oic_loss(
-    cas: Array,
-    segments: Array,
-    mask: Array,
-    labels: Array,
+    cas: Float[Array, "B T K"],
+    segments: Float[Array, "B T M 2"],
+    mask: Bool[Array, "B T"],
+    labels: Float[Array, "B K"],
     *,
-    inflation: float = 0.25,
-    min_activation: float = 0.1,
-    max_contrast: float = 0.7,
+    inflation: Scalar = 0.25,
+    min_activation: Scalar = 0.1,
+    max_contrast: Scalar = 0.7,
     max_classes: int = 8,
-) -> Array:
+) -> Float[Array, ""]:
     """Mean contrast of the best anchor of every position and class that takes part.
 
     A position takes part for a class of the recording whose activation there exceeds `min_activation`; of its anchors
@@ -43,16 +47,16 @@ def oic_loss(
     dropped.
 
     Args:
-      cas: [B, T, K] activations in [0, 1].
-      segments: [B, T, M, 2], the regressed anchors.
-      mask: [B, T].
-      labels: [B, K], 1 for the classes of the recording.
+      cas: activations in [0, 1].
+      segments: the regressed anchors, in snippet units.
+      mask: True where a snippet is real.
+      labels: 1 for the classes of the recording.
       inflation, min_activation, max_contrast: see above.
       max_classes: of a recording with more classes only the first ones count. With 200 classes, of which a recording
         has one or two, this is most of the loss's time.
 
     Returns:
-      scalar; 0 where nothing takes part.
+      The loss; 0 where nothing takes part.
     """
     if labels.shape[1] > max_classes:
         labels, index = lax.top_k(labels, max_classes)

@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32, PRNGKeyArray, Shaped
 
-from tal_jax.types import Array
+from tal_jax.types import Array, Scalar
 
 
-def masked_mean(values: Array, weights: Array) -> Array:
+def masked_mean(values: Float[Array, "*shape"], weights: Shaped[Array, "*shape"]) -> Float[Array, ""]:
     """sum(values * weights) / sum(weights) over everything; 0, with zero gradient, where the weights sum to 0.
 
     Under jit over a mesh the sums run over the global batch, so the result does not depend on the number of devices.
@@ -18,17 +19,14 @@ def masked_mean(values: Array, weights: Array) -> Array:
     return jnp.where(total > 0, value / jnp.where(total > 0, total, 1.0), 0.0)
 
 
-def draw(pool: Array, count: Array, rng: Array | None) -> Array:
+def draw(pool: Bool[Array, "*shape"], count: Scalar, rng: PRNGKeyArray | None) -> Float32[Array, "*shape"]:
     """Weights that draw `count` members of a pool.
 
     Args:
-      pool: bool, any shape.
-      count: scalar, how many to draw; all are taken where the pool is smaller.
+      pool: who belongs to it.
+      count: how many to draw; all are taken where the pool is smaller.
       rng: draws exactly that many at random, weight 1 each. None gives every member the weight min(1, count / size),
         the expectation of the draw: same mean, no noise, and independent of padding.
-
-    Returns:
-      float32 weights of pool's shape.
     """
     size = jnp.sum(pool, dtype=jnp.float32)
     if rng is None:

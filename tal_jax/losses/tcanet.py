@@ -2,28 +2,29 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from tal_jax import segments as geometry
 from tal_jax.losses.elementwise import sigmoid_cross_entropy, sigmoid_focal, smooth_l1
 from tal_jax.losses.reduction import draw, masked_mean
 from tal_jax.models.tbr import RegressorOutput
-from tal_jax.types import Array
+from tal_jax.types import Array, Scalar
 
 
 def stage_loss(
     output: RegressorOutput,
-    segments: Array,
-    segment_labels: Array,
-    segment_mask: Array,
-    proposal_mask: Array,
+    segments: Float[Array, "B G 2"],
+    segment_labels: Int[Array, "B G"],
+    segment_mask: Bool[Array, "B G"],
+    proposal_mask: Bool[Array, "B P"],
     *,
-    threshold: float,
-    rng: Array | None = None,
+    threshold: Scalar,
+    rng: PRNGKeyArray | None = None,
     regression_beta: float = 1.0,
     class_target: str = "iou",
-    class_threshold: float = 0.5,
-    matched: Array | None = None,
-) -> dict[str, Array]:
+    class_threshold: Scalar = 0.5,
+    matched: Int[Array, "B P"] | None = None,
+) -> dict[str, Float[Array, ""]]:
     """The losses of one regressor.
 
     Every proposal answers to the ground truth it overlaps most, with IoU u.
@@ -36,19 +37,19 @@ def stage_loss(
     All are 0, not NaN, where nothing is left to average.
 
     Args:
-      output: the regressor's output for [B, P] proposals.
-      segments, segment_labels, segment_mask: ground truth [B, G, 2], [B, G], [B, G].
-      proposal_mask: [B, P].
+      output: what the regressor says about its proposals.
+      segments, segment_labels, segment_mask: ground truth.
+      proposal_mask: True where a proposal is real.
       threshold: the stage's IoU threshold.
       rng: draws negatives at random, None uses the expectation (`losses.reduction.draw`).
       regression_beta: where the regression's smooth L1 turns from quadratic to linear; the released code has 1, which
         is quadratic nearly everywhere, a small value asks for the median and sharpens boundaries.
       class_target, class_threshold: see above.
-      matched: [B, P] index of the ground truth that each proposal answers to instead, as in the released code, where
+      matched: index of the ground truth that each proposal answers to instead, as in the released code, where
         all stages have the first one's.
 
     Returns:
-      scalars by name.
+      Losses by name.
     """
     iou, index = geometry.match(output.proposals, segments, segment_mask)
     if matched is not None:
@@ -85,26 +86,30 @@ def stage_loss(
     return losses
 
 
-def video_class_loss(logits: Array, labels: Array) -> Array:
-    """Sigmoid cross-entropy of video-level logits [B, K] against multi-hot labels [B, K], mean over both."""
+def video_class_loss(logits: Float[Array, "B K"], labels: Float[Array, "B K"]) -> Float[Array, ""]:
+    """Sigmoid cross-entropy of video-level logits against multi-hot labels, mean over both axes."""
     return masked_mean(sigmoid_cross_entropy(logits, labels), jnp.ones_like(labels))
 
 
 def snippet_class_loss(
-    logits: Array, segments: Array, segment_labels: Array, segment_mask: Array, mask: Array
-) -> Array:
+    logits: Float[Array, "B T K"],
+    segments: Float[Array, "B G 2"],
+    segment_labels: Int[Array, "B G"],
+    segment_mask: Bool[Array, "B G"],
+    mask: Bool[Array, "B T"],
+) -> Float[Array, ""]:
     """Dense supervision of the encoder: sigmoid cross-entropy of every snippet's classes, mean over real snippets.
 
     A snippet belongs to the classes of the segments that hold its centre. Not in the report; it is how a small training
     set teaches the encoder where classes begin and end.
 
     Args:
-      logits: [B, T, K].
-      segments, segment_labels, segment_mask: ground truth [B, G, 2], [B, G], [B, G].
-      mask: [B, T].
+      logits: of every snippet and class.
+      segments, segment_labels, segment_mask: ground truth.
+      mask: True where a snippet is real.
 
     Returns:
-      scalar, summed over classes.
+      The loss, summed over classes.
     """
     centre = jnp.arange(mask.shape[1], dtype=jnp.float32)[None, :, None] + 0.5
     inside = (centre >= segments[:, None, :, 0]) & (centre < segments[:, None, :, 1]) & segment_mask[:, None, :]

@@ -4,6 +4,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32
 
 from tal_jax.models.convolution import Conv1D, masked
 from tal_jax.ops.boundary_matching import boundary_matching, by_duration, by_end, valid_cells
@@ -15,11 +16,11 @@ from tal_jax.types import Array
 class BMNOutput:
     """Logits of the boundary heads and of the boundary-matching map."""
 
-    start: Array  # [B, T] float32
-    end: Array  # [B, T] float32
-    regression: Array  # [B, T, D] float32: sigmoid is the cell's predicted IoU
-    classification: Array  # [B, T, D] float32: sigmoid is the probability that the IoU exceeds 0.9
-    valid: Array  # [B, T, D] bool: cells whose segment [t, t + d + 1) lies within the recording
+    start: Float32[Array, "B T"]
+    end: Float32[Array, "B T"]
+    regression: Float32[Array, "B T D"]  # sigmoid is the cell's predicted IoU
+    classification: Float32[Array, "B T D"]  # sigmoid is the probability that the IoU exceeds 0.9
+    valid: Bool[Array, "B T D"]  # cells whose segment [t, t + d + 1) lies within the recording
 
 
 class DenseWeights(nn.Module):
@@ -28,14 +29,18 @@ class DenseWeights(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, inputs: int) -> tuple[Array, Array]:
-        """Kernel [inputs, features] and bias [features], float32."""
+    def __call__(
+        self, inputs: int
+    ) -> tuple[Float32[Array, "{inputs} {self.features}"], Float32[Array, "{self.features}"]]:
+        """Kernel and bias."""
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (inputs, self.features))
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 
-def first_of_map(params: tuple[Array, Array, Array], cells: Array) -> Array:
-    """The matching layer's bias and ReLU, and the 1 x 1 convolution after it: [.., H] -> [.., O]."""
+def first_of_map(
+    params: tuple[Float[Array, "H"], Float[Array, "H O"], Float[Array, "O"]], cells: Float[Array, "*cells H"]
+) -> Float[Array, "*cells O"]:
+    """The matching layer's bias and ReLU, and the 1 x 1 convolution after it."""
     bias, kernel, out_bias = params
     trailing = (1,) * (cells.ndim - 1)
     return nn.relu(cells + bias.reshape(*trailing, -1)) @ kernel + out_bias.reshape(*trailing, -1)
@@ -63,8 +68,8 @@ class BMN(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Array, mask: Array) -> BMNOutput:
-        """features [B, T, C], mask [B, T] -> `BMNOutput`."""
+    def __call__(self, features: Float[Array, "B T C"], mask: Bool[Array, "B T"]) -> BMNOutput:
+        """Logits of boundaries and of cells, from features and what of them is real."""
         if self.map_layout not in ("", "start_end"):
             raise ValueError(f"map_layout is '' or 'start_end', not {self.map_layout!r}")
         if self.map_layout and self.durations != features.shape[1]:

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32
 
 from tal_jax.models.convolution import Conv1D, masked
 from tal_jax.models.dropout import Dropout
@@ -23,8 +24,10 @@ class VideoClassifier(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Array, mask: Array, *, train: bool) -> Array:
-        """features [B, T, C], mask [B, T] -> logits [B, K] float32."""
+    def __call__(
+        self, features: Float[Array, "B T C"], mask: Bool[Array, "B T"], *, train: bool
+    ) -> Float32[Array, "B {self.num_classes}"]:
+        """Logits of the recordings; train: dropout on, needs a `dropout` rng."""
         x = masked(features.astype(self.dtype), mask)
         for i in range(2):
             x = masked(nn.relu(Conv1D(self.hidden, 3, dtype=self.dtype, name=f"base{i + 1}")(x)), mask)

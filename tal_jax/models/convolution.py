@@ -2,18 +2,19 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32
 
 from tal_jax.ops.convolution import conv1d
 from tal_jax.types import Array
 
 
-def masked(x: Array, mask: Array) -> Array:
-    """Zeroes padded snippets: x [B, T, C], mask [B, T]. Convolutions then see what they see of a shorter sequence."""
+def masked(x: Float[Array, "B T C"], mask: Bool[Array, "B T"]) -> Float[Array, "B T C"]:
+    """Zeroes padded snippets. Convolutions then see what they see of a shorter sequence."""
     return jnp.where(mask[..., None], x, jnp.zeros((), x.dtype))
 
 
 class Conv1D(nn.Module):
-    """Grouped 1-D convolution with bias: [..., T, C] -> [..., T', features]; same length by default for odd kernels."""
+    """Grouped 1-D convolution with bias; same length by default for odd kernels."""
 
     features: int
     kernel_size: int
@@ -24,7 +25,7 @@ class Conv1D(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "*B T C"]) -> Float[Array, "*B _ {self.features}"]:
         """Applies the convolution in `dtype`; parameters are float32."""
         kernel, bias = _parameters(self, self.kernel_size, x.shape[-1] // self.groups, self.features)
         padding = self.dilation * (self.kernel_size - 1) // 2 if self.padding is None else self.padding
@@ -47,8 +48,12 @@ class ConvWeights(nn.Module):
     groups: int = 1
 
     @nn.compact
-    def __call__(self, channels: int) -> tuple[Array, Array]:
-        """Kernel [kernel_size, channels / groups, features] and bias [features], float32."""
+    def __call__(
+        self, channels: int
+    ) -> tuple[
+        Float32[Array, "{self.kernel_size} {channels//self.groups} {self.features}"], Float32[Array, "{self.features}"]
+    ]:
+        """Kernel and bias."""
         return _parameters(self, self.kernel_size, channels // self.groups, self.features)
 
 

@@ -1,6 +1,7 @@
 """Linen module around `ops.dropout`."""
 
 import flax.linen as nn
+from jaxtyping import Float
 
 from tal_jax.ops.dropout import drop
 from tal_jax.types import Array
@@ -13,6 +14,6 @@ class Dropout(nn.Module):
     deterministic: bool
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Any shape."""
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Zeroes elements of x and scales the others."""
         return x if self.deterministic or self.rate == 0 else drop(x, self.rate, self.make_rng("dropout"))

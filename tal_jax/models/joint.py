@@ -7,6 +7,7 @@ import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Float
 
 from tal_jax.models.bmn import BMN, BMNOutput
 from tal_jax.models.tcanet import TCANet, TCANetOutput
@@ -35,9 +36,9 @@ class Joint(nn.Module):
 
     def __call__(
         self,
-        features: Array,
-        mask: Array,
-        duration: Array,
+        features: Float[Array, "B T C"],
+        mask: Bool[Array, "B T"],
+        duration: Float[Array, "B"],
         pick: Callable[[BMNOutput, Array, Array], Detections],
         *,
         train: bool,
@@ -45,9 +46,9 @@ class Joint(nn.Module):
         """Finds and refines.
 
         Args:
-          features: [B, T, C].
-          mask: [B, T].
-          duration: [B], in snippet units.
+          features: of the recordings.
+          mask: True where a snippet is real.
+          duration: in snippet units.
           pick: from BMN's output, mask and duration to proposals, all on the coarse grid.
           train: dropout on; needs a `dropout` rng.
         """
@@ -60,8 +61,10 @@ class Joint(nn.Module):
         return JointOutput(output, dataclasses.replace(picked, segments=segments), refined)
 
 
-def pooled_mean(x: Array, mask: Array, size: int) -> tuple[Array, Array]:
-    """Means over real snippets of groups of `size`: x [B, T, H], mask [B, T] -> [B, ceil(T / size), H] and its mask."""
+def pooled_mean(
+    x: Float[Array, "B T H"], mask: Bool[Array, "B T"], size: int
+) -> tuple[Float[Array, "B (T+{size}-1)//{size} H"], Bool[Array, "B (T+{size}-1)//{size}"]]:
+    """Means over real snippets of groups of `size`, and which of them are real."""
     missing = -x.shape[1] % size
     x, mask = jnp.pad(x, ((0, 0), (0, missing), (0, 0))), jnp.pad(mask, ((0, 0), (0, missing)))
     real = mask.reshape(mask.shape[0], -1, size)

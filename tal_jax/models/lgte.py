@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Bool, Float
 
 from tal_jax.models.dropout import Dropout
 from tal_jax.ops.attention import global_attention, local_attention
@@ -27,8 +28,8 @@ class LGTE(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, *, train: bool) -> Array:
-        """x [B, T, C], mask [B, T] -> [B, T, C]; needs a `dropout` rng in training."""
+    def __call__(self, x: Float[Array, "B T C"], mask: Bool[Array, "B T"], *, train: bool) -> Float[Array, "B T C"]:
+        """Encodes x; needs a `dropout` rng in training."""
         channels = x.shape[-1]
         if channels % self.heads:
             raise ValueError(f"{channels} channels do not divide into {self.heads} groups")

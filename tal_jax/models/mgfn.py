@@ -2,16 +2,18 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Float, Float32
 
 from tal_jax.models.convolution import Conv1D, masked
 from tal_jax.models.dropout import Dropout
 from tal_jax.ops.pooling import mean_weights, top_weights
-from tal_jax.types import Array
+from tal_jax.types import Array, Scalar
 
 # An anchor moves by up to half its width and shrinks or grows by up to a factor of two: between neighbouring powers
 # of two nothing is out of reach. Unbounded offsets run away: a segment over the whole recording has no outer area.
@@ -22,10 +24,10 @@ OFFSET_BOUNDS = (0.5, math.log(2.0))
 class ClassifierOutput:
     """One stage of classification, with R branches of different dilation."""
 
-    encoded: Array  # [B, T, H] of the base net
-    logits: Array  # [R, B, K] float32, of the recording; with late fusion R counts the branches of all streams
-    pooled: Array  # [R, B, K or 1, D] float32: the pooled features that the fully connected layer sees, for each class
-    sequence: Array  # [B, T, K] float32: the fused localisation sequence H
+    encoded: Float[Array, "B T H"]  # of the base net
+    logits: Float32[Array, "R B K"]  # of the recording; with late fusion R counts the branches of all streams
+    pooled: Float32[Array, "R B #K D"]  # the pooled features that the fully connected layer sees, for each class
+    sequence: Float32[Array, "B T K"]  # the fused localisation sequence H
 
 
 @flax.struct.dataclass
@@ -33,9 +35,11 @@ class MGFNOutput:
     """Everything that losses and decoding read."""
 
     stages: tuple[ClassifierOutput, ...]
-    sequence: Array  # [B, T, K] float32: the cascaded localisation sequence
-    erased: Array  # [N, B, T] bool: what the second stage of each of N streams did not see; False without a cascade
-    offsets: Array  # [B, T, M, 2] float32: (p_x, p_w) within OFFSET_BOUNDS; M = 0 without the regressor
+    sequence: Float32[Array, "B T K"]  # the cascaded localisation sequence
+    erased: Bool[
+        Array, "streams B T"
+    ]  # what the second stage of each of the streams did not see; False without a cascade
+    offsets: Float32[Array, "B T M 2"]  # (p_x, p_w) within OFFSET_BOUNDS; M = 0 without the regressor
 
 
 class ClassifierFields(nn.Module):
@@ -60,8 +64,8 @@ class DilatedClassifier(ClassifierFields):
     """
 
     @nn.compact
-    def __call__(self, features: Array, mask: Array, *, train: bool) -> ClassifierOutput:
-        """features [B, T, C], mask [B, T]; train: dropout on, needs a `dropout` rng.
+    def __call__(self, features: Float[Array, "B T C"], mask: Bool[Array, "B T"], *, train: bool) -> ClassifierOutput:
+        """Logits of recordings and of snippets; train: dropout on, needs a `dropout` rng.
 
         Raises:
           ValueError: the first dilation is not 1, or `pooling` is unknown.
@@ -101,13 +105,18 @@ class Cascade(nn.Module):
 
     stage1: DilatedClassifier
     stage2: DilatedClassifier | None
-    erase_threshold: float
+    erase_threshold: Scalar
     activation: str
 
     def __call__(
-        self, features: Array, mask: Array, labels: Array | None, *, train: bool
-    ) -> tuple[tuple[ClassifierOutput, ...], Array, Array]:
-        """features [B, T, C] -> the stages' outputs, the cascaded sequence [B, T, K] and the erased snippets [B, T]."""
+        self,
+        features: Float[Array, "B T C"],
+        mask: Bool[Array, "B T"],
+        labels: Float[Array, "B K"] | None,
+        *,
+        train: bool,
+    ) -> tuple[tuple[ClassifierOutput, ...], Float32[Array, "B T K"], Bool[Array, "B T"]]:
+        """The stages' outputs, the cascaded sequence and the erased snippets."""
         first = self.stage1(features, mask, train=train)
         if self.stage2 is None:
             return (first,), first.sequence, jnp.zeros_like(mask)
@@ -134,13 +143,20 @@ class MGFN(ClassifierFields):
     regressor_hidden: int = 128
 
     @nn.compact
-    def __call__(self, features: Array, mask: Array, labels: Array | None = None, *, train: bool) -> MGFNOutput:
+    def __call__(
+        self,
+        features: Float[Array, "B T C"],
+        mask: Bool[Array, "B T"],
+        labels: Float[Array, "B K"] | None = None,
+        *,
+        train: bool,
+    ) -> MGFNOutput:
         """Localisation sequences and boundary offsets.
 
         Args:
-          features: [B, T, C].
-          mask: [B, T]; real snippets come first.
-          labels: [B, K] 1 for the classes of the recording; None: those that the first stage finds more likely than
+          features: of the recordings.
+          mask: real snippets come first.
+          labels: 1 for the classes of the recording; None: those that the first stage finds more likely than
             not, at least the likeliest.
           train: dropout on; needs a `dropout` rng.
         """
@@ -155,7 +171,7 @@ class MGFN(ClassifierFields):
             cascade = Cascade(*pair, self.erase_threshold, self.activation, name=name)
             cascades.append(cascade(features[..., start : start + width], mask, labels, train=train))
         stages = tuple(_side_by_side(outputs) for outputs in zip(*(c[0] for c in cascades), strict=True))
-        sequence = sum(c[1] for c in cascades) / len(cascades)
+        sequence: Any = sum(c[1] for c in cascades) / len(cascades)
         erased = jnp.stack([c[2] for c in cascades])
 
         offsets = jnp.zeros((*mask.shape, 0, 2), jnp.float32)
@@ -177,23 +193,24 @@ class MGFN(ClassifierFields):
 
 def _side_by_side(outputs: tuple[ClassifierOutput, ...]) -> ClassifierOutput:
     """The same stage of all streams as one: channels and branches joined, sequences averaged."""
+    total: Any = sum(o.sequence for o in outputs)
     return ClassifierOutput(
         encoded=jnp.concatenate([o.encoded for o in outputs], axis=-1),
         logits=jnp.concatenate([o.logits for o in outputs]),
         pooled=jnp.concatenate([o.pooled for o in outputs]),
-        sequence=sum(o.sequence for o in outputs) / len(outputs),
+        sequence=total / len(outputs),
     )
 
 
-def predicted_labels(logits: Array) -> Array:
-    """Classes that the branches together [R, B, K] find more likely than not, at least the likeliest -> [B, K]."""
+def predicted_labels(logits: Float[Array, "R B K"]) -> Float32[Array, "B K"]:
+    """1 for classes that the R branches together find more likely than not, at least for the likeliest."""
     fused = jnp.mean(logits, axis=0)
     # Not fused >= max(fused): compiled, both sides may be rounded differently, and no class would be left.
     best = jnp.argmax(fused, axis=-1, keepdims=True) == jnp.arange(fused.shape[-1])[None]
     return ((fused > 0) | best).astype(jnp.float32)
 
 
-def activate(sequence: Array, activation: str) -> Array:
+def activate(sequence: Float[Array, "*shape"], activation: str) -> Float[Array, "*shape"]:
     """The class activation sequence that erasing, the OIC loss and decoding read.
 
     "sigmoid" squeezes logits into (0, 1), so that a few peaks do not dwarf the rest once a sequence is scaled; "linear"
@@ -204,8 +221,8 @@ def activate(sequence: Array, activation: str) -> Array:
     return nn.sigmoid(sequence) if activation == "sigmoid" else sequence
 
 
-def scaled(sequence: Array, mask: Array) -> Array:
-    """Min-max scaling over real snippets, class by class: [B, T, K] -> [0, 1]; a constant sequence becomes 0."""
+def scaled(sequence: Float[Array, "B T K"], mask: Bool[Array, "B T"]) -> Float[Array, "B T K"]:
+    """Min-max scaling to [0, 1] over real snippets, class by class; a constant sequence becomes 0."""
     real = mask[..., None]
     # By index, as in `losses.oic`: the gradients of jnp.min and jnp.max depend on how the compiler rounds.
     lowest = jnp.argmin(jnp.where(real, sequence, jnp.inf), axis=1, keepdims=True)
@@ -215,6 +232,8 @@ def scaled(sequence: Array, mask: Array) -> Array:
     return jnp.where(real & (high > low), (sequence - jnp.where(high > low, low, 0.0)) / span, 0.0)
 
 
-def discovered(cas: Array, mask: Array, labels: Array, threshold: float) -> Array:
-    """The regions to erase: where the scaled activation of any class of the recording exceeds a threshold -> [B, T]."""
+def discovered(
+    cas: Float[Array, "B T K"], mask: Bool[Array, "B T"], labels: Float[Array, "B K"], threshold: Scalar
+) -> Bool[Array, "B T"]:
+    """The regions to erase: where the scaled activation of any class of the recording exceeds a threshold."""
     return jnp.any((scaled(cas, mask) > threshold) & (labels[:, None, :] > 0), axis=-1)

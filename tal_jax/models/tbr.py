@@ -3,6 +3,7 @@
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
+from jaxtyping import Float, Float32
 
 from tal_jax import segments as geometry
 from tal_jax.models.convolution import ConvWeights
@@ -16,12 +17,12 @@ from tal_jax.types import Array
 class RegressorOutput:
     """What one regressor says about its proposals."""
 
-    proposals: Array  # [B, P, 2] the proposals it was given
-    ends: Array  # [B, P, 2] frame-level offsets (ds, de)
-    center: Array  # [B, P, 2] segment-level offsets (dx, dw)
-    iou_logit: Array  # [B, P] confidence: sigmoid is the predicted IoU of `proposals` with their ground truth
-    class_logits: Array  # [B, P, K]
-    segments: Array  # [B, P, 2] the refined proposals
+    proposals: Float[Array, "B P 2"]  # the proposals it was given
+    ends: Float32[Array, "B P 2"]  # frame-level offsets (ds, de)
+    center: Float32[Array, "B P 2"]  # segment-level offsets (dx, dw)
+    iou_logit: Float32[Array, "B P"]  # confidence: sigmoid is the predicted IoU of `proposals` with their ground truth
+    class_logits: Float32[Array, "B P K"]
+    segments: Float[Array, "B P 2"]  # the refined proposals
 
 
 class TemporalBoundaryRegressor(nn.Module):
@@ -43,17 +44,23 @@ class TemporalBoundaryRegressor(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Array, proposals: Array, limit: Array) -> tuple[Array, Array, Array, Array]:
+    def __call__(
+        self, features: Float[Array, "B T H"], proposals: Float[Array, "B P 2"], limit: Float[Array, "B"]
+    ) -> tuple[
+        Float32[Array, "B P 2"],
+        Float32[Array, "B P 2"],
+        Float32[Array, "B P"],
+        Float32[Array, "B P {self.num_classes}"],
+    ]:
         """Samples the features around the proposals and regresses.
 
         Args:
-          features: [B, T, H], zero where padded.
-          proposals: [B, P, 2].
-          limit: [B], where sampling points are clamped.
+          features: zero where padded.
+          proposals: in snippet units.
+          limit: where sampling points are clamped.
 
         Returns:
-          ends [B, P, 2], center [B, P, 2], iou_logit [B, P], class_logits [B, P, K], all float32. A level that is
-          switched off gives zeros.
+          ends, center, iou_logit and class_logits, as in `RegressorOutput`. A level that is switched off gives zeros.
         """
         points = proposal_points(
             proposals, limit, context=self.context, inside=self.inside, context_inside=self.context_inside
@@ -105,25 +112,25 @@ class TemporalBoundaryRegressor(nn.Module):
 
 
 def refine(
-    proposals: Array,
-    ends: Array,
-    center: Array,
-    limit: Array | None,
+    proposals: Float[Array, "B P 2"],
+    ends: Float[Array, "B P 2"],
+    center: Float[Array, "B P 2"],
+    limit: Float[Array, "B"] | None,
     *,
     tau: float,
     ends_scale: float = 1.0,
     center_scale: tuple[float, float] = (1.0, 1.0),
-) -> Array:
+) -> Float[Array, "B P 2"]:
     """Equation 16: tau * frame-level + (1 - tau) * segment-level segments.
 
     Args:
-      proposals, ends, center: [B, P, 2], as in `RegressorOutput`.
-      limit: [B], segments are clamped to [0, limit]; None clamps below alone, as the released code does.
+      proposals, ends, center: as in `RegressorOutput`.
+      limit: segments are clamped to [0, limit]; None clamps below alone, as the released code does.
       tau: weight of the frame level.
       ends_scale, center_scale: factors on the offsets of either level.
 
     Returns:
-      [B, P, 2] in snippet units.
+      Segments in snippet units.
     """
     by_ends = geometry.decode_ends(proposals, ends_scale * ends)
     by_center = geometry.decode_center(proposals, center * jnp.asarray(center_scale, jnp.float32).reshape(1, 1, 2))

@@ -4,6 +4,7 @@ import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Float, Float32
 
 from tal_jax.models.convolution import Conv1D, masked
 from tal_jax.models.lgte import LGTE
@@ -17,7 +18,7 @@ class TCANetOutput:
     """The regressors' outputs, and class logits of every snippet from the encoded features."""
 
     stages: tuple[RegressorOutput, ...]
-    snippet_logits: Array  # [B, T, K] float32; K = 0 without the snippet head
+    snippet_logits: Float32[Array, "B T K"]  # K = 0 without the snippet head
 
 
 class TCANet(nn.Module):
@@ -76,14 +77,22 @@ class TCANet(nn.Module):
         if self.snippet_head and self.num_classes:
             self.snippet_out = nn.Dense(self.num_classes, dtype=self.dtype)
 
-    def __call__(self, features: Array, mask: Array, duration: Array, proposals: Array, *, train: bool) -> TCANetOutput:
+    def __call__(
+        self,
+        features: Float[Array, "B T C"],
+        mask: Bool[Array, "B T"],
+        duration: Float[Array, "B"],
+        proposals: Float[Array, "B P 2"],
+        *,
+        train: bool,
+    ) -> TCANetOutput:
         """Refines proposals.
 
         Args:
-          features: [B, T, C].
-          mask: [B, T].
-          duration: [B], in snippet units.
-          proposals: [B, P, 2].
+          features: of the recordings.
+          mask: True where a snippet is real.
+          duration: in snippet units.
+          proposals: in snippet units.
           train: dropout on; needs a `dropout` rng.
 
         Returns:
@@ -92,8 +101,10 @@ class TCANet(nn.Module):
         return self.refine(self.encode(features, mask, train=train), duration, proposals, train=train)
 
     @nn.compact
-    def encode(self, features: Array, mask: Array, *, train: bool) -> Array:
-        """Base convolutions and LGTEs: features [B, T, C], mask [B, T] -> [B, T, H]."""
+    def encode(
+        self, features: Float[Array, "B T C"], mask: Bool[Array, "B T"], *, train: bool
+    ) -> Float[Array, "B T {self.hidden}"]:
+        """Base convolutions and LGTEs."""
         released = self.variant == "released"
         x = masked(features.astype(self.dtype), mask)
         # The first convolution is grouped only where the input's channels allow it.
@@ -118,8 +129,15 @@ class TCANet(nn.Module):
             x = x if released else masked(x, mask)
         return x
 
-    def refine(self, x: Array, duration: Array, proposals: Array, *, train: bool) -> TCANetOutput:
-        """The regressors, and the snippet head, on encoded features x [B, T, H]; the rest as in `__call__`."""
+    def refine(
+        self,
+        x: Float[Array, "B T H"],
+        duration: Float[Array, "B"],
+        proposals: Float[Array, "B P 2"],
+        *,
+        train: bool,
+    ) -> TCANetOutput:
+        """The regressors, and the snippet head, on encoded features x; the rest as in `__call__`."""
         released = self.variant == "released"
         proposals = split_over_model(proposals, 1)
         limit = jnp.full_like(duration, x.shape[1]) if released else duration

@@ -6,6 +6,7 @@ Letters: B batch, T snippets (queries), S keys, N heads, H channels of a head, W
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Float, PRNGKeyArray
 
 from tal_jax.ops.attention_banded import banded_attention
 from tal_jax.ops.by_platform import by_platform
@@ -19,42 +20,42 @@ BY_HEAD_FROM = 256
 
 
 def global_attention(
-    q: Array,
-    k: Array,
-    v: Array,
-    mask: Array,
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T N H"],
+    v: Float[Array, "B T N H"],
+    mask: Bool[Array, "B T"],
     *,
     scale: float,
     dropout_rate: float = 0.0,
-    rng: Array | None = None,
+    rng: PRNGKeyArray | None = None,
     by_head: bool | None = None,
-) -> Array:
+) -> Float[Array, "B T N H"]:
     """Equations 4-6: every query attends to every real snippet.
 
     Args:
-      q, k, v: [B, T, N, H].
-      mask: [B, T] bool, True where the snippet is real.
+      q, k, v: queries, keys and values.
+      mask: True where the snippet is real.
       scale: factor on the scores, 1 / sqrt(width).
       dropout_rate, rng: dropout on the attention weights; none without rng.
       by_head: with dropout, whether one head is worked on at a time, and its T x T weights are computed again for the
         gradients instead of kept. None: on CPUs from BY_HEAD_FROM snippets on.
 
     Returns:
-      [B, T, N, H] in v's dtype; zero for a recording without real snippets.
+      Weighted values, in v's dtype; zero for a recording without real snippets.
     """
     if rng is None or dropout_rate == 0:
         if mask.shape[-1] == 0:
             return v
-        y = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None, None, :], scale=scale)
-        return jnp.where(jnp.any(mask, axis=-1)[:, None, None, None], y, jnp.zeros((), y.dtype))
+        found = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None, None, :], scale=scale)
+        return jnp.where(jnp.any(mask, axis=-1)[:, None, None, None], found, jnp.zeros((), found.dtype))
 
-    def attend(q: Array, k: Array, v: Array, mask: Array, key: Array) -> Array:
+    def attend(q: Array, k: Array, v: Array, mask: Array, key: PRNGKeyArray) -> Array:
         scores = jnp.einsum("bth,bsh->bts", q, k) * jnp.asarray(scale, q.dtype)
         w = masked_softmax(scores, mask[:, None, :], dropout_rate, key).astype(v.dtype)
         return jnp.einsum("bts,bsh->bth", w, v)
 
-    def one_by_one(q: Array, k: Array, v: Array, mask: Array, keys: Array) -> Array:
-        def one(head: tuple[Array, Array, Array, Array]) -> Array:
+    def one_by_one(q: Array, k: Array, v: Array, mask: Array, keys: jax.Array) -> Array:
+        def one(head: tuple[Array, Array, Array, PRNGKeyArray]) -> Array:
             q, k, v, key = head
             return attend(q, k, v, mask, key)
 
@@ -64,29 +65,29 @@ def global_attention(
     q, k, v = (jnp.moveaxis(x, 2, 0) for x in (q, k, v))
     constants = (mask, jax.random.split(rng, len(q)))
     if by_head is None and q.shape[2] >= BY_HEAD_FROM:
-        y = by_platform(one_by_one, together, q, k, v, constants=constants)
+        y: Array = by_platform(one_by_one, together, q, k, v, constants=constants)
     else:
         y = (one_by_one if by_head else together)(q, k, v, *constants)
     return jnp.moveaxis(y, 0, 2)
 
 
 def local_attention(
-    q: Array,
-    k: Array,
-    v: Array,
-    mask: Array,
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T N H"],
+    v: Float[Array, "B T N H"],
+    mask: Bool[Array, "B T"],
     *,
     window: int,
     scale: float,
     dropout_rate: float = 0.0,
-    rng: Array | None = None,
+    rng: PRNGKeyArray | None = None,
     implementation: str = "auto",
-) -> Array:
+) -> Float[Array, "B T N H"]:
     """Equations 1-3: query i attends to the real snippets j with |i - j| <= window // 2; the window is cut at the ends.
 
     Args:
-      q, k, v: [B, T, N, H].
-      mask: [B, T] bool, True where the snippet is real.
+      q, k, v: queries, keys and values.
+      mask: True where the snippet is real.
       window: odd number of snippets W.
       scale: factor on the scores.
       dropout_rate, rng: dropout on the attention weights; none without rng.
@@ -95,7 +96,7 @@ def local_attention(
         scores. `auto`: `dense` for up to DENSE_BELOW windows, else `banded`.
 
     Returns:
-      [B, T, N, H]; zero where a query sees no real snippet.
+      Weighted values; zero where a query sees no real snippet.
     """
     if window % 2 == 0 or window < 1:
         raise ValueError(f"window must be odd and positive, not {window}")

@@ -8,26 +8,37 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Float, PRNGKeyArray
 
 from tal_jax.ops.by_platform import by_platform
 from tal_jax.ops.masked_softmax import masked_softmax
+from tal_jax.types import Array
 
 # Queries of banded attention that are worked on at a time: all at once, time grows faster than T.
 CHUNK = 512
 
 
-def banded_attention(q, k, v, mask, radius, scale, dropout_rate, rng):
+def banded_attention(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T N H"],
+    v: Float[Array, "B T N H"],
+    mask: Bool[Array, "B T"],
+    radius: int,
+    scale: float,
+    dropout_rate: float,
+    rng: PRNGKeyArray | None,
+) -> Float[Array, "B T N H"]:
     """`attention.local_attention` by blocks, on CPUs in chunks of CHUNK queries: what a chunk needs stays in the cache.
 
     Args:
-      q, k, v: [B, T, N, H].
-      mask: [B, T] bool.
+      q, k, v: queries, keys and values.
+      mask: True where the snippet is real.
       radius: of the window, W // 2.
       scale: factor on the scores.
       dropout_rate, rng: dropout on the attention weights; none without rng.
 
     Returns:
-      [B, T, N, H].
+      Weighted values.
     """
 
     def whole(q, k, v, mask, rng):

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Bool, Float, Float32, Shaped
 
 from tal_jax.ops.boundary_matching_cpu import Tiling, matched_by_tiles
 from tal_jax.ops.by_platform import by_platform
@@ -41,11 +42,13 @@ def _points(first: int, last: int, bins: int, points: int) -> tuple[np.ndarray, 
 
 
 @functools.lru_cache(maxsize=256)
-def bin_weights(first: int, last: int, bins: int, points: int) -> tuple[int, np.ndarray]:
+def bin_weights(
+    first: int, last: int, bins: int, points: int
+) -> tuple[int, Float32[np.ndarray, "O {last-first} {bins}"]]:
     """Interpolation weights of durations first..last-1.
 
     Returns:
-      (lowest offset o, weights [O, D, bins] float32): bin n of cell (t, d) is sum_i weights[i, d, n] x[t + o + i].
+      (lowest offset o, weights): bin n of cell (t, d) is sum_i weights[i, d, n] x[t + o + i].
     """
     low, fraction = _points(first, last, bins, points)
     offset = int(low.min())
@@ -56,14 +59,18 @@ def bin_weights(first: int, last: int, bins: int, points: int) -> tuple[int, np.
     return offset, weights.reshape(*weights.shape[:2], bins, points).mean(-1).astype(np.float32)
 
 
-def longer_bin_weights(first: int, last: int, bins: int, points: int) -> tuple[int, np.ndarray]:
+def longer_bin_weights(
+    first: int, last: int, bins: int, points: int
+) -> tuple[int, Float32[np.ndarray, "O {last-first} {bins}"]]:
     """`bin_weights` of segments that are one snippet longer: those of the next duration."""
     return bin_weights(first + 1, last + 1, bins, points)
 
 
 @functools.lru_cache(maxsize=8)
-def truncation_weights(snippets: int, durations: int, bins: int, points: int, longer: bool) -> np.ndarray:
-    """What truncation adds to every bin, times snippet 0: [T, D, bins] float32.
+def truncation_weights(
+    snippets: int, durations: int, bins: int, points: int, longer: bool
+) -> Float32[np.ndarray, "{snippets} {durations} {bins}"]:
+    """What truncation adds to every bin, times snippet 0.
 
     Interpolation gives a point at -f, 0 < f < 1, the weight 1 - f on snippet 0; truncated, it counts in full.
     """
@@ -78,15 +85,15 @@ def truncation_weights(snippets: int, durations: int, bins: int, points: int, lo
     return weights
 
 
-def as_it_is(params: Any, cells: Array) -> Array:
+def as_it_is(params: Any, cells: Float[Array, "*cells H"]) -> Float[Array, "*cells H"]:
     """The head that changes nothing."""
     del params
     return cells
 
 
 def boundary_matching(
-    x: Array,
-    kernel: Array,
+    x: Float[Array, "B T P"],
+    kernel: Float[Array, "{bins} P H"],
     *,
     durations: int,
     bins: int = 32,
@@ -97,14 +104,14 @@ def boundary_matching(
     implementation: str = "auto",
     block: int = 8,
     starts: int = 20,
-) -> Array:
+) -> Float[Array, "B T {durations} O"]:
     """Samples every cell and projects its bins: the boundary-matching layer and the (bins, 1, 1) convolution after it.
 
     Args:
-      x: [B, T, P]; padding must be zero.
-      kernel: [bins, P, H], the convolution over the bins.
+      x: sequences; padding must be zero.
+      kernel: the convolution over the bins.
       durations: D, the number of durations; cell d lasts d + 1 snippets.
-      bins: N, sampled bins of a cell.
+      bins: sampled bins of a cell.
       points: interpolated points averaged in each bin.
       head: what follows cell by cell, (head_params, [.., H]) -> [.., O]; a function of module level. Given here, the
         wide features [B, T, D, H] need never be in memory all at once.
@@ -117,7 +124,7 @@ def boundary_matching(
       starts: starts computed together, of `projected` alone.
 
     Returns:
-      [B, T, D, O]. Cells with t + d >= T are zero before the head.
+      Features of every cell. Those with t + d >= T are zero before the head.
     """
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling is one of {SAMPLINGS}, not {sampling!r}")
@@ -126,7 +133,7 @@ def boundary_matching(
     weigh = longer_bin_weights if longer else bin_weights
     # No more than there are: a small map would be mostly the padding of its last tile.
     block, starts = min(block, durations), min(starts, x.shape[1])
-    sizes = {"durations": durations, "bins": bins, "points": points, "block": block}
+    sizes: dict[str, Any] = {"durations": durations, "bins": bins, "points": points, "block": block}
     sampled = functools.partial(_sampled, **sizes, head=head, longer=longer)
     projected = functools.partial(matched_by_tiles, Tiling(**sizes, starts=starts), weigh, head)
     if implementation == "auto":
@@ -184,21 +191,21 @@ def _sampled(
     return jnp.moveaxis(cells, 0, 2).reshape(b, t, blocks * block, -1)[:, :, :durations]
 
 
-def cell_segments(snippets: int, durations: int) -> np.ndarray:
-    """The segment [t, t + d + 1) of every cell: [T, D, 2] float32 in snippet units."""
+def cell_segments(snippets: int, durations: int) -> Float32[np.ndarray, "{snippets} {durations} 2"]:
+    """The segment [t, t + d + 1) of every cell, in snippet units."""
     start = np.broadcast_to(np.arange(snippets, dtype=np.float32)[:, None], (snippets, durations))
     return np.stack([start, start + np.arange(1, durations + 1, dtype=np.float32)[None, :]], axis=-1)
 
 
-def by_end(x: Array, empty: Array) -> Array:
-    """A map [B, T, T, ..] over (start, duration) laid out over (start, end): cell (t, e) is cell (t, e - t) of x.
+def by_end(x: Shaped[Array, "B T T *C"], empty: Shaped[Array, "..."]) -> Shaped[Array, "B T T *C"]:
+    """A map over (start, duration) laid out over (start, end): cell (t, e) is cell (t, e - t) of x.
 
     Args:
-      x: [B, T, T, ..]; cells beyond the end of the sequence get lost.
+      x: the map; cells beyond the end of the sequence get lost.
       empty: what cells with e < t hold; broadcasts to x.
 
     Returns:
-      [B, T, T, ..].
+      The map over (start, end).
     """
     b, t = x.shape[:2]
     # Rows of 2 T - 1 out of rows of 2 T: every row begins one element later in its own.
@@ -206,16 +213,16 @@ def by_end(x: Array, empty: Array) -> Array:
     return rows[:, : t * (2 * t - 1)].reshape(b, t, 2 * t - 1, *x.shape[3:])[:, :, :t]
 
 
-def by_duration(x: Array) -> Array:
-    """The inverse of `by_end`; cells beyond the end of the sequence are zero. [B, T, T, ..] -> [B, T, T, ..]."""
+def by_duration(x: Shaped[Array, "B T T *C"]) -> Shaped[Array, "B T T *C"]:
+    """The inverse of `by_end`; cells beyond the end of the sequence are zero."""
     b, t = x.shape[:2]
     rows = jnp.pad(x, [(0, 0), (0, 0), (0, t)] + [(0, 0)] * (x.ndim - 3)).reshape(b, 2 * t * t, *x.shape[3:])
     rows = jnp.pad(rows, [(0, 0), (0, t)] + [(0, 0)] * (x.ndim - 3))
     return rows.reshape(b, t, 2 * t + 1, *x.shape[3:])[:, :, :t]
 
 
-def valid_cells(mask: Array, durations: int) -> Array:
-    """Cells whose last snippet t + d is real: mask [B, T] -> [B, T, D] bool."""
+def valid_cells(mask: Bool[Array, "B T"], durations: int) -> Bool[Array, "B T {durations}"]:
+    """Cells whose last snippet t + d is real."""
     t = mask.shape[1]
     padded = jnp.pad(mask, ((0, 0), (0, durations)))
     return mask[:, :, None] & padded[:, np.arange(t)[:, None] + np.arange(durations)[None, :]]

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Float
 
 from tal_jax.types import Array
 
@@ -37,14 +38,14 @@ def matched_by_tiles(
     tiling: Tiling,
     bin_weights: Callable,
     head: Callable,
-    x: Array,
-    kernel: Array,
+    x: Float[Array, "B T P"],
+    kernel: Float[Array, "{tiling.bins} P H"],
     params: Any,
-    at_zero: Array | np.ndarray | None = None,
-):
-    """`boundary_matching` with implementation="projected"; x [B, T, P], kernel [bins, P, H] -> [B, T, D, O].
+    at_zero: Float[Array, "T {tiling.durations} {tiling.bins}"] | None = None,
+) -> Float[Array, "B T {tiling.durations} O"]:
+    """`boundary_matching` with implementation="projected".
 
-    at_zero: [T, D, bins] constant, further weights on snippet 0.
+    at_zero: constant, further weights on snippet 0.
     """
     lowest, weights = _plan(tiling, bin_weights)
     y = _project(x, kernel)
@@ -85,7 +86,9 @@ def _backward(tiling, bin_weights, head, saved, cotangent):
     missing = len(lowest) * tiling.block - tiling.durations
     cotangent = jnp.pad(cotangent, ((0, 0), (0, tiling.starts), (0, missing), (0, 0)))
 
-    def tile(carry: tuple[Array, Any], at: tuple[Array, Array, Array], matrix: Array, low: Array) -> tuple[Array, Any]:
+    def tile(
+        carry: tuple[jax.Array, Any], at: tuple[Array, Array, Array], matrix: Array, low: Array
+    ) -> tuple[jax.Array, Any]:
         d_y, d_params = carry
         row, start, duration = at
         index = _index(tiling, matrix, low, start, t)
@@ -130,13 +133,13 @@ def _plan(tiling: Tiling, bin_weights: Callable) -> tuple[np.ndarray, np.ndarray
     return lowest, table
 
 
-def _project(x: Array, kernel: Array) -> Array:
+def _project(x: Array, kernel: Array) -> jax.Array:
     """Y as rows (n, r): [B, bins (T + 2), H]. Row r = 0 and r = T + 1 of every bin are zero: beyond the ends."""
     y = jnp.einsum("btp,nph->bnth", x, kernel)
     return jnp.pad(y, ((0, 0), (0, 0), (1, 1), (0, 0))).reshape(x.shape[0], -1, kernel.shape[-1])
 
 
-def _rows(y: Array, row: Array, index: Array) -> Array:
+def _rows(y: jax.Array, row: Array, index: Array) -> Array:
     return y.at[row, index].get(mode="promise_in_bounds")
 
 
@@ -147,7 +150,7 @@ def _index(tiling: Tiling, matrix: Array, low: Array, start: Array, t: int) -> A
     return (at + (t + 2) * jnp.arange(tiling.bins, dtype=jnp.int32)[:, None]).ravel()
 
 
-def _further(tiling: Tiling, at_zero: Array | np.ndarray | None, blocks: int, dtype: jnp.dtype) -> Array | None:
+def _further(tiling: Tiling, at_zero: Array | None, blocks: int, dtype: jnp.dtype) -> Array | None:
     """The weights on snippet 0 of every cell that some tile has: [T + starts, blocks x block, bins]."""
     if at_zero is None:
         return None

@@ -1,9 +1,12 @@
 """One-dimensional convolution, in the form that is fast where it runs."""
 
 import functools
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Float
 
 from tal_jax.ops.by_platform import by_platform
 from tal_jax.ops.convolution_winograd import conv1d_winograd
@@ -15,20 +18,20 @@ WINOGRAD_FROM = 2**16
 
 
 def conv1d(
-    x: Array,
-    kernel: Array,
+    x: Float[Array, "*B T C"],
+    kernel: Float[Array, "taps C//{groups} O"],
     *,
     stride: int = 1,
     dilation: int = 1,
     groups: int = 1,
     padding: int = 0,
     implementation: str = "auto",
-) -> Array:
+) -> Float[Array, "*B (T+2*{padding}-{dilation}*(taps-1)-1)//{stride}+1 O"]:
     """Grouped 1-D convolution (cross-correlation) with zero padding.
 
     Args:
-      x: [..., T, C].
-      kernel: [K, C / groups, O]; output channel o belongs to group o // (O / groups).
+      x: sequences.
+      kernel: output channel o belongs to group o // (O / groups).
       stride: step between outputs.
       dilation: distance between kernel taps.
       groups: number of channel groups; divides C and O.
@@ -37,14 +40,11 @@ def conv1d(
         `winograd` (half of the operations; three taps, no stride, groups or change of length, float32) or `auto`. On
         CPUs that is `shifted` for groups, where XLA's gradients of grouped convolutions are slow, and `winograd` where
         it can be and the channels are so many that operations are what takes the time; elsewhere `lax`.
-
-    Returns:
-      [..., T', O] with T' = (T + 2 padding - dilation (K - 1) - 1) // stride + 1.
     """
     minimal = kernel.shape[0] == 3 and stride == 1 and groups == 1 and padding == dilation and x.dtype == jnp.float32
     if implementation == "winograd" and not minimal:
         raise ValueError("winograd needs three taps, stride 1, one group, padding = dilation, and float32")
-    sizes = {"stride": stride, "dilation": dilation, "groups": groups, "padding": padding}
+    sizes: dict[str, Any] = {"stride": stride, "dilation": dilation, "groups": groups, "padding": padding}
     forms = {
         "lax": functools.partial(_lax, **sizes),
         "shifted": functools.partial(_shifted, **sizes),
@@ -64,7 +64,7 @@ def _winograd(x: Array, kernel: Array, *, dilation: int) -> Array:
     return y.reshape((*x.shape[:-2], *y.shape[-2:]))
 
 
-def _lax(x: Array, kernel: Array, *, stride: int, dilation: int, groups: int, padding: int) -> Array:
+def _lax(x: jax.Array, kernel: jax.Array, *, stride: int, dilation: int, groups: int, padding: int) -> Array:
     y = lax.conv_general_dilated(
         x.reshape((-1, *x.shape[-2:])),
         kernel,
@@ -95,33 +95,26 @@ def _shifted(x: Array, kernel: Array, *, stride: int, dilation: int, groups: int
     return jnp.concatenate(outputs, axis=-1) if groups > 1 else outputs[0]
 
 
-def conv1d_of_whole_by_group(x: Array, kernel: Array) -> Array:
+def conv1d_of_whole_by_group(
+    x: Float[Array, "groups N T C"], kernel: Float[Array, "T C O"]
+) -> Float[Array, "groups N O//groups"]:
     """`conv1d` with as many taps as there are elements, on channels that are laid out group by group.
 
-    Args:
-      x: [G, N, T, C / G].
-      kernel: [T, C / G, O], as in `conv1d`.
-
-    Returns:
-      [G, N, O / G], the one output.
+    C are the channels of a group. The kernel is as in `conv1d`; what is returned is the one output.
     """
     groups, n, t, c = x.shape
     weights = kernel.reshape(t, c, groups, -1).transpose(2, 0, 1, 3).reshape(groups, t * c, -1)
     return jnp.matmul(x.reshape(groups, n, t * c), weights)
 
 
-def halving_by_group(even: Array, odd: Array, kernel: Array) -> Array:
+def halving_by_group(
+    even: Float[Array, "groups N half C"], odd: Float[Array, "groups N half C"], kernel: Float[Array, "3 C O"]
+) -> Float[Array, "groups N half O//groups"]:
     """`conv1d` with three taps, stride 2 and padding 1, group by group, from even and odd elements.
 
     Output i reads elements 2 i - 1, 2 i and 2 i + 1: an even one and the odd ones on both sides. Nothing is copied or
-    rearranged for that, as it is where all elements lie in one array.
-
-    Args:
-      even, odd: [G, N, T / 2, C / G].
-      kernel: [3, C / G, O], as in `conv1d`.
-
-    Returns:
-      [G, N, T / 2, O / G].
+    rearranged for that, as it is where all elements lie in one array. C are the channels of a group; the kernel is as
+    in `conv1d`.
     """
     groups, n, half, c = even.shape
     weights = kernel.reshape(3, c, groups, -1).transpose(0, 2, 1, 3)  # [3, G, C / G, O / G]

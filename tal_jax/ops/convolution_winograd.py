@@ -7,11 +7,14 @@ about ten times those of the direct form, a few 1e-6 in float32.
 """
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.xla_metadata import set_xla_metadata
+from jaxtyping import Float32
 
 from tal_jax.types import Array
 
@@ -32,8 +35,10 @@ _A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0,
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv1d_winograd(x: Array, kernel: Array, dilation: int) -> Array:
-    """Convolution of the same length: x [B, T, C], kernel [3, C, O] -> [B, T, O], zeros beyond both ends, float32."""
+def conv1d_winograd(
+    x: Float32[Array, "B T C"], kernel: Float32[Array, "3 C O"], dilation: int
+) -> Float32[Array, "B T O"]:
+    """Convolution of the same length, zeros beyond both ends."""
     b, t, _ = x.shape
     out = kernel.shape[-1]
     tiles, count = _transformed(x, dilation)
@@ -107,7 +112,7 @@ def _transformed_kernel(kernel: Array) -> list[Array]:
     return [_combine(row, [kernel[k] for k in range(TAPS)]) for row in _G]
 
 
-def _combine(weights: np.ndarray, terms: list[Array]) -> Array:
+def _combine(weights: np.ndarray, terms: Sequence[Array]) -> Any:
     """The weighted sum, without the terms whose weight is zero."""
     parts = [term * np.float32(w) for w, term in zip(weights, terms, strict=True) if w]
     return functools.reduce(jnp.add, parts)

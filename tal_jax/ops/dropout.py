@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, PRNGKeyArray
 
 from tal_jax.types import Array
 
 
-def drop(x: Array, rate: float, rng: Array) -> Array:
-    """Zeroes elements with probability `rate` and scales the others by 1 / (1 - rate): any shape.
+def drop(x: Float[Array, "*shape"], rate: float, rng: PRNGKeyArray) -> Float[Array, "*shape"]:
+    """Zeroes elements with probability `rate` and scales the others by 1 / (1 - rate).
 
     Sixteen bits an element, where jax.random.bernoulli takes thirty-two: drawing them is most of dropout's time on a
     CPU. The rate is exact to 1 / 65,536.

@@ -5,8 +5,9 @@ the integral over any [a, b] is F(b) - F(a): no loop, no rounding of boundaries,
 """
 
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32
 
-from tal_jax.types import Array
+from tal_jax.types import Array, Scalar
 
 # Lengths below a thousandth of a snippet have no mean: they are taken as empty.
 MIN_LENGTH = 1e-3
@@ -15,21 +16,23 @@ MIN_LENGTH = 1e-3
 MIN_AREA = 1.0
 
 
-def cumulative_sum(x: Array, mask: Array) -> Array:
-    """F at 0, 1, .., T: x [B, T, K] in float32, padding as zero -> [B, T + 1, K] float32."""
+def cumulative_sum(x: Float[Array, "B T K"], mask: Bool[Array, "B T"]) -> Float32[Array, "B T+1 K"]:
+    """F at 0, 1, .., T; padding counts as zero."""
     total = jnp.cumsum(jnp.where(mask[..., None], x.astype(jnp.float32), 0.0), axis=1)
     return jnp.pad(total, ((0, 0), (1, 0), (0, 0)))
 
 
-def integral(sums: Array, start: Array, end: Array) -> Array:
+def integral(
+    sums: Float[Array, "B edges K"], start: Float[Array, "B *N"], end: Float[Array, "B *N"]
+) -> Float[Array, "B *N K"]:
     """Integral of a sequence over [start, end].
 
     Args:
-      sums: [B, T + 1, K] of `cumulative_sum`.
-      start, end: [B, ...] in snippet units; what lies beyond [0, T] counts as zero.
+      sums: of `cumulative_sum`, at T + 1 edges.
+      start, end: in snippet units; what lies beyond [0, T] counts as zero.
 
     Returns:
-      [B, ..., K]; negative where end < start.
+      Integrals by class; negative where end < start.
     """
     return _at(sums, end) - _at(sums, start)
 
@@ -47,36 +50,44 @@ def _at(sums: Array, positions: Array) -> Array:
     return (below + fraction * (above - below)).reshape((*positions.shape, k))
 
 
-def mean(sums: Array, start: Array, end: Array, duration: Array) -> Array:
+def mean(
+    sums: Float[Array, "B edges K"],
+    start: Float[Array, "B *N"],
+    end: Float[Array, "B *N"],
+    duration: Float[Array, "B"],
+) -> Float[Array, "B *N K"]:
     """Mean of a sequence over the part of [start, end] that lies in the recording; 0 where that is empty.
 
     Args:
-      sums: [B, T + 1, K] of `cumulative_sum`.
-      start, end: [B, ...] in snippet units.
-      duration: [B], where the recording ends: the number of its snippets.
-
-    Returns:
-      [B, ..., K].
+      sums: of `cumulative_sum`, at T + 1 edges.
+      start, end: in snippet units.
+      duration: where the recording ends: the number of its snippets.
     """
     limit = duration.reshape((-1,) + (1,) * (start.ndim - 1))
     start, end = jnp.clip(start, 0.0, limit), jnp.clip(end, 0.0, limit)
     return _over(integral(sums, start, end), end - start)
 
 
-def inner_outer(sums: Array, segments: Array, duration: Array, *, inflation: Array | float) -> tuple[Array, Array]:
+def inner_outer(
+    sums: Float[Array, "B edges K"],
+    segments: Float[Array, "B *N 2"],
+    duration: Float[Array, "B"],
+    *,
+    inflation: Scalar,
+) -> tuple[Float[Array, "B *N K"], Float[Array, "B *N K"]]:
     """Mean activation inside segments, and in the area around them (report, section 3.1).
 
     The outer boundary is S = s - max(inflation w, 1), E = e + max(inflation w, 1) with w = e - s: at least one snippet
     on either side. The outer area is [S, E] without [s, e]; both are cut to the recording.
 
     Args:
-      sums: [B, T + 1, K] of `cumulative_sum`.
-      segments: [B, ..., 2] in snippet units.
-      duration: [B], the number of the recordings' snippets.
+      sums: of `cumulative_sum`, at T + 1 edges.
+      segments: in snippet units.
+      duration: the number of the recordings' snippets.
       inflation: gamma.
 
     Returns:
-      (inner, outer), each [B, ..., K]. An area of less than a snippet is averaged over a whole one: its mean fades to 0
+      (inner, outer). An area of less than a snippet is averaged over a whole one: its mean fades to 0
       with its length. A segment with swapped ends is an empty one at s.
     """
     limit = duration.reshape((-1,) + (1,) * (segments.ndim - 2))
@@ -92,27 +103,34 @@ def inner_outer(sums: Array, segments: Array, duration: Array, *, inflation: Arr
 
 
 def inner_outer_by_class(
-    sums: Array, segments: Array, duration: Array, *, inflation: Array | float
-) -> tuple[Array, Array]:
-    """`inner_outer` where every class has segments of its own: [B, N, K, 2] -> (inner, outer), each [B, N, K]."""
+    sums: Float[Array, "B edges K"],
+    segments: Float[Array, "B N K 2"],
+    duration: Float[Array, "B"],
+    *,
+    inflation: Scalar,
+) -> tuple[Float[Array, "B N K"], Float[Array, "B N K"]]:
+    """`inner_outer` where every class has segments of its own."""
     b, n, k, _ = segments.shape
     # Classes become recordings of one class each.
     flat = segments.transpose(0, 2, 1, 3).reshape(b * k, n, 2)
     alone = sums.transpose(0, 2, 1).reshape(b * k, -1, 1)
     inner, outer = inner_outer(alone, flat, jnp.repeat(duration, k), inflation=inflation)
-    return tuple(x.reshape(b, k, n).transpose(0, 2, 1) for x in (inner, outer))
+    inner, outer = (x.reshape(b, k, n).transpose(0, 2, 1) for x in (inner, outer))
+    return inner, outer
 
 
-def smooth(x: Array, mask: Array, window: Array | float) -> Array:
+def smooth(
+    x: Float[Array, "B T K"], mask: Bool[Array, "B T"], window: Float[Array, "#B"] | Scalar
+) -> Float32[Array, "B T K"]:
     """Moving average over a real-valued window centred on every snippet; at the ends, over its part in the recording.
 
     Args:
-      x: [B, T, K].
-      mask: [B, T]; real snippets come first.
-      window: width in snippet units, scalar or [B]; up to 1 leaves x as it is.
+      x: sequences.
+      mask: real snippets come first.
+      window: width in snippet units; up to 1 leaves x as it is.
 
     Returns:
-      [B, T, K] float32, 0 in padding.
+      Smooth sequences, 0 in padding.
     """
     b, t, _ = x.shape
     x, real = x.astype(jnp.float32), mask[..., None]

@@ -3,14 +3,15 @@
 import jax
 from jax import lax
 from jax.sharding import PartitionSpec
+from jaxtyping import Shaped
 
 from tal_jax.types import Array
 
 DATA, MODEL = "data", "model"  # the axes of a mesh: rows of a batch; parts of one recording
 
 
-def split_over_model(x: Array, axis: int) -> Array:
-    """x [B, ..] with `axis` spread over the mesh's axis `model`, rows over `data`: what follows is computed in parts.
+def split_over_model(x: Shaped[Array, "B *more"], axis: int) -> Shaped[Array, "B *more"]:
+    """x with `axis` spread over the mesh's axis `model`, rows over `data`: what follows is computed in parts.
 
     Nothing changes where the step is compiled for a mesh without that axis, or where it does not divide the array's.
     """

@@ -1,24 +1,26 @@
 """Soft-NMS over batches of recordings, on the device (Bodla et al. 2017, arXiv:1704.04503)."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Float, Float32, Int
 
 from tal_jax.segments import pairwise_iou
-from tal_jax.types import Array, Detections
+from tal_jax.types import Array, Detections, Scalar
 
 
 def soft_nms(
     detections: Detections,
     *,
     method: str = "gaussian",
-    sigma: float | Array = 0.4,
+    sigma: Scalar = 0.4,
     power: float = 2.0,
-    threshold: float | Array = 0.0,
+    threshold: Float[Array, "#B #P"] | Scalar = 0.0,
     top_k: int = 100,
-    min_score: float = 0.0,
+    min_score: Scalar = 0.0,
     class_agnostic: bool = False,
 ) -> Detections:
     """Picks the best detection again and again, and lowers the scores of those that overlap it.
@@ -31,7 +33,7 @@ def soft_nms(
     Args:
       detections: scores in [0, inf); any order.
       method, sigma, power: the decay as above.
-      threshold: overlaps up to it do not count; [B, P] gives every detection its own, used when it is the picked one
+      threshold: overlaps up to it do not count; an array gives every detection its own, used when it is the picked one
         (BMN's grows with the detection's length).
       top_k: how many are kept, M.
       min_score: picks below it are masked.
@@ -63,29 +65,29 @@ def soft_nms_order(
     detections: Detections,
     *,
     method: str = "gaussian",
-    sigma: float | Array = 0.4,
+    sigma: Scalar = 0.4,
     power: float = 2.0,
-    threshold: float | Array = 0.0,
+    threshold: Float[Array, "#B #P"] | Scalar = 0.0,
     top_k: int = 100,
-    min_score: float = 0.0,
+    min_score: Scalar = 0.0,
     class_agnostic: bool = False,
-    systems: Array | None = None,
-) -> tuple[Array, Array, Array]:
+    systems: Int[Array, "B P"] | None = None,
+) -> tuple[Int[Array, "B M"], Float32[Array, "B M"], Bool[Array, "B M"]]:
     """The picks of `soft_nms`, whose arguments these are.
 
     Args:
-      systems: [B, P] int32, the systems that found a detection as a set of bits. Those that share one do not suppress
+      systems: the systems that found a detection as a set of bits. Those that share one do not suppress
         each other: they went through that system's own NMS.
 
     Returns:
-      Positions [B, M] int32 in the order of picking, scores [B, M] at that moment, and which count [B, M] bool.
+      Positions in the order of picking, scores at that moment, and which count.
     """
     if method not in ("gaussian", "linear", "hard"):
         raise ValueError(f"method is 'gaussian', 'linear' or 'hard', not {method!r}")
 
     def decay(iou: Array, limit: Array) -> Array:
         if method == "gaussian":
-            factor = jnp.exp(-_power(iou, power) / sigma)
+            factor: Array = jnp.exp(-_power(iou, power) / sigma)
         else:
             factor = 1.0 - iou if method == "linear" else jnp.zeros_like(iou)
         return jnp.where((iou > limit) & (iou > 0), factor, 1.0)
@@ -125,7 +127,7 @@ def _first_of(scores: Array, value: Array) -> Array:
 def _power(x: Array, power: float) -> Array:
     """x^power for x in [0, 1]; multiples of one half without a logarithm, which would be most of the time."""
     if 2 * power == int(2 * power) and 0 < power <= 4:
-        root = jnp.sqrt(jnp.where(x > 0, x, 1.0)) if power != int(power) else 1.0
+        root: Any = jnp.sqrt(jnp.where(x > 0, x, 1.0)) if power != int(power) else 1.0
         return functools.reduce(jnp.multiply, [x] * int(power), root)
     # The guard keeps the gradient of a fractional power finite at 0.
     return jnp.where(x > 0, x, 1.0) ** power

@@ -2,12 +2,13 @@
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Float, Float32
 
 from tal_jax.types import Array
 
 
-def mean_weights(mask: Array) -> Array:
-    """Global average pooling over real snippets: mask [B, T] -> weights [B, T, 1] float32 that sum to 1 over T.
+def mean_weights(mask: Bool[Array, "B T"]) -> Float32[Array, "B T 1"]:
+    """Global average pooling over real snippets: weights that sum to 1 over T.
 
     All weights are 0 where nothing is real.
     """
@@ -15,19 +16,19 @@ def mean_weights(mask: Array) -> Array:
     return (mask.astype(jnp.float32) / jnp.maximum(count, 1.0))[..., None]
 
 
-def top_weights(values: Array, mask: Array, top: int) -> Array:
+def top_weights(values: Float[Array, "B T K"], mask: Bool[Array, "B T"], top: int) -> Float32[Array, "B T K"]:
     """Top-k pooling: equal weights for the ceil(n / top) highest of a recording's n real snippets, class by class.
 
     Counted from the real length, so padding does not change how many snippets vote; top = 1 is `mean_weights`. Of equal
     values the earlier ones win.
 
     Args:
-      values: [B, T, K] that rank the snippets.
-      mask: [B, T].
+      values: what ranks the snippets.
+      mask: True where a snippet is real.
       top: 1 / share of the snippets.
 
     Returns:
-      [B, T, K] float32 that sum to 1 over T, 0 where nothing is real. Weights are constants for differentiation.
+      Weights that sum to 1 over T, 0 where nothing is real. They are constants for differentiation.
     """
     real = jnp.sum(mask, axis=1, dtype=jnp.int32)
     votes = jnp.where(real > 0, -(-real // top), 0)[:, None, None]  # [B, 1, 1]
@@ -53,7 +54,7 @@ def _kth_largest(order: Array, k: Array) -> Array:
     low = jnp.full((order.shape[0], 1, order.shape[2]), -(2**31), jnp.int32)
     high = jnp.full_like(low, 2**31 - 1)
 
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = (low >> 1) + (high >> 1) + ((low | high) & 1)  # rounded up, without overflow
         enough = jnp.sum(order >= middle, axis=1, keepdims=True, dtype=jnp.int32) >= k

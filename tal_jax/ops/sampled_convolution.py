@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Float
 
 from tal_jax.ops.by_platform import by_platform
 from tal_jax.ops.convolution import conv1d
@@ -26,18 +27,23 @@ CHUNK = 512
 
 
 def halving_at(
-    x: Array, kernels: Sequence[Array], positions: Array, parts: Sequence[slice], *, groups: int = 1
-) -> list[tuple[Array, Array]]:
+    x: Float[Array, "B T C"],
+    kernels: Sequence[Float[Array, "3 C//{groups} _"]],
+    positions: Float[Array, "B P S"],
+    parts: Sequence[slice],
+    *,
+    groups: int = 1,
+) -> list[tuple[Float[Array, "{groups} B*P _ _"], Float[Array, "{groups} B*P _ _"]]]:
     """The first convolutions of several stacks, with stride 2 and padding 1, on parts of the same sampled points.
 
     On CPUs, where gathers of rows are cheap, by `conv1d_at`; elsewhere the points are interpolated once, and every part
     is a slice of them.
 
     Args:
-      x: [B, T, C]; padding must be zero.
-      kernels: [3, C / groups, O] each.
-      positions: [B, P, N] float32 in snippet units; constants for differentiation.
-      parts: of the N points, one for every kernel; an even number n of points each.
+      x: sequences; padding must be zero.
+      kernels: as in `conv1d`, [3, C / groups, O] each.
+      positions: in snippet units; constants for differentiation.
+      parts: of the S points, one for every kernel; an even number n of points each.
       groups: of channels.
 
     Returns:
@@ -70,18 +76,24 @@ def halving_at(
 
 
 def conv1d_at(
-    x: Array, kernel: Array, positions: Array, *, stride: int = 1, padding: int = 0, groups: int = 1
-) -> Array:
+    x: Float[Array, "B T C"],
+    kernel: Float[Array, "taps C//{groups} O"],
+    positions: Float[Array, "B P S"],
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+) -> Float[Array, "{groups} B*P*((S+2*{padding}-taps)//{stride}+1) O//{groups}"]:
     """`conv1d(interpolate(x, positions), kernel, ..)`, channel groups first, without the sampled sequence.
 
     Args:
-      x: [B, T, C]; padding must be zero.
-      kernel: [K, C / groups, O].
-      positions: [B, P, N] float32 in snippet units; constants for differentiation.
-      stride, padding, groups: as in `conv1d`; the convolution runs over the N points of each of P proposals.
+      x: sequences; padding must be zero.
+      kernel: as in `conv1d`.
+      positions: in snippet units; constants for differentiation.
+      stride, padding, groups: as in `conv1d`; the convolution runs over the S points of each of P proposals.
 
     Returns:
-      [groups, B P N', O / groups] in x's dtype: group by group, as `ops.convolution` has forms for, and flat. (Gathered
+      Outputs in x's dtype: group by group, as `ops.convolution` has forms for, and flat. (Gathered
       rows that are reshaped within a row of channels are gathered element by element by XLA on CPUs.)
     """
     b, t, c = x.shape
@@ -119,7 +131,7 @@ def _rows_and_weights(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _weighted_rows(y: Array, rows: Array, weights: Array, step: int) -> Array:
+def _weighted_rows(y: jax.Array, rows: Array, weights: Array, step: int) -> Array:
     """sum over taps k of weights[0, k] y[:, rows[k]] + weights[1, k] y[:, rows[k] + step]: [G, R, O] -> [G, Q, O]."""
     groups, r, out = y.shape
     flat = y.reshape(-1, out)
@@ -142,7 +154,7 @@ def _forward(y: Array, rows: Array, weights: Array, step: int) -> tuple[Array, A
 def _backward(step: int, saved: Any, cotangent: Array) -> tuple[Array, None, None]:
     (groups, r, out), rows, weights = saved
 
-    def add(d_y: Array, chunk: int | Array) -> tuple[Array, None]:
+    def add(d_y: jax.Array, chunk: int | Array) -> tuple[Array, None]:
         first, size, index, weight, new = _chunk(rows, weights, chunk, groups, r)
         part = lax.dynamic_slice(cotangent, (0, first, 0), (groups, size, out)).astype(jnp.float32)
         weight = weight * new
@@ -158,7 +170,7 @@ def _backward(step: int, saved: Any, cotangent: Array) -> tuple[Array, None, Non
 _weighted_rows.defvjp(_forward, _backward)
 
 
-def _over_chunks(body: Callable[[Array, int | Array], tuple[Array, None]], carry: Array, queries: int) -> Array:
+def _over_chunks(body: Callable[[Any, int | Array], tuple[Array, None]], carry: Array, queries: int) -> Array:
     chunks = -(-queries // CHUNK)
     if chunks == 1:
         return body(carry, 0)[0]

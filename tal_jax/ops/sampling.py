@@ -1,24 +1,27 @@
 """Features at real-valued positions: linear interpolation, and where TCANet samples a proposal."""
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from tal_jax.types import Array
 
 
-def interpolate(x: Array, positions: Array, *, implementation: str = "auto") -> Array:
+def interpolate(
+    x: Float[Array, "B T H"], positions: Float[Array, "B *N"], *, implementation: str = "auto"
+) -> Float[Array, "B *N H"]:
     """Linear interpolation of sequences between snippet centres; outside the sequence there are zeros.
 
     Position p lies between snippets floor(p - 1/2) and floor(p - 1/2) + 1, whose centres are i + 1/2. A neighbour
     outside 0..T-1 counts as zero, it is not clamped to the edge.
 
     Args:
-      x: [B, T, H]; padding must be zero.
-      positions: [B, ...] float32 in snippet units.
+      x: sequences; padding must be zero.
+      positions: in snippet units.
       implementation: `gather` reads the two neighbours, `dense` multiplies by an interpolation matrix [.., T], whose
         gradient is a matrix product instead of a scatter; `auto` is `dense` up to T = 512.
 
     Returns:
-      [B, ..., H] in x's dtype.
+      Features in x's dtype.
     """
     b, t, h = x.shape
     if implementation == "auto":
@@ -43,7 +46,14 @@ def interpolate(x: Array, positions: Array, *, implementation: str = "auto") -> 
     return y.reshape((*positions.shape, h))
 
 
-def proposal_points(proposals: Array, limit: Array, *, context: int, inside: int, context_inside: float = 0.0) -> Array:
+def proposal_points(
+    proposals: Float[Array, "B P 2"],
+    limit: Float[Array, "B"],
+    *,
+    context: int,
+    inside: int,
+    context_inside: float = 0.0,
+) -> Float[Array, "B P 2*{context}+{inside}"]:
     """Where a proposal is sampled: [start context | inside | end context].
 
     The contexts are [s - w/2, s + c w] and [e - c w, e + w/2] with w = e - s and c = context_inside, 0 in the report: a
@@ -51,13 +61,13 @@ def proposal_points(proposals: Array, limit: Array, *, context: int, inside: int
     then point i of n in [a, b] lies at a + (b - a)(i + 1/2) / n.
 
     Args:
-      proposals: [B, P, 2] in snippet units.
-      limit: [B] upper end for clamping: the recording's duration, or T as in the released code.
+      proposals: in snippet units.
+      limit: upper end for clamping: the recording's duration, or T as in the released code.
       context, inside: number of points in either context, and inside.
       context_inside: how far the contexts reach into the proposal, as a fraction of its width.
 
     Returns:
-      positions [B, P, 2 context + inside] in snippet units.
+      Positions in snippet units.
     """
     s, e = proposals[..., 0], proposals[..., 1]
     half, inner = (e - s) / 2, (e - s) * context_inside

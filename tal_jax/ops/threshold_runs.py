@@ -2,11 +2,14 @@
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Float
 
 from tal_jax.types import Array
 
 
-def runs(values: Array, mask: Array, thresholds: Array) -> tuple[Array, Array]:
+def runs(
+    values: Float[Array, "B T K"], mask: Bool[Array, "B T"], thresholds: Float[Array, "J"]
+) -> tuple[Float[Array, "B J T K 2"], Bool[Array, "B J T K"]]:
     """All runs of all classes at all thresholds, without a loop.
 
     A run's ends lie where the sequence, drawn as straight lines between snippet centres, crosses the threshold; at the
@@ -14,12 +17,12 @@ def runs(values: Array, mask: Array, thresholds: Array) -> tuple[Array, Array]:
     snippets long, and the ends move continuously with the threshold.
 
     Args:
-      values: [B, T, K].
-      mask: [B, T]; real snippets come first.
-      thresholds: [J].
+      values: activation sequences.
+      mask: real snippets come first.
+      thresholds: J of them.
 
     Returns:
-      segments [B, J, T, K, 2] in snippet units and first [B, J, T, K] bool: entry t holds the run that begins with
+      segments in snippet units, and first: entry t holds the run that begins with
       snippet t, and is to be used where `first` is True.
     """
     t = values.shape[1]

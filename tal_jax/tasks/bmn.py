@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from tal_jax.losses.bmn import bmn_loss
 from tal_jax.models.bmn import BMN, BMNOutput
@@ -67,12 +68,12 @@ class BMNTask(Task):
         durations = model.get("durations") or max(4, math.ceil(1.1 * facts.long_action / facts.scale))
         return super().from_config({**model, "durations": durations}, options, settings, facts)
 
-    def init(self, rng: Array, batch: Batch) -> Params:
+    def init(self, rng: PRNGKeyArray, batch: Batch) -> Params:
         """Parameters for batches of this shape, see `Task.init`."""
         return self.model.init(rng, batch.features, batch.mask)
 
     def loss(
-        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+        self, params: Params, batch: Batch, rng: PRNGKeyArray, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
         """The sum of BMN's three losses (boundaries, regression, classification), and each by name, see `bmn_loss`."""
         output: Any = self.model.apply(params, batch.features, batch.mask)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
 
 from tal_jax.losses.tcanet import video_class_loss
 from tal_jax.models.classifier import VideoClassifier
@@ -26,12 +27,12 @@ class ClassifierTask(Task):
 
     model: VideoClassifier
 
-    def init(self, rng: Array, batch: Batch) -> Params:
+    def init(self, rng: PRNGKeyArray, batch: Batch) -> Params:
         """Parameters for batches of this shape, see `Task.init`."""
         return self.model.init(rng, batch.features, batch.mask, train=False)
 
     def loss(
-        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+        self, params: Params, batch: Batch, rng: PRNGKeyArray, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
         """Sigmoid cross-entropy against the recordings' labels, and the `accuracy` of the likeliest class."""
         logits: Any = self.model.apply(params, batch.features, batch.mask, train=True, rngs={"dropout": rng})

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
 
 from tal_jax.losses.bmn import bmn_loss
 from tal_jax.models.bmn import BMNOutput
@@ -61,12 +62,12 @@ class JointTask(Task):
         tcanet = self.tcanet.without_noise()
         return dataclasses.replace(super().without_noise(), bmn=self.bmn.without_noise(), tcanet=tcanet)
 
-    def init(self, rng: Array, batch: Batch) -> Params:
+    def init(self, rng: PRNGKeyArray, batch: Batch) -> Params:
         """Parameters for batches of this shape, see `Task.init`."""
         return self.model.init(rng, batch.features, batch.mask, batch.duration, self._pick(batch), train=False)
 
     def loss(
-        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+        self, params: Params, batch: Batch, rng: PRNGKeyArray, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
         """The total and its parts by name, BMN's with `bmn_` before them."""
         noise, dropout, negatives, cells = jax.random.split(rng, 4)
@@ -104,7 +105,7 @@ class JointTask(Task):
         """TCANet's soft-NMS over the windows of a recording."""
         return self.tcanet.merge(detections)
 
-    def _pick(self, batch: Batch, noise: Array | None = None) -> Any:
+    def _pick(self, batch: Batch, noise: PRNGKeyArray | None = None) -> Any:
         """BMN's decoding on the coarse grid; with noise, the picked proposals move as TCANet's jitter says."""
 
         def pick(output: BMNOutput, mask: Array, duration: Array) -> Detections:

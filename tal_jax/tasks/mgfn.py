@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import PRNGKeyArray
 
 from tal_jax import segments as geometry
 from tal_jax.errors import InputError
@@ -109,12 +110,12 @@ class MGFNTask(Task):
         decoding = Decoding(**options.get("decoding", {}))
         return cls(model=build_model(cls, fields, facts), **{**options, "decoding": decoding})
 
-    def init(self, rng: Array, batch: Batch) -> Params:
+    def init(self, rng: PRNGKeyArray, batch: Batch) -> Params:
         """Parameters for batches of this shape, see `Task.init`."""
         return self.model.init(rng, batch.features, batch.mask, batch.labels, train=False)
 
     def loss(
-        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+        self, params: Params, batch: Batch, rng: PRNGKeyArray, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
         """The total and its parts by name; `progress` is the fraction of the training that is done.
 

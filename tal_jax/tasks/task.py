@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeGuard
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
 
 from tal_jax.errors import InputError
 from tal_jax.types import Array, Batch, Detections
@@ -93,7 +94,7 @@ class Task(abc.ABC):
         return cls(**fields)
 
     @abc.abstractmethod
-    def init(self, rng: Array, batch: Batch) -> Params:
+    def init(self, rng: PRNGKeyArray, batch: Batch) -> Params:
         """Fresh parameters for batches of this shape.
 
         Args:
@@ -103,7 +104,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def loss(
-        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+        self, params: Params, batch: Batch, rng: PRNGKeyArray, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
         """The training loss over the global batch.
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
 
 from tal_jax.losses.tcanet import snippet_class_loss, stage_loss
 from tal_jax.models.tcanet import TCANet, TCANetOutput
@@ -16,7 +17,7 @@ from tal_jax.tasks.task import CLASS_SCORES, PROPOSALS, DataFacts, Params, Setti
 from tal_jax.types import Array, Batch, Detections
 
 
-def jitter(proposals: Array, limit: Array, amount: float, rng: Array) -> Array:
+def jitter(proposals: Array, limit: Array, amount: float, rng: PRNGKeyArray) -> Array:
     """Moves both ends of proposals at random, uniformly and each by itself.
 
     A proposal network fits its training recordings better than new ones; the noise gives the regressors in training
@@ -104,12 +105,12 @@ class TCANetTask(Task):
         """Without dropout, and proposals stay where they are."""
         return dataclasses.replace(super().without_noise(), jitter=0.0)
 
-    def init(self, rng: Array, batch: Batch) -> Params:
+    def init(self, rng: PRNGKeyArray, batch: Batch) -> Params:
         """Parameters for batches of this shape, see `Task.init`."""
         return self.model.init(rng, batch.features, batch.mask, batch.duration, batch.proposals, train=False)
 
     def loss(
-        self, params: Params, batch: Batch, rng: Array, progress: Array | float = 1.0
+        self, params: Params, batch: Batch, rng: PRNGKeyArray, progress: Array | float = 1.0
     ) -> tuple[Array, dict[str, Array]]:
         """The losses of all refinements, summed with their weights; metrics are means over refinements."""
         noise, dropout, negatives = jax.random.split(rng, 3)
@@ -121,7 +122,7 @@ class TCANetTask(Task):
         )
         return self.loss_of(output, batch, negatives)
 
-    def loss_of(self, output: TCANetOutput, batch: Batch, rng: Array) -> tuple[Array, dict[str, Array]]:
+    def loss_of(self, output: TCANetOutput, batch: Batch, rng: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
         """The loss of a model's output.
 
         Args:

@@ -97,7 +97,7 @@ def test_both_forms_are_alike_with_a_head(t, durations, bins, points, block, sta
 def test_unknown_names(unknown):
     with pytest.raises(ValueError, match="dense"):
         boundary_matching(
-            np.ones((1, 2, 1), np.float32), np.ones((2, 1, 1), np.float32), durations=2, **{unknown: "dense"}
+            np.ones((1, 2, 1), np.float32), np.ones((2, 1, 1), np.float32), durations=2, bins=2, **{unknown: "dense"}
         )
 
 
