@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
     refused(f"sample_mask .* T = {T}", "bmn_mmaction2", folder, "bmn.safetensors", other, tmp_path)
     refused("population", "bmn_mmaction2", folder, "bmn.safetensors", settings | {"population": 2}, tmp_path)
     track = settings | {"track": ("tcanet",)}
-    refused("no stage of kind 'bmn'", "bmn_mmaction2", folder, "bmn.safetensors", track, tmp_path)
+    refused("no bmn stage in the track", "bmn_mmaction2", folder, "bmn.safetensors", track, tmp_path)
     refused("no such file", "bmn_mmaction2", folder, "none.safetensors", settings, tmp_path)
     prepare_set(tmp_path / "three")
     three = settings | {"data": settings["data"] | {"dir": str(tmp_path / "three" / "data")}}
