@@ -34,7 +34,7 @@ class DenseWeights(nn.Module):
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 
-def first_of_map(params: tuple[Array, Array, Array], cells: Array) -> Array:
+def map_head(params: tuple[Array, Array, Array], cells: Array) -> Array:
     """The matching layer's bias and ReLU, and the 1 x 1 convolution after it: [.., H] -> [.., O]."""
     bias, kernel, out_bias = params
     trailing = (1,) * (cells.ndim - 1)
@@ -101,7 +101,7 @@ class BMN(nn.Module):
             durations=self.durations,
             bins=self.bins,
             points=self.points,
-            head=first_of_map,
+            head=map_head,
             head_params=jax.tree.map(lambda x: x.astype(self.dtype), head),
             sampling=self.sampling,
         )  # [B, T, D, map_conv_hidden]

@@ -78,7 +78,7 @@ def truncation_weights(snippets: int, durations: int, bins: int, points: int, lo
     return weights
 
 
-def as_it_is(params: Any, cells: Array) -> Array:
+def identity(params: Any, cells: Array) -> Array:
     """The head that changes nothing."""
     del params
     return cells
@@ -91,7 +91,7 @@ def boundary_matching(
     durations: int,
     bins: int = 32,
     points: int = 3,
-    head: Head = as_it_is,
+    head: Head = identity,
     head_params: Any = (),
     sampling: str = "",
     implementation: str = "auto",
