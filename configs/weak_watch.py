@@ -22,7 +22,7 @@ def get_config(row: str = "full") -> ConfigDict:
     config.log_every_steps = 25
     mgfn, trimmed = config.stages.mgfn, config.stages.trimmed
     for stage in (mgfn, trimmed):
-        stage.model.update(hidden=128, branch_hidden=32, pooling="topk", top=4)
+        stage.model.update(hidden=128, branch_hidden=32, pooling="topk", topk_ratio=4)
         stage.data.update(scale=1.0, noise=0.2, shift=0.3)
         stage.optimizer.update(learning_rate=1e-3, warmup_steps=10, schedule="cosine", clip_norm=5.0)
         stage.batch_size, stage.steps, stage.eval_every_steps = 16, 200, 0

@@ -13,12 +13,13 @@ from ml_collections import ConfigDict
 
 from tal_jax import bundled
 from tal_jax.errors import InputError
-from tal_jax.stages.config import nearest, with_defaults
+from tal_jax.stages.config import RENAMED, nearest, with_defaults
 from tal_jax.stages.workdir import flat, is_semantic
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
 VARIANT = "variant"  # the change that takes another variant of the config file
 WHOLE = "all"  # the fold that holds nothing out
+FIRST_NAMES = {new: old for old, new in RENAMED.items()}
 # What the study itself sets, and what would measure rows on different recordings.
 OWN = ("seed", "population", "learning_rates", "data.dir", "data.holdout_ids", "data.train_split", "data.eval_split")
 
@@ -119,15 +120,21 @@ class Run:
 def digest(config: Mapping[str, Any], fingerprint: str) -> str:
     """Ten hexadecimal digits of a config and a prepared set.
 
-    Keys that only say how a training is watched or where data lie do not count, nor do those that are 0 or empty.
+    Keys that only say how a training is watched or where data lie do not count, nor do those that are 0 or empty. Keys
+    count under the names that they first had: a study goes on after a key is renamed.
 
     Args:
       config: the config as plain nested values.
       fingerprint: that of the prepared set.
     """
-    values = {key: value for key, value in flat(config).items() if value and is_semantic(key)}
+    values = {_first_name(key): value for key, value in flat(config).items() if value and is_semantic(key)}
     text = json.dumps([values, fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _first_name(key: str) -> str:
+    section, dot, name = key.rpartition(".")
+    return f"{section}{dot}{FIRST_NAMES.get(name, name)}"
 
 
 def load(path: str) -> Study:

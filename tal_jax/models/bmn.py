@@ -37,7 +37,7 @@ class DenseWeights(nn.Module):
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 
-def first_of_map(
+def map_head(
     params: tuple[Float[Array, "H"], Float[Array, "H O"], Float[Array, "O"]], cells: Float[Array, "*cells H"]
 ) -> Float[Array, "*cells O"]:
     """The matching layer's bias and ReLU, and the 1 x 1 convolution after it."""
@@ -106,7 +106,7 @@ class BMN(nn.Module):
             durations=self.durations,
             bins=self.bins,
             points=self.points,
-            head=first_of_map,
+            head=map_head,
             head_params=jax.tree.map(lambda x: x.astype(self.dtype), head),
             sampling=self.sampling,
         )  # [B, T, D, map_conv_hidden]

@@ -11,15 +11,15 @@ from tal_jax.types import Array
 
 
 class VideoClassifier(nn.Module):
-    """Two temporal convolutions, then per class the mean of its `1 / top` highest snippet logits.
+    """Two temporal convolutions, then per class the mean of its `1 / topk_ratio` highest snippet logits.
 
-    top=1 is global average pooling. A larger value suits recordings that are mostly background: an action that fills
-    an eighth of the time still decides with top=8.
+    topk_ratio=1 is global average pooling. A larger value suits recordings that are mostly background: an action that
+    fills an eighth of the time still decides with topk_ratio=8.
     """
 
     num_classes: int
     hidden: int = 256
-    top: int = 8
+    topk_ratio: int = 8
     dropout: float = 0.5
     dtype: jnp.dtype = jnp.float32
 
@@ -33,4 +33,4 @@ class VideoClassifier(nn.Module):
             x = masked(nn.relu(Conv1D(self.hidden, 3, dtype=self.dtype, name=f"base{i + 1}")(x)), mask)
         x = Dropout(self.dropout, deterministic=not train)(x)
         logits = nn.Dense(self.num_classes, dtype=self.dtype, name="out")(x).astype(jnp.float32)  # [B, T, K]
-        return jnp.sum(top_weights(logits, mask, self.top) * logits, axis=1)
+        return jnp.sum(top_weights(logits, mask, self.topk_ratio) * logits, axis=1)

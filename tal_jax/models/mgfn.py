@@ -50,7 +50,7 @@ class ClassifierFields(nn.Module):
     branch_hidden: int = 128
     dilations: tuple[int, ...] = (1, 2, 3, 5)  # of H_0, which is 1, and of the n_d dilated branches
     pooling: str = "gap"
-    top: int = 8
+    topk_ratio: int = 8
     dropout: float = 0.5
     dtype: jnp.dtype = jnp.float32
 
@@ -60,7 +60,7 @@ class DilatedClassifier(ClassifierFields):
 
     The fully connected layer is linear, so the recording's logits are the pooled localisation sequence: the same
     weights applied per snippet and then averaged. pooling="gap" averages over all real snippets, as the report does;
-    "topk" over the highest 1 / top of them, class by class, which suits recordings that are mostly background.
+    "topk" over the highest 1 / topk_ratio of them, class by class, which suits recordings that are mostly background.
     """
 
     @nn.compact
@@ -96,7 +96,7 @@ class DilatedClassifier(ClassifierFields):
         if self.pooling == "gap":
             return mean_weights(mask)
         if self.pooling == "topk":
-            return lax.stop_gradient(top_weights(sequence, mask, self.top))
+            return lax.stop_gradient(top_weights(sequence, mask, self.topk_ratio))
         raise ValueError(f"pooling is 'gap' or 'topk', not {self.pooling!r}")
 
 

@@ -85,7 +85,7 @@ def truncation_weights(
     return weights
 
 
-def as_it_is(params: Any, cells: Float[Array, "*cells H"]) -> Float[Array, "*cells H"]:
+def identity(params: Any, cells: Float[Array, "*cells H"]) -> Float[Array, "*cells H"]:
     """The head that changes nothing."""
     del params
     return cells
@@ -98,7 +98,7 @@ def boundary_matching(
     durations: int,
     bins: int = 32,
     points: int = 3,
-    head: Head = as_it_is,
+    head: Head = identity,
     head_params: Any = (),
     sampling: str = "",
     implementation: str = "auto",

@@ -16,22 +16,22 @@ def mean_weights(mask: Bool[Array, "B T"]) -> Float32[Array, "B T 1"]:
     return (mask.astype(jnp.float32) / jnp.maximum(count, 1.0))[..., None]
 
 
-def top_weights(values: Float[Array, "B T K"], mask: Bool[Array, "B T"], top: int) -> Float32[Array, "B T K"]:
-    """Top-k pooling: equal weights for the ceil(n / top) highest of a recording's n real snippets, class by class.
+def top_weights(values: Float[Array, "B T K"], mask: Bool[Array, "B T"], topk_ratio: int) -> Float32[Array, "B T K"]:
+    """Top-k pooling: equal weights for the ceil(n / topk_ratio) highest of n real snippets, class by class.
 
-    Counted from the real length, so padding does not change how many snippets vote; top = 1 is `mean_weights`. Of equal
-    values the earlier ones win.
+    Counted from the real length, so padding does not change how many snippets vote; topk_ratio = 1 is `mean_weights`.
+    Of equal values the earlier ones win.
 
     Args:
       values: what ranks the snippets.
       mask: True where a snippet is real.
-      top: 1 / share of the snippets.
+      topk_ratio: real snippets to every one that votes.
 
     Returns:
       Weights that sum to 1 over T, 0 where nothing is real. They are constants for differentiation.
     """
     real = jnp.sum(mask, axis=1, dtype=jnp.int32)
-    votes = jnp.where(real > 0, -(-real // top), 0)[:, None, None]  # [B, 1, 1]
+    votes = jnp.where(real > 0, -(-real // topk_ratio), 0)[:, None, None]  # [B, 1, 1]
     order = _ordered(jnp.where(mask[..., None], values, -jnp.inf))
     last = _kth_largest(order, votes)  # the lowest value that still votes
     higher, level = order > last, (order == last) & mask[..., None]

@@ -16,7 +16,8 @@ from tal_jax.stages.methods import find_method
 from tal_jax.stages.sections import Config, StageSection
 from tal_jax.stages.task_fields import Fields, model_fields, option_fields
 
-RENAMED = {"trimmed": "clip_features"}  # keys of a stage that older versions wrote
+# Keys of a stage, of its model and of its options that older versions wrote, and what they are called now.
+RENAMED = {"trimmed": "clip_features", "top": "topk_ratio", "sharpen": "oic_updates_cas"}
 # Fields of a section that are no keys themselves: the keys come from what the task declares.
 OWN_FIELDS = ("kind", "files", "settings")
 ALIKE: dict[type, tuple[type, ...]] = {
@@ -132,7 +133,9 @@ def check_key(key: str, names: Iterable[str], where: str) -> None:
     if not isinstance(key, str):
         raise InputError(f"config: {where or 'the whole'}: keys are text, not {key!r:.60}")
     if key not in known:
-        hint = nearest(key, known) or f"known keys: {', '.join(known)}"
+        new = RENAMED.get(key)
+        hint = f"it is called {new!r} now" if new in known else nearest(key, known)
+        hint = hint or f"known keys: {', '.join(known)}"
         raise InputError(f"config: {f'{where}.' if where else ''}{key}: no such key: {hint}")
 
 
@@ -142,8 +145,8 @@ def _stage(tree: Any, where: str) -> StageSection:
     if not tree.get("task"):
         raise InputError(f"config: {where}.task: says which method it is; it is missing")
     kind = find_method(tree["task"], f"{where}.task")
-    tree = {RENAMED[k] if RENAMED.get(k) in kind.accepts else k: v for k, v in tree.items()}
     settings = [f.name for f in dataclasses.fields(kind.settings)]
+    tree = _renamed(tree, (*kind.accepts, *settings))
     own = {k: v for k, v in tree.items() if k not in (*kind.accepts, *settings, "model", "options")}
     blank = StageSection(str(tree["task"]))
     section = _section(blank, own, where, more=(*kind.accepts, *settings, "model", "options"), hidden=OWN_FIELDS)
@@ -193,12 +196,18 @@ def _values(tree: Any, fields: Fields, where: str) -> dict[str, Any]:
     """The defaults of the fields, with the tree's values in the place of those that it has."""
     if not isinstance(tree, Mapping):
         raise InputError(f"config: {where}: a section is expected, not {tree!r:.60}")
-    found = fields.tree()
-    for key, value in tree.items():
-        check_key(key, (*fields.defaults, *fields.nested), where)
+    found, names = fields.tree(), (*fields.defaults, *fields.nested)
+    for key, value in _renamed(tree, names).items():
+        check_key(key, names, where)
         inner, at = fields.nested.get(key), f"{where}.{key}"
         found[key] = _typed(value, fields.defaults[key], at) if inner is None else _values(value, inner, at)
     return found
+
+
+def _renamed(tree: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The tree with the present names of its keys, where these are among the section's names and the old ones not."""
+    known = set(names)
+    return {RENAMED[k] if k not in known and RENAMED.get(k) in known - tree.keys() else k: v for k, v in tree.items()}
 
 
 def _typed(value: Any, default: Any, where: str) -> Any:

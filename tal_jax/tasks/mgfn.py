@@ -64,7 +64,7 @@ class MGFNTask(Task):
     oic_weight: float = 0.0
     ramp_start: float = 0.2  # fraction of the training
     ramp_end: float = 0.5
-    sharpen: bool = False  # let the OIC loss move the activation sequence too, not only the boundaries
+    oic_updates_cas: bool = False  # let the OIC loss move the activation sequence too, not only the boundaries
     inflation: float = 0.25  # gamma of the OIC loss
     min_activation: float = 0.1  # of the positions that take part in it
     max_contrast: float = 0.7  # segments that score worse are dropped, in training and in detection
@@ -142,7 +142,7 @@ class MGFNTask(Task):
         if self.oic_weight and self.model.anchors:
             cas = scaled(activate(output.sequence, self.model.activation), batch.mask)
             metrics["oic"] = oic_loss(
-                cas if self.sharpen else lax.stop_gradient(cas),
+                cas if self.oic_updates_cas else lax.stop_gradient(cas),
                 self._regressed(output),
                 batch.mask,
                 batch.labels,

@@ -8,11 +8,12 @@ import pytest
 from support.commands import run
 from support.sensor_set import prepare_set
 
+from tal_jax import bundled
 from tal_jax.data.dataset import open_split, read_metadata
 from tal_jax.detect.detect import detect
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection import HIGH_TIOU, evaluate_detections
-from tal_jax.experiments.study import Study, load, runs
+from tal_jax.experiments.study import Study, digest, load, runs
 from tal_jax.experiments.study_run import carry_out
 from tal_jax.experiments.study_training import outcomes
 from tal_jax.stages.predictor import truth_table
@@ -46,6 +47,16 @@ def carried_out(config, data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("study")
     study = Study(config, ROWS, seeds=(0,), folds={"first": ("r0[01]",)})
     return study, workdir, carry_out(study, str(data), workdir, title="tiny", resamples=20)
+
+
+@pytest.mark.parametrize(
+    ("config", "variant", "expected"),
+    [("weak_watch", "full", "adcba1248f"), ("supervised_hacs", "classifier", "4e783877b8")],
+)
+def test_digests_outlive_the_names_of_keys(config, variant, expected):
+    """Trainings of a study that were begun when keys had other names are found again."""
+    path = bundled.locate("configs", config)
+    assert digest(bundled.call_get_config("test", path, variant).to_dict(), "f") == expected
 
 
 def test_every_row_with_every_seed_on_every_fold(config):

@@ -17,7 +17,7 @@ BATCH = make_batch()
 
 @functools.cache
 def built(top):
-    model = VideoClassifier(num_classes=3, hidden=4, top=top)
+    model = VideoClassifier(num_classes=3, hidden=4, topk_ratio=top)
     params = random_params(functools.partial(model.init, train=False), BATCH.features, BATCH.mask)
     return params, jax.jit(functools.partial(model.apply, train=False))
 

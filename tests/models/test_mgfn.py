@@ -23,7 +23,7 @@ FULL = MGFN(num_classes=K, hidden=6, branch_hidden=5, anchors=(2.0, 4.0), regres
 MODELS = {
     "full": FULL,
     "cas": FULL.clone(dilations=(1,), cascade=False, anchors=()),
-    "topk": FULL.clone(pooling="topk", top=3, anchors=(), erase_threshold=0.4, activation="linear"),
+    "topk": FULL.clone(pooling="topk", topk_ratio=3, anchors=(), erase_threshold=0.4, activation="linear"),
     "late": FULL.clone(streams=(1, 3), dilations=(1, 2), anchors=(2.0,)),
 }
 REFERENCES = {

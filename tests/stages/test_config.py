@@ -130,6 +130,28 @@ def test_older_words_are_understood():
     assert (section.files, section.settings.regressor) == ({"clip_features": "K"}, False)
 
 
+@pytest.mark.parametrize("method", ["mgfn", "trimmed", "classifier"])
+def test_older_words_of_models_and_options_are_understood(method):
+    options = {} if method == "classifier" else {"sharpen": True}
+    stage = {"task": method, "model": {"top": 3}, "options": options}
+    section = parse({"track": [method], "stages": {method: stage}}).stages[method]
+    assert (section.model["topk_ratio"], "top" in section.model) == (3, False)
+    assert (section.options.get("oic_updates_cas", False), "sharpen" in section.options) == (bool(options), False)
+
+
+@pytest.mark.parametrize(
+    ("method", "model", "hint"),
+    [
+        ("mgfn", {"top": 3, "topk_ratio": 4}, "it is called 'topk_ratio' now"),
+        ("bmn", {"top": 3}, "known keys"),
+        ("mgfn", {"topk_ration": 3}, "did you mean 'topk_ratio'"),
+    ],
+)
+def test_older_words_stand_for_one_key_of_their_section(method, model, hint):
+    with pytest.raises(InputError, match=rf"stages\.{method}\.model\.\w+: no such key: {hint}"):
+        parse({"track": [method], "stages": {method: {"task": method, "model": model}}})
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

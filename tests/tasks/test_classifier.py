@@ -17,7 +17,7 @@ from tal_jax.types import Detections
 
 K = 3
 BATCH = make_batch(classes=K)
-MODEL = VideoClassifier(num_classes=K, hidden=8, top=4, dropout=0.0)
+MODEL = VideoClassifier(num_classes=K, hidden=8, topk_ratio=4, dropout=0.0)
 TASK = ClassifierTask(model=MODEL)
 PARAMS = random_params(functools.partial(MODEL.init, train=False), BATCH.features, BATCH.mask)
 KEY = jax.random.key(0)

@@ -28,7 +28,7 @@ MODELS = {
     "gap": MGFN(num_classes=K, hidden=6, branch_hidden=WIDTH, dilations=(1, 5), dropout=0.0, anchors=ANCHORS,
                 regressor_hidden=4),
 }  # fmt: skip
-MODELS["topk"] = MODELS["gap"].clone(pooling="topk", top=3, erase_threshold=0.5, activation="linear")
+MODELS["topk"] = MODELS["gap"].clone(pooling="topk", topk_ratio=3, erase_threshold=0.5, activation="linear")
 SIZES = {
     "gap": {"dilations": (1, 5), "anchors": 2},
     "topk": {"dilations": (1, 5), "anchors": 2, "top": 3, "threshold": 0.5, "activation": "linear"},
@@ -37,7 +37,7 @@ WEIGHTS = {"mmd_weight": 0.7, "oic_weight": 1.3}
 COUNTS = {"thresholds": 5, "candidates": 40, "detections": 20}
 TASKS = {
     "gap": MGFNTask(MODELS["gap"], max_contrast=0.45, **WEIGHTS, **COUNTS),
-    "topk": MGFNTask(MODELS["topk"], sharpen=True, inflation=0.5, min_activation=0.3, **WEIGHTS, **COUNTS),
+    "topk": MGFNTask(MODELS["topk"], oic_updates_cas=True, inflation=0.5, min_activation=0.3, **WEIGHTS, **COUNTS),
 }
 OIC = {
     "gap": {"gamma": 0.25, "min_activation": 0.1, "max_contrast": 0.45},
@@ -130,7 +130,7 @@ def loss_by_loop(params, batch, name, constants=None):
         now["bandwidths"] = [weak.median_distance(*pair) for pair in pairs]
         bandwidths = (constants or now)["bandwidths"]
         parts["mmd"] = np.mean([weak.mmd(*pair, width) for pair, width in zip(pairs, bandwidths, strict=True)])
-    cas = now["cas"] if constants is None or TASKS[name].sharpen else constants["cas"]
+    cas = now["cas"] if constants is None or TASKS[name].oic_updates_cas else constants["cas"]
     parts["oic"] = weak.oic_loss(cas, [segments_by_loop(o["offsets"]) for o in found], labels, **OIC[name])
     return parts, now
 
@@ -174,7 +174,7 @@ def test_loss_is_the_sum_of_its_parts(name, variant):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_gradients(name):
-    """Bandwidths, erased regions and votes are constants; the sequence that OIC reads, too, unless it is sharpened."""
+    """Bandwidths, erased regions and votes are constants; the sequence that OIC reads, too, unless that moves it."""
     _, grads = loss_and_gradients(PARAMS, BATCH, name=name)
     _, constants = loss_by_loop(PARAMS, BATCH, name)
 
