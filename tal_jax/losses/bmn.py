@@ -9,7 +9,7 @@ from tal_jax.losses.reduction import draw, masked_mean
 from tal_jax.models.bmn import BMNOutput
 from tal_jax.ops.boundary_matching import cell_segments
 from tal_jax.segments import pairwise_iou
-from tal_jax.types import Array
+from tal_jax.types import Array, Scalar
 
 
 def boundary_labels(
@@ -49,8 +49,8 @@ def bmn_loss(
     mask: Bool[Array, "B T"],
     *,
     rng: PRNGKeyArray | None = None,
-    regression_weight: float = 10.0,
-    classification_weight: float = 1.0,
+    regression_weight: Scalar = 10.0,
+    classification_weight: Scalar = 1.0,
     region: float = 3.0,
     overlapping_negatives: bool = False,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:

@@ -6,10 +6,10 @@ import optax
 from jaxtyping import Bool, Float
 
 from tal_jax.losses.reduction import masked_mean
-from tal_jax.types import Array
+from tal_jax.types import Array, Scalar
 
 
-def smooth_l1(error: Float[Array, "*shape"], beta: float = 1.0) -> Float[Array, "*shape"]:
+def smooth_l1(error: Float[Array, "*shape"], beta: Scalar = 1.0) -> Float[Array, "*shape"]:
     """0.5 e^2 / beta where |e| < beta, |e| - beta / 2 elsewhere (Girshick 2015, arXiv:1504.08083)."""
     return optax.losses.huber_loss(error, delta=beta) / beta
 
@@ -20,7 +20,7 @@ def sigmoid_cross_entropy(logits: Float[Array, "*shape"], targets: Float[Array, 
 
 
 def sigmoid_focal(
-    logits: Float[Array, "*shape"], targets: Float[Array, "*shape"], gamma: float = 2.0
+    logits: Float[Array, "*shape"], targets: Float[Array, "*shape"], gamma: Scalar = 2.0
 ) -> Float[Array, "*shape"]:
     """Cross-entropy weighted by |y - p|^gamma: focal loss for soft targets (Li et al. 2020, arXiv:2006.04388)."""
     p = jax.nn.sigmoid(logits)

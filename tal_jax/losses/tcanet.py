@@ -20,7 +20,7 @@ def stage_loss(
     *,
     threshold: Scalar,
     rng: PRNGKeyArray | None = None,
-    regression_beta: float = 1.0,
+    regression_beta: Scalar = 1.0,
     class_target: str = "iou",
     class_threshold: Scalar = 0.5,
     matched: Int[Array, "B P"] | None = None,

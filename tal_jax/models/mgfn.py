@@ -36,9 +36,7 @@ class MGFNOutput:
 
     stages: tuple[ClassifierOutput, ...]
     sequence: Float32[Array, "B T K"]  # the cascaded localisation sequence
-    erased: Bool[
-        Array, "streams B T"
-    ]  # what the second stage of each of the streams did not see; False without a cascade
+    erased: Bool[Array, "streams B T"]  # what the second stage of each stream did not see; False without a cascade
     offsets: Float32[Array, "B T M 2"]  # (p_x, p_w) within OFFSET_BOUNDS; M = 0 without the regressor
 
 
