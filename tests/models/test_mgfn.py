@@ -19,7 +19,7 @@ LENGTHS = (12, 9, 3, 1)  # two are shorter than the largest dilation
 BATCH = make_batch(lengths=LENGTHS, classes=K).replace(
     labels=np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 0, 0]], np.float32)
 )
-FULL = MGFN(num_classes=K, hidden=6, branch_hidden=5, anchors=(2.0, 4.0), regressor_hidden=4, erase_threshold=0.6)
+FULL = MGFN(num_classes=K, hidden=6, branch_hidden=5, anchors=(2.0, 4.0), regressor_hidden=4)
 MODELS = {
     "full": FULL,
     "cas": FULL.clone(dilations=(1,), cascade=False, anchors=()),

@@ -164,7 +164,7 @@ def regressor(params, x, anchors):
     return np.array([[(bounded(r[2 * m], 0.5), bounded(r[2 * m + 1], math.log(2))) for m in range(anchors)] for r in y])
 
 
-def mgfn(params, features, labels=None, *, streams=None, dilations=(1, 2, 3, 5), top=1, threshold=0.6,
+def mgfn(params, features, labels=None, *, streams=None, dilations=(1, 2, 3, 5), top=1, threshold=0.5,
          activation="sigmoid", anchors=0):  # fmt: skip
     """MGFN on one recording without padding: a dictionary of arrays, each stage's fields numbered.
 
