@@ -39,7 +39,7 @@ def model_of(framing, streams=None):
     model = Model.__new__(Model)
     model.path, model.labels, model.streams, model.stride, model.needs = None, ("a",), streams or {"x": 2}, 0.5, ()
     merges = {64 << i: merge for i in range(8)}
-    model.stages = (Stage("s", "mgfn", framing, 0, 1, None, shown, merges),)
+    model.stages = (Stage("s", "mgfn", "", framing, 0, 1, None, shown, merges),)
     return model
 
 
