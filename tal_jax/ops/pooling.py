@@ -49,7 +49,8 @@ def _ordered(values: Array) -> Array:
 def _kth_largest(order: Array, k: Array) -> Array:
     """The k-th largest of integers order [B, T, K] along T, k [B, 1, 1] -> [B, 1, K]; some lowest value where k is 0.
 
-    Bisection over the 32 bits: counting is far cheaper than sorting, on any backend.
+    Bisection over the 32 bits. `lax.top_k` takes longer on a CPU, as it sorts on one core: pooling over an eighth of
+    [32, 200, 200] 104 ms instead of 76, over all 291 instead of 33.
     """
     low = jnp.full((order.shape[0], 1, order.shape[2]), -(2**31), jnp.int32)
     high = jnp.full_like(low, 2**31 - 1)

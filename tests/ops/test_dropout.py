@@ -27,3 +27,11 @@ def test_another_key_drops_others_and_gradients_follow():
     assert (a != b).any()
     np.testing.assert_array_equal(jax.grad(lambda x: jnp.sum(drop(x, 0.5, jax.random.key(0))))(x), a)
     assert drop(x.astype(jnp.bfloat16), 0.5, jax.random.key(0)).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("channels", [1, 2, 7])
+def test_the_two_elements_of_a_draw_are_independent(channels):
+    kept = np.asarray(drop(jnp.ones((20_000, channels)), 0.5, jax.random.key(0))) != 0
+    assert kept.shape == (20_000, channels)
+    both = np.cov(kept.astype(float), rowvar=False).reshape(channels, channels)
+    np.testing.assert_allclose(both, 0.25 * np.eye(channels), atol=0.01)
