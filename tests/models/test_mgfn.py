@@ -24,13 +24,13 @@ MODELS = {
     "full": FULL,
     "cas": FULL.clone(dilations=(1,), cascade=False, anchors=()),
     "topk": FULL.clone(pooling="topk", topk_ratio=3, anchors=(), erase_threshold=0.4, activation="linear"),
-    "late": FULL.clone(streams=(1, 3), dilations=(1, 2), anchors=(2.0,)),
+    "late": FULL.clone(streams=(1, 3), dilations=(1, 2), anchors=(2.0,), erase_threshold=0.6),
 }
 REFERENCES = {
     "full": {"anchors": 2},
     "cas": {"dilations": (1,), "threshold": None},
     "topk": {"top": 3, "threshold": 0.4, "activation": "linear"},
-    "late": {"streams": (1, 3), "dilations": (1, 2), "anchors": 1},
+    "late": {"streams": (1, 3), "dilations": (1, 2), "anchors": 1, "threshold": 0.6},
 }
 
 
