@@ -129,7 +129,7 @@ def test_released_detections_are_proposals_after_soft_nms_times_classes():
     ]
     options = {**FAMILIES["tcanet_released"].options, "thresholds": (0.5, 0.6, 0.7)}
     task = TCANetTask(MODEL.clone(stages=3, num_classes=0), **options)
-    found = jax.jit(task.decoded)(TCANetOutput(tuple(stages), np.zeros((1, 90, 0), np.float32)), batch)
+    found = jax.jit(task.decode)(TCANetOutput(tuple(stages), np.zeros((1, 90, 0), np.float32)), batch)
 
     scores = batch.proposal_scores[0] * references.sigmoid(logits[1, 0])
     rows = [(tuple(segments[0, p].astype(float)), -1, scores[p], 0.0) for p in range(n)]
