@@ -120,7 +120,9 @@ def test_the_training_set_is_remembered(tmp_path):
 
 def test_sets_are_told_apart_by_their_contents_where_both_are_known():
     known = Metadata(("a",), {"imu": 3}, 0.5, {"training": 2}, (), {}, 4, "float32", "f", "c")
-    assert known.is_set_of(dataclasses.replace(known, labels=()))
+    assert known.is_set_of(dataclasses.replace(known, fingerprint="of another folder"))
     assert known.is_set_of(dataclasses.replace(known, content=""))
     assert not known.is_set_of(dataclasses.replace(known, content="d"))
-    assert not known.is_set_of(dataclasses.replace(known, fingerprint="g"))
+    assert not known.is_set_of(dataclasses.replace(known, labels=("b",)))
+    older = dataclasses.replace(known, content="")
+    assert not older.is_set_of(dataclasses.replace(known, fingerprint="g"))
