@@ -80,6 +80,8 @@ def plan_stage(config: Config | Mapping[str, Any], name: str, workdir: Path, *, 
     """
     config = parse(config)
     section, where = section_of(config, name), f"stages.{name}"
+    if not 0 <= section.splice <= 1:
+        raise InputError(f"config: {where}.splice is a share of the training rows, 0 to 1, not {section.splice}")
     recordings = open_recordings(config.data, section)
     training = recordings.training
     metadata = training.metadata.without_segments() if section.kind.weak else training.metadata

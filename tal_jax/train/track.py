@@ -89,8 +89,6 @@ def check_stage(config: Config, plan: StagePlan) -> None:
     mesh = make_mesh(config.mesh.model)
     rows_per_process(mesh, section.batch_size, section.accumulate)
     check_population(population(config.seed, config.population, config.learning_rates), mesh)
-    if not 0 <= section.splice <= 1:
-        raise InputError(f"config: {where}.splice is a share of the training rows, 0 to 1, not {section.splice}")
     if section.splice:
         open_clips(config.data)
 
