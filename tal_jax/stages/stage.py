@@ -41,20 +41,6 @@ class StagePlan:
     framing: Framing
     task: Task
 
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """All that a stage needs to be trained or to detect."""
-
-    name: str
-    section: StageSection
-    task: Task
-    trained_on: Metadata  # of the set that the stage was, or is to be, trained on
-    longest: int  # stored snippets of that set's longest recording
-    recordings: Recordings
-    assembler: Assembler
-    artifacts: Mapping[str, Artifact]  # those that go into its rows, by name
-
     @property
     def training(self) -> Split:
         """The split to learn from, of which `recordings.train_index` are used."""
@@ -64,6 +50,14 @@ class Stage:
     def on_its_own_set(self) -> bool:
         """Whether the set at hand is the one that it was, or is to be, trained on."""
         return self.trained_on.is_set_of(self.training.metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage(StagePlan):
+    """Everything a stage needs, ready to run."""
+
+    assembler: Assembler
+    artifacts: Mapping[str, Artifact]  # that go into its rows, by name
 
 
 def plan_stage(config: Config | Mapping[str, Any], name: str, workdir: Path, *, anew: bool = False) -> StagePlan:
@@ -110,7 +104,7 @@ def build_stage(config: Config | Mapping[str, Any], name: str, workdir: Path) ->
     plan = plan_stage(config, name, workdir)
     artifacts = _artifacts(config, plan, workdir)
     assembler = _assembler(config, plan, artifacts, workdir)
-    return Stage(name, plan.section, plan.task, plan.trained_on, plan.longest, plan.recordings, assembler, artifacts)
+    return Stage(**vars(plan), assembler=assembler, artifacts=artifacts)
 
 
 def section_of(config: Config, name: str) -> StageSection:
@@ -218,8 +212,8 @@ def of_this_set(artifact: Artifact, plan: StagePlan, name: str) -> Artifact:
     Raises:
       InputError: the stage is at work on its own set, and the artifact is from another one.
     """
-    training = plan.recordings.training
-    if plan.trained_on.is_set_of(training.metadata):
+    training = plan.training
+    if plan.on_its_own_set:
         check_set(artifact, training.metadata, training.directory)
         return artifact
     given = bool(plan.section.files.get(name))
@@ -254,7 +248,7 @@ def _normalization(plan: StagePlan, workdir: Path) -> Normalization:
     """The statistics of the training, or those of the set at hand before the stage has saved anything."""
     if has_checkpoint(workdir, plan.name):
         return statistics.read(workdir / plan.name / NORMALIZATION)
-    return statistics.measure(plan.recordings.training, plan.streams)
+    return statistics.measure(plan.training, plan.streams)
 
 
 def _turning(config: Config, plan: StagePlan, workdir: Path) -> Augmentation:
@@ -266,7 +260,7 @@ def _turning(config: Config, plan: StagePlan, workdir: Path) -> Augmentation:
     if has_checkpoint(workdir, plan.name) and path.exists():
         channels = sensor_axes.read(path)
     else:
-        channels = sensor_axes.triaxial_channels(config.data.triaxial, plan.recordings.training, plan.streams)
+        channels = sensor_axes.triaxial_channels(config.data.triaxial, plan.training, plan.streams)
     return dataclasses.replace(augmentation, triaxial=channels)
 
 

@@ -53,8 +53,8 @@ def check_track(config: Config, workdir: Path, stage: str = "", *, trace: bool =
             continue
         plan = plan_stage(config, name, workdir, anew=anew)
         check_stage(config, plan)
-        if not plan.trained_on.is_set_of(plan.recordings.training.metadata):
-            raise _other_set(name, plan.recordings.training.directory, workdir)
+        if not plan.on_its_own_set:
+            raise _other_set(name, plan.training.directory, workdir)
         if not anew:
             check_held_out(plan.recordings, config.data, name, workdir)
         if name in running:
@@ -108,8 +108,7 @@ def _check_artifacts(config: Config, plan: StagePlan, workdir: Path, running: Se
         if not given and makers and makers[0] in running:
             continue
         found = read_artifact(config, plan.name, artifact, workdir, plan.trained_on.labels)
-        training = plan.recordings.training
-        check_set(found, training.metadata, training.directory)
+        check_set(found, plan.training.metadata, plan.training.directory)
 
 
 def _check_model(plan: StagePlan) -> None:
