@@ -105,8 +105,14 @@ def read_metadata(directory: str | os.PathLike) -> Metadata:
     """
     path = Path(directory)
     if not (path / "dataset_info.json").is_file():
-        state = "its preparation has not finished" if path.is_dir() and any(path.iterdir()) else "there is none"
-        raise InputError(f"{path}: no complete data set, {state}: run launch.prepare with --out={path}")
+        state = "there is none"
+        if path.is_dir() and any(path.iterdir()):
+            state = "its preparation has not finished"
+        elif not path.is_absolute():  # a workdir keeps the path that training was given
+            state += f" in {Path.cwd()}"
+        raise InputError(
+            f"{path}: no complete data set, {state}: check the path, or run launch.prepare with --out={path}"
+        )
     path /= "metadata.json"
     try:
         values = json.loads(path.read_bytes())["tal_jax"]

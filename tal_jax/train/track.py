@@ -97,8 +97,15 @@ def _check_artifacts(config: Config, plan: StagePlan, workdir: Path, running: Se
     """Reads what a stage takes, unless a stage that runs before it will make it.
 
     Raises:
-      InputError: it is missing, damaged or of another set, or the stage that makes it comes later.
+      InputError: it is missing, damaged or of another set, or the stage that makes it comes later; or a file is given
+        that the stage would not read with its settings.
     """
+    for artifact, given in plan.section.files.items():
+        if given and artifact not in plan.section.needs:
+            raise InputError(
+                f"config: stages.{plan.name}.{artifact}={given}: with its settings the stage takes no "
+                f"{artifact.replace('_', ' ')}: leave the file out, or change the settings"
+            )
     before = config.track[: config.track.index(plan.name)]
     for artifact in plan.section.needs:
         given = plan.section.files.get(artifact)
