@@ -100,10 +100,10 @@ def _check_artifacts(config: Config, plan: StagePlan, workdir: Path, running: Se
       InputError: it is missing, damaged or of another set, or the stage that makes it comes later; or a file is given
         that the stage would not read with its settings.
     """
-    for artifact, given in plan.section.files.items():
-        if given and artifact not in plan.section.needs:
+    for artifact, file in plan.section.files.items():
+        if file and artifact not in plan.section.needs:
             raise InputError(
-                f"config: stages.{plan.name}.{artifact}={given}: with its settings the stage takes no "
+                f"config: stages.{plan.name}.{artifact}={file}: with its settings the stage takes no "
                 f"{artifact.replace('_', ' ')}: leave the file out, or change the settings"
             )
     before = config.track[: config.track.index(plan.name)]
