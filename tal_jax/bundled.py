@@ -3,7 +3,6 @@
 The package holds the files of `configs/` and `studies/`; a user's own lie anywhere.
 """
 
-import difflib
 import runpy
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tal_jax.errors import InputError
+from tal_jax.words import closest
 
 
 def split_variant(text: str) -> tuple[str, tuple[str, ...]]:
@@ -44,8 +44,8 @@ def locate(room: str, text: str) -> str:
         return text
     if path.parts == (room, f"{path.stem}.py") and path.stem in files:
         return str(files[path.stem])
-    close = difflib.get_close_matches(path.stem, files, 1)
-    hint = f"did you mean {close[0]}?" if close else f"the package has {', '.join(files)}"
+    close = closest(path.stem, files)
+    hint = f"did you mean {close}?" if close else f"the package has {', '.join(files)}"
     raise InputError(f"{text}: no such {'name' if bare else 'file'}: {hint}")
 
 

@@ -1,7 +1,6 @@
 """The command `tal-jax NAME --flags`: runs a command of `launch/` with its own flags, or lists them all."""
 
 import ast
-import difflib
 import pkgutil
 import runpy
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tal_jax.commands import huge_pages
+from tal_jax.words import nearest
 
 PACKAGE = "tal_jax.launch"
 HELP = ("help", "-h", "-help", "--help", "--helpfull", "--helpshort")
@@ -55,7 +55,6 @@ def _modules(folder: str) -> list[pkgutil.ModuleInfo]:
 
 
 def _refuse(name: str, known: dict[str, Path]) -> NoReturn:
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {close[0]!r}?" if close else "tal-jax --help lists them"
+    hint = nearest(name, known) or "tal-jax --help lists them"
     print(f"tal-jax: error: no command {name!r}: {hint}", file=sys.stderr)
     sys.exit(2)

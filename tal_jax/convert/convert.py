@@ -29,6 +29,7 @@ from tal_jax.stages.workdir import check_config, has_checkpoint, locked, read_co
 from tal_jax.train.checkpoint import Checkpoints, restore_params
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.step import TrainState
+from tal_jax.words import hint
 
 CONFIG = '''"""The config of this workdir, as config.json beside this file has it."""
 
@@ -129,7 +130,7 @@ def revert(family: str, checkpoint: str | Path, workdir: str | Path) -> Converte
 
 def _family(name: str) -> Family:
     if name not in FAMILIES:
-        raise InputError(f"--family={name}: no such family: give one of {', '.join(FAMILIES)}")
+        raise InputError(f"--family={name}: no such family: {hint(name, FAMILIES, 'give one of')}")
     return FAMILIES[name]
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from tal_jax.data.json_files import read_json
 from tal_jax.errors import InputError
+from tal_jax.words import check_label, fault
 
 SUBSETS = {
     "training": "training",
@@ -142,9 +143,9 @@ def check_id(path: str | os.PathLike, key: Any) -> str:
     Raises:
       InputError: it is empty, a folder step such as "..", or contains a separator or an unprintable character.
     """
-    if not isinstance(key, str) or not key or key in (".", "..") or set(key) & set("/\\") or not key.isprintable():
+    if not isinstance(key, str) or not key or key in (".", "..") or set(key) & set("/\\") or fault(key):
         raise InputError(
-            f"{path}: id {key!r} cannot be a file name (empty, '.', '..', a separator or control character): rename it"
+            f"{path}: id {key!a} cannot be a file name (empty, '.', '..', a separator or control character): rename it"
         )
     return key
 
@@ -179,10 +180,7 @@ def _recording(path: str | os.PathLike, key: str, entry: Any) -> Recording:
 def _label(path: str | os.PathLike, key: str, item: Any) -> str:
     if not isinstance(item, dict):
         raise _unlike(path, key, item)
-    label = item.get("label")
-    if not isinstance(label, str) or not label or not label.isprintable():
-        raise InputError(f"{path}: {key}: label {label!r:.60} is not a line of text: correct it")
-    return label
+    return check_label(f"{path}: {key}", item.get("label"))
 
 
 def _instance(path: str | os.PathLike, key: str, item: dict[str, Any], label: str) -> Instance:

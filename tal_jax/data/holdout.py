@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tal_jax.data import id_lists
 from tal_jax.data.dataset import Split
 from tal_jax.errors import InputError
+from tal_jax.words import nearest
 
 
 def hold_out(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -53,10 +55,10 @@ def hold_out_ids(split: Split, patterns: Sequence[str]) -> tuple[np.ndarray, np.
     """
     ids = [str(id) for id in split.ids]
     for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(id, pattern) for id in ids):
+        if not _held(ids, [pattern]).any():
             raise InputError(
                 f"config: data.holdout_ids: {pattern!r} matches none of the {len(ids)} recordings of split "
-                f"{split.split} in {split.directory} (first: {ids[0]!r})"
+                f"{split.split} in {split.directory} (first: {ids[0]!r}): {nearest(pattern, ids) or 'correct it'}"
             )
     everything = np.arange(len(ids))
     kept = without(split, everything, patterns)
@@ -67,8 +69,13 @@ def hold_out_ids(split: Split, patterns: Sequence[str]) -> tuple[np.ndarray, np.
 
 def without(split: Split, index: np.ndarray, patterns: Sequence[str]) -> np.ndarray:
     """The positions whose ids match none of the patterns."""
-    ids = [str(id) for id in split.ids[index]]
-    return index[np.array([not any(fnmatch.fnmatchcase(id, p) for p in patterns) for id in ids], bool)]
+    return index[~_held([str(id) for id in split.ids[index]], patterns)]
+
+
+def _held(ids: Sequence[str], patterns: Sequence[str]) -> np.ndarray:
+    """[N] bool: ids that match a pattern, or that one means as an entry of a list of ids, see `id_lists.match`."""
+    named = id_lists.match([p.strip() for p in patterns], ids, "config: data.holdout_ids").ids
+    return np.array([id in named or any(fnmatch.fnmatchcase(id, p.strip()) for p in patterns) for id in ids], bool)
 
 
 def grouped(split: Split, index: np.ndarray, expression: str) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from tal_jax.data import atomic
 from tal_jax.data.dataset import Split
 from tal_jax.errors import InputError
+from tal_jax.words import hint
 
 GRAVITY = 9.81  # m/s2: what an accelerometer measures, whatever its orientation, but for movement
 NEAR = 0.1  # the median length of (x, y, z) may be that far from it, as a fraction
@@ -52,7 +53,8 @@ def triaxial_channels(named: Sequence[str], split: Split, streams: Sequence[str]
     """
     for stream in named:
         if stream not in streams:
-            raise InputError(f"config: data.triaxial: no stream {stream!r} in use: expected some of {[*streams]}")
+            known = hint(stream, streams, "there are")
+            raise InputError(f"config: data.triaxial: no stream {stream!r} in use: {known}")
         width = split.metadata.streams[stream]
         if width % 3:
             raise InputError(

@@ -21,6 +21,7 @@ from tal_jax.stages.stage import Stage, build_stage, with_dataset
 from tal_jax.stages.tuned_decoding import tuned
 from tal_jax.stages.workdir import read_config
 from tal_jax.train.checkpoint import restore_params
+from tal_jax.words import hint
 
 
 def detect(
@@ -58,7 +59,7 @@ def detect(
 def stage_named(config: Config, name: str) -> str:
     """The name of a stage, the last one of the track for "". Raises InputError where the track has no such stage."""
     if name and name not in config.track:
-        raise InputError(f"--stage={name}: no such stage: the track is {', '.join(config.track)}")
+        raise InputError(f"--stage={name}: no such stage: {hint(name, config.track, 'the track is')}")
     return name or config.track[-1]
 
 

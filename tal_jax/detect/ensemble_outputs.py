@@ -25,6 +25,7 @@ from tal_jax.stages.predictor import in_seconds, merged
 from tal_jax.tasks.task import Params
 from tal_jax.types import Batch, Detections
 from tal_jax.windows import WindowDetections
+from tal_jax.words import hint
 
 
 def detect_together(
@@ -50,7 +51,7 @@ def detect_together(
     names = [stage or run.config.track[-1] for run in runs]
     for name, run in zip(names, runs, strict=True):
         if name not in run.config.track:
-            raise InputError(f"--stage={name}: {run.workdir} has no such stage: {', '.join(run.config.track)}")
+            raise InputError(f"--stage={name}: {run.workdir} has no such stage: {hint(name, run.config.track)}")
     ids = sorted({id for run in runs for id in run.position})
     members = [open_member(run, name) for run, name in zip(runs, names, strict=True)]
     table = _together(members, weights, ids, batch_size)

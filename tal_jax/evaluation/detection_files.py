@@ -16,6 +16,7 @@ import numpy as np
 from tal_jax.data.json_files import read_json, write_json
 from tal_jax.errors import InputError
 from tal_jax.evaluation.segment_table import SegmentTable, segment_table
+from tal_jax.words import check_label
 
 LAYOUT = '{"label": .., "score": .., "segment": [start, end]}'
 
@@ -69,8 +70,8 @@ def read(path: str | os.PathLike) -> Submission:
                 raise InputError(f"{path}: {key!r}: detection {place} is not {LAYOUT}: {row!r:.120}") from None
             recording.append(index)
     for name in label_index:
-        if name is not None and not isinstance(name, str):
-            raise InputError(f"{path}: label {name!r:.60} is not text: write it in quotes")
+        if name is not None:
+            check_label(path, name)
     values = _numbers(path, numbers, recording, tuple(results))
     labels = tuple(name for name in label_index if name is not None)
     table = segment_table(recording, label, values[:, :2], values[:, 2])

@@ -4,12 +4,11 @@ import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from tal_jax.data import id_lists
 from tal_jax.data.annotations import SUBSETS, Recording
-from tal_jax.data.json_files import parse_json
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import SegmentTable, segment_table
@@ -26,6 +25,7 @@ class Selection:
     rows: np.ndarray  # [n] int64: of the submission's table, those that `detections` holds
     missing: tuple[str, ...]  # annotated recordings that the detections do not mention: their segments are misses
     blocked: tuple[str, ...]  # recordings of the subset left out on request
+    unmatched: tuple[str, ...]  # what was to be left out and is no recording of any subset, with the nearest id
     ignored: tuple[str, ...]  # recordings of other subsets among the detections
     unknown: tuple[str, ...]  # recordings that the annotation file does not have: their detections are false positives
     unknown_labels: Mapping[str, int]  # label of detections that the ground truth does not have -> how many
@@ -47,11 +47,13 @@ def select(
       recordings: the annotated recordings by id, as `annotations.read` returns them.
       submission: the detections, as `detection_files.read` returns them.
       subset: "training", "validation", "testing" or another spelling of annotation files ("train", "val", "test").
-      blocked: ids of recordings to leave out, of ground truth and detections.
+      blocked: recordings to leave out, of ground truth and detections, as lists of ids write them, see `id_lists`.
 
     Raises:
-      InputError: an unknown or empty subset, no ground truth in it, or not one recording in common.
+      InputError: an unknown or empty subset, no ground truth in it, not one recording in common, or nothing that is
+        blocked is a recording.
     """
+    blocked, unmatched = _blocked(blocked, recordings, submission)
     name = subset_name(recordings, subset)
     members = {key: r for key, r in recordings.items() if r.subset == name}
     counted = {key: r for key, r in members.items() if key not in blocked}
@@ -90,12 +92,24 @@ def select(
         rows=np.flatnonzero(counts),
         missing=tuple(sorted({key for key, r in counted.items() if r.instances} - set(submission.recordings))),
         blocked=tuple(key for key in members if key in blocked),
+        unmatched=unmatched,
         ignored=tuple(ignored),
         unknown=tuple(key for key in submission.recordings if key not in recordings and key not in blocked),
         unknown_labels=dict(Counter(submission.labels[k] for k in without_class)),
         degenerate_truth=_degenerate(truth),
         degenerate_detections=_degenerate(detections),
     )
+
+
+def _blocked(
+    entries: Collection[str], recordings: Collection[str], submission: Submission
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The ids that are left out, and entries that are none, each with the nearest."""
+    if not entries:
+        return frozenset(), ()
+    found = id_lists.match_any(sorted(entries), [recordings, submission.recordings], "--blocked")
+    told = id_lists.told(found.unmatched, [*recordings, *submission.recordings])
+    return found.ids, tuple(f"{entry}: {text}" for entry, text in told)
 
 
 def _degenerate(table: SegmentTable) -> int:
@@ -117,21 +131,9 @@ def subset_name(recordings: Mapping[str, Recording], subset: str) -> str:
 
 
 def read_blocked(path: str | os.PathLike) -> frozenset[str]:
-    """Ids of recordings to leave out: a JSON list, or a text with one id on each line ("#" begins a comment).
+    """Ids of recordings to leave out, as they are written: a JSON list, or a text with one on each line.
 
     Raises:
-      InputError: the file cannot be read, or its JSON is not a list of texts.
+      InputError: see `id_lists.read`.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        if text.lstrip()[:1] not in ("[", "{"):
-            lines = (line.split("#")[0].strip() for line in text.splitlines())
-            return frozenset(line for line in lines if line)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): check --blocked") from e
-    except UnicodeDecodeError as e:
-        raise InputError(f"{path}: not text in UTF-8 ({e}): write one id on each line") from e
-    ids = parse_json(path, text)
-    if not isinstance(ids, list) or not all(isinstance(key, str) for key in ids):
-        raise InputError(f"{path}: expected a list of ids: write one id on each line, or a JSON list")
-    return frozenset(ids)
+    return frozenset(id_lists.read(path, "--blocked"))

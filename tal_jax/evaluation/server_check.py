@@ -8,17 +8,18 @@ limit to the detections of a recording, and one for a server can be given.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tal_jax.data.annotations import Recording
+from tal_jax.data.id_lists import read_text
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import subset_name
 from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks
 from tal_jax.evaluation.server_faults import Fault, Named, Rules, detection_faults, id_faults, server_id
+from tal_jax.words import check_label
 
 VERSION = "VERSION 1.3"  # of the ActivityNet data set; the kit asks for the field, not for a value
 
@@ -130,15 +131,10 @@ def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
     """Labels, one on each line.
 
     Raises:
-      InputError: cannot be read, or has none.
+      InputError: cannot be read, has none, or has one that is no label.
     """
-    try:
-        lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
-        labels = tuple(line for line in lines if line)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): check --classes") from e
-    except UnicodeDecodeError as e:
-        raise InputError(f"{path}: not text in UTF-8 ({e.reason}): write one label on each line") from e
+    lines = (line.strip() for line in read_text(path, "--classes").splitlines())
+    labels = tuple(check_label(path, line) for line in lines if line)
     if not labels:
         raise InputError(f"{path}: has no label: write one on each line")
     return labels

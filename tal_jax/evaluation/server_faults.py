@@ -1,6 +1,5 @@
 """What is wrong with a submission: every kind of fault with its first record, how many have it, and the remedy."""
 
-import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from tal_jax.data.annotations import ROUNDING_SECONDS, Recording
 from tal_jax.evaluation.segment_table import SegmentTable
+from tal_jax.words import nearest
 
 ID_LENGTH = 11  # of YouTube's ids, which may themselves begin with "v_"
 
@@ -172,8 +172,4 @@ def _more(items: Sequence[Any] | np.ndarray) -> str:
 
 def _nearest(label: str, known: Collection[str]) -> str:
     """The remedy for a label that nobody knows."""
-    plain = {name.casefold().replace("_", " "): name for name in known}
-    close = difflib.get_close_matches(label.casefold().replace("_", " "), list(plain), 1)
-    return (
-        f"did you mean {plain[close[0]]!r}?" if close else "use the annotation file's, or name more in --classes=FILE"
-    )
+    return nearest(label, known) or "use the annotation file's, or name more in --classes=FILE"

@@ -9,6 +9,7 @@ from tal_jax.evaluation.detection import DetectionResult
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.evaluation.proposals import ProposalResult
 from tal_jax.evaluation.text_table import text_table, threshold_name
+from tal_jax.words import shown
 
 REPORTED_NUMBERS = (1, 5, 10, 100)
 NAMES_SHOWN = 5
@@ -60,6 +61,8 @@ def account(selection: Selection) -> list[str]:
         lines.append(f"missing: {_names(s.missing)} not in the detections: their segments count as misses")
     if s.blocked:
         lines.append(f"blocked: {_names(s.blocked)} left out")
+    if s.unmatched:
+        lines.append(f"blocked: {_names(s.unmatched, 'id')} of no recording")
     if s.ignored:
         lines.append(f"ignored: {_names(s.ignored)} of another subset")
     if s.unknown:
@@ -76,6 +79,6 @@ def account(selection: Selection) -> list[str]:
 
 
 def _names(names: Sequence[str], what: str = "recording") -> str:
-    shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:NAMES_SHOWN])
+    first = ", ".join(shown(name) for name in names[:NAMES_SHOWN])
     more = ", .." if len(names) > NAMES_SHOWN else ""
-    return f"{len(names)} {what}{'s' if len(names) != 1 else ''} ({shown}{more})"
+    return f"{len(names)} {what}{'s' if len(names) != 1 else ''} ({first}{more})"

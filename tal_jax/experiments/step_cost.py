@@ -21,6 +21,7 @@ from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.step import TrainState, init_state, make_train_step
 from tal_jax.types import Batch
 from tal_jax.windows import Framing
+from tal_jax.words import hint
 
 STEPS = 1000  # the length of the training that a step is taken from
 PEAK_SIZE = 2048  # of the matrices whose product stands for the machine's peak
@@ -76,7 +77,7 @@ def synthetic_task(
     """
     config = parse(config)
     if stage not in config.stages:
-        raise InputError(f"--stage={stage}: no such stage: the config has {', '.join(config.stages)}")
+        raise InputError(f"--stage={stage}: no such stage: {hint(stage, config.stages, 'the config has')}")
     section = config.stages[stage]
     labels = tuple(f"class {k:04d}" for k in range(classes))
     metadata = Metadata(labels, {"features": channels}, 1.0, {"training": 1}, (), {}, 1, "float32", "")

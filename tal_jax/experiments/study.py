@@ -13,8 +13,9 @@ from ml_collections import ConfigDict
 
 from tal_jax import bundled
 from tal_jax.errors import InputError
-from tal_jax.stages.config import RENAMED, nearest, with_defaults
+from tal_jax.stages.config import RENAMED, with_defaults
 from tal_jax.stages.workdir import flat, is_semantic
+from tal_jax.words import nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
 VARIANT = "variant"  # the change that takes another variant of the config file

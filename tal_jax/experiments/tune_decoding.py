@@ -23,6 +23,7 @@ from tal_jax.stages.workdir import read_config
 from tal_jax.tasks.cas_decoding import Decoding
 from tal_jax.tasks.task import Params, Tunable, as_tunable
 from tal_jax.train.checkpoint import restore_params
+from tal_jax.words import hint
 
 # Not searched: class_threshold and class_weight. A composite knows few classes to be absent, so it says little about
 # false classes, and a search on it would let too many of them in.
@@ -75,7 +76,7 @@ def tune(workdir: str | Path, *, stage: str = "", seed: int = 0) -> Tuning:
     config = read_config(workdir)
     name = stage or config.track[-1]
     if name not in config.track:
-        raise InputError(f"--stage={name}: no such stage: the track is {', '.join(config.track)}")
+        raise InputError(f"--stage={name}: no such stage: {hint(name, config.track, 'the track is')}")
     if not config.stages[name].kind.tunable:
         method = config.stages[name].task
         raise InputError(f"--stage={name}: method {method!r} has no decoding to tune: choose a stage of method 'mgfn'")

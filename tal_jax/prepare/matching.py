@@ -1,7 +1,7 @@
 """Which recordings have feature files, and how those files are laid out: decided before the first one is read."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tal_jax.data.annotations import Note, Recording
@@ -9,7 +9,6 @@ from tal_jax.errors import InputError
 from tal_jax.prepare import feature_files as features
 from tal_jax.prepare import feature_formats
 from tal_jax.prepare import shards as packing
-from tal_jax.prepare.damaged import read as read_damaged
 
 GROUP_BYTES = 4 << 20  # taken to be the most that one group of an HDF5 file holds
 
@@ -27,7 +26,7 @@ def match(
     recordings: Mapping[str, Recording],
     sources: Sources,
     *,
-    damaged: str | None,
+    damaged: Collection[str],
     missing: str,
     widths: Mapping[str, int],
     layouts: Mapping[str, str],
@@ -37,7 +36,7 @@ def match(
     Args:
       recordings: the annotated recordings by id.
       sources: the sources of their features.
-      damaged: a file with recordings to leave out, as `damaged.read` takes it; None: leave out none.
+      damaged: ids of recordings to leave out.
       missing: "error", or "skip" to leave out recordings without features.
       widths: number of channels C by stream name, where it is known.
       layouts: "TC" or "CT" by stream name, where it is known.
@@ -50,9 +49,8 @@ def match(
       InputError: a recording without features and missing="error", none left, or see `features.find` and
         `features.agree`.
     """
-    listed = read_damaged(damaged) if damaged is not None else frozenset()
-    notes = [Note("damaged", id, f"listed in {damaged}") for id in sorted(recordings.keys() & listed)]
-    wanted = {id: recordings[id] for id in sorted(recordings.keys() - listed)}
+    notes = [Note("damaged", id, "listed in --damaged") for id in sorted(recordings.keys() & damaged)]
+    wanted = {id: recordings[id] for id in sorted(recordings.keys() - damaged)}
     files = {name: features.find(name, folder, wanted, sources.flag) for name, folder in sources.folders.items()}
     lacking = []
     for id in wanted:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from tal_jax.data import annotations, dataset
 from tal_jax.data.annotations import Note
 from tal_jax.data.dataset import VERSION
 from tal_jax.errors import InputError
-from tal_jax.prepare import clips, matching
+from tal_jax.prepare import clips, damaged, matching
 from tal_jax.prepare import feature_files as features
 from tal_jax.prepare import shards as packing
+from tal_jax.words import nearest, shown
 
 MIN_SHARDS, MIN_SHARD_BYTES = 16, 4 << 20  # enough shards to share work out, none tiny
 
@@ -34,7 +36,7 @@ class Options:
     layouts: Mapping[str, str] = field(default_factory=dict)  # stream name -> "TC" or "CT"
     missing: str = "error"  # or "skip"
     min_seconds: float = 0.0
-    damaged: str | None = None  # see `damaged.read`
+    damaged: str | None = None  # see `damaged.find`
     clips: str | None = None  # annotations of trimmed clips
     clip_features: Mapping[str, str] = field(default_factory=dict)  # stream name -> folder, or one HDF5 file
     workers: int | None = None  # processes; None: all cores
@@ -87,15 +89,18 @@ def make_plan(options: Options) -> Plan:
             raise InputError(f"--layout={name}={value}: expected TC (snippets first) or CT (channels first)")
     _check_clip_flags(options)
     recordings = annotations.read(options.annotations)
-    labels = _labels(options.annotations, recordings)
+    labels, untrained = _labels(options.annotations, recordings)
+    found, unfit = clips.read(options.clips, labels) if options.clips is not None else ({}, [])
+    listed, unknown = damaged.find(options.damaged, [recordings, {*found, *(note.id for note in unfit)}])
     streams, items, notes = matching.match(
         recordings,
         matching.Sources(options.annotations, "features", options.features),
-        damaged=options.damaged,
+        damaged=listed,
         missing=options.missing,
         widths=widths,
         layouts=options.layouts,
     )
+    notes += [*unknown, *untrained]
     for item in items:
         if bare := item.recording.labels_without_segment():
             notes.append(Note("labels only", item.recording.id, ", ".join(bare)))
@@ -104,13 +109,12 @@ def make_plan(options: Options) -> Plan:
     splits = {split: tuple(i for i in items if i.recording.subset == split) for split in dataset.SPLITS}
     groups = {split: packing.Group(settings, members) for split, members in splits.items() if members}
     if options.clips is not None:
-        found, unfit = clips.read(options.clips, labels)
         streams, items, more = matching.match(
             found,
             matching.Sources(
                 options.clips, "clip_features", {name: options.clip_features[name] for name in options.features}
             ),
-            damaged=options.damaged,
+            damaged=listed,
             missing=options.missing,
             widths={stream.name: stream.width for stream in streams},
             layouts=options.layouts,
@@ -160,26 +164,33 @@ def _width(name: str, text: str) -> int:
     return int(text)
 
 
-def _labels(path: str, recordings: Mapping[str, annotations.Recording]) -> tuple[str, ...]:
-    """The labels of the training split as annotated, so that leaving recordings out never renumbers the classes.
+def _labels(path: str, recordings: Mapping[str, annotations.Recording]) -> tuple[tuple[str, ...], list[Note]]:
+    """The labels of all splits as annotated, so that leaving recordings out never renumbers the classes.
 
-    Where there is no training split (one's own recordings to detect in; THUMOS, whose training set is called
-    validation), the first split there is takes its place.
+    Returns:
+      The classes, sorted, and notes of the kind "untrained" on those that the split to learn from lacks: data sets have
+      such classes, and an evaluation counts them, but it may be a typing error. Where there is no training split (one's
+      own recordings to detect in; THUMOS, whose training set is called validation), the first split there is counts.
+
+    Raises:
+      InputError: there are no recordings.
     """
-    by_split: dict[str, set[str]] = {}
+    by_split: dict[str, Counter[str]] = {}
     for recording in recordings.values():
-        by_split.setdefault(recording.subset, set()).update(recording.labels)
+        by_split.setdefault(recording.subset, Counter()).update(recording.labels)
     first = next((split for split in dataset.SPLITS if split in by_split), None)
     if first is None:
         raise InputError(f"{path}: no recordings in the database: add some")
-    for recording in recordings.values():
-        for label in recording.labels:
-            if label not in by_split[first]:
-                raise InputError(
-                    f"{path}: record {recording.id}: unknown label {label!r} in {recording.subset}: "
-                    f"{first} has no such class: correct the label, or add {first} recordings of it"
-                )
-    return tuple(sorted(by_split[first]))
+    learned = by_split[first]
+    classes = sorted(set().union(*by_split.values()))
+    notes = []
+    for label in classes:
+        if label not in learned:
+            where = ", ".join(
+                f"{found[label]} recordings of {split}" for split, found in by_split.items() if label in found
+            )
+            notes.append(Note("untrained", shown(label), f"in {where}: {nearest(label, learned) or 'AP 0 is likely'}"))
+    return tuple(classes), notes
 
 
 def _proposal_files(options: Options, recordings: Collection[str], notes: list[Note]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import collections.abc
 import dataclasses
-import difflib
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from tal_jax.errors import InputError
 from tal_jax.stages.methods import find_method
 from tal_jax.stages.sections import Config, StageSection
 from tal_jax.stages.task_fields import Fields, model_fields, option_fields
+from tal_jax.words import hint, nearest
 
 # Keys of a stage, of its model and of its options that older versions wrote, and what they are called now.
 RENAMED = {"trimmed": "clip_features", "top": "topk_ratio", "sharpen": "oic_updates_cas"}
@@ -84,8 +84,7 @@ def parse(tree: Mapping[str, Any] | Config) -> Config:
     config = dataclasses.replace(found, stages=sections)
     for name in config.track:
         if name not in sections:
-            hint = nearest(name, sections) or f"it has {', '.join(sections)}"
-            raise InputError(f"config: track: no stage {name!r}: {hint}")
+            raise InputError(f"config: track: no stage {name!r}: {hint(name, sections)}")
     return config
 
 
@@ -115,12 +114,6 @@ def _lists(value: Any) -> Any:
     return [_lists(inner) for inner in value] if isinstance(value, tuple) else value
 
 
-def nearest(key: str, names: Iterable[str]) -> str:
-    """A question for messages, whether the name that is most like `key` was meant; "" where none is like it."""
-    close = difflib.get_close_matches(key, list(names), 1)
-    return f"did you mean {close[0]!r}?" if close else ""
-
-
 def check_key(key: str, names: Iterable[str], where: str) -> None:
     """Raises InputError for a key that is not among the names; the text suggests the nearest.
 
@@ -134,9 +127,9 @@ def check_key(key: str, names: Iterable[str], where: str) -> None:
         raise InputError(f"config: {where or 'the whole'}: keys are text, not {key!r:.60}")
     if key not in known:
         new = RENAMED.get(key)
-        hint = f"it is called {new!r} now" if new in known else nearest(key, known)
-        hint = hint or f"known keys: {', '.join(known)}"
-        raise InputError(f"config: {f'{where}.' if where else ''}{key}: no such key: {hint}")
+        told = f"it is called {new!r} now" if new in known else nearest(key, known)
+        told = told or f"known keys: {', '.join(known)}"
+        raise InputError(f"config: {f'{where}.' if where else ''}{key}: no such key: {told}")
 
 
 def _stage(tree: Any, where: str) -> StageSection:

@@ -1,7 +1,6 @@
 """Methods by the name that a config gives them, and the task of a stage's section."""
 
 import dataclasses
-import difflib
 import importlib
 
 from tal_jax.data.dataset import Metadata
@@ -10,6 +9,7 @@ from tal_jax.errors import InputError
 from tal_jax.stages.sections import StageSection
 from tal_jax.tasks.task import DataFacts, Task, is_task, model_type
 from tal_jax.windows import Framing
+from tal_jax.words import hint
 
 METHODS = {
     "bmn": "tal_jax.tasks.bmn:BMNTask",
@@ -34,9 +34,8 @@ def find_method(name: object, where: str) -> type[Task]:
     place = METHODS.get(str(name), str(name))
     module, _, attribute = place.partition(":")
     if not attribute:
-        close = difflib.get_close_matches(place, METHODS, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it is one of {', '.join(sorted(METHODS))}"
-        raise InputError(f"config: {where}: no method {name!r}: {hint}, or package.module:Class of your own")
+        known = hint(place, sorted(METHODS), "it is one of")
+        raise InputError(f"config: {where}: no method {name!r}: {known}, or package.module:Class of your own")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as e:  # whatever a module of someone else's does while it is imported

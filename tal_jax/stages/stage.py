@@ -17,13 +17,14 @@ from tal_jax.data.holdout import is_every_nth
 from tal_jax.data.rows import Assembler
 from tal_jax.errors import InputError
 from tal_jax.stages.artifacts import Artifact, check_inputs, check_set, read_artifact, write_inputs
-from tal_jax.stages.config import nearest, parse
+from tal_jax.stages.config import parse
 from tal_jax.stages.methods import build_task
 from tal_jax.stages.recordings import Recordings, held_out_digest, open_recordings
 from tal_jax.stages.sections import Config, DataSection, FrameSection, StageSection
 from tal_jax.stages.workdir import has_checkpoint, newest_step, read_held_out, read_set, write_set
 from tal_jax.tasks.task import CLASS_SCORES, OF_RECORDINGS, PROPOSALS, Task
 from tal_jax.windows import Framing, Normalization
+from tal_jax.words import hint
 
 NORMALIZATION, TRIAXIAL = "normalization.npz", "triaxial.json"
 
@@ -110,8 +111,7 @@ def build_stage(config: Config | Mapping[str, Any], name: str, workdir: Path) ->
 def section_of(config: Config, name: str) -> StageSection:
     """The section of a stage. Raises InputError where the config has no stage of this name."""
     if name not in config.stages:
-        hint = nearest(name, config.stages) or f"it has {', '.join(config.stages)}"
-        raise InputError(f"config: no stage {name!r}: {hint}")
+        raise InputError(f"config: no stage {name!r}: {hint(name, config.stages)}")
     return config.stages[name]
 
 
@@ -176,7 +176,8 @@ def _streams_in_use(data: DataSection, metadata: Metadata, trained_on: Metadata)
     streams = data.streams or tuple(metadata.streams)
     for stream in streams:
         if stream not in metadata.streams:
-            raise InputError(f"config: data.streams: no stream {stream!r} in {data.dir}: {list(metadata.streams)}")
+            known = hint(stream, metadata.streams)
+            raise InputError(f"config: data.streams: no stream {stream!r} in {data.dir}: {known}")
         width = metadata.streams[stream]
         if data.widths.get(stream, width) != width:
             raise InputError(

@@ -12,7 +12,6 @@ from tal_jax.batch_layout import Sizes
 from tal_jax.devices.mesh import make_mesh, rows_per_process
 from tal_jax.errors import InputError
 from tal_jax.stages.artifacts import check_set, read_artifact
-from tal_jax.stages.config import nearest
 from tal_jax.stages.recordings import open_clips
 from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import StagePlan, check_held_out, plan_stage
@@ -21,6 +20,7 @@ from tal_jax.tasks.task import PROPOSALS
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.population import check_population, population
 from tal_jax.types import Batch
+from tal_jax.words import hint
 
 
 def check_track(config: Config, workdir: Path, stage: str = "", *, trace: bool = True) -> list[str]:
@@ -39,8 +39,7 @@ def check_track(config: Config, workdir: Path, stage: str = "", *, trace: bool =
       InputError: something is wrong with the config, the set or a file, so far as it can be known before training.
     """
     if stage and stage not in config.track:
-        hint = nearest(stage, config.track) or f"the track is {', '.join(config.track)}"
-        raise InputError(f"--stage={stage}: no such stage: {hint}")
+        raise InputError(f"--stage={stage}: no such stage: {hint(stage, config.track, 'the track is')}")
     names = [stage] if stage else list(config.track)
     if not names:
         raise InputError("config: track: names no stage")

@@ -6,7 +6,7 @@ from support.clip_set import prepare_clip_set, tiny_weak_config
 
 from tal_jax.data.clip_features import write
 from tal_jax.data.dataset import open_split
-from tal_jax.data.holdout import grouped, hold_out
+from tal_jax.data.holdout import grouped, hold_out, hold_out_ids
 from tal_jax.errors import InputError
 from tal_jax.stages.artifacts import FILES
 from tal_jax.stages.clips import with_clips
@@ -44,6 +44,15 @@ def test_clips_of_held_out_people_are_not_learned_from(config, tmp_path):
     assembler = with_clips(mgfn, parse(config), tmp_path).assembler
     assert ids(assembler.clips.split, assembler.clips.index) == kept
     assert ids(assembler.splicer.split, assembler.splicer.index) == kept
+
+
+def test_ids_may_be_written_as_lists_write_them_and_the_nearest_is_named(config):
+    split = open_split(config["data"]["dir"], "training")
+    kept, held = hold_out_ids(split, ["v_r03", "r05.npy ", "r1?"])
+    assert ids(split, held) == {str(id) for id in split.ids if id in ("r03", "r05") or id.startswith("r1")}
+    assert len(kept) + len(held) == len(split)
+    with pytest.raises(InputError, match=r"data\.holdout_ids: 'rr07' matches none .* did you mean 'r07'\?"):
+        hold_out_ids(split, ["r03", "rr07"])
 
 
 def test_groups_are_what_the_expression_finds(config):

@@ -93,6 +93,16 @@ def test_blocked_recordings_leave_truth_and_detections():
     assert "blocked: 2 recordings (v2, v3) left out" in table.account(chosen)
 
 
+def test_blocked_lists_need_not_write_ids_as_the_annotations_do():
+    found = submission(("v1", "run", 0, 10, 0.8), ("elsewhere", "run", 50, 60, 0.9))
+    chosen = selection.select(RECORDINGS, found, "validation", ("v2.mp4", "v_v3", "elsewhere.npy", "quite"))
+    assert (chosen.blocked, chosen.unknown) == (("v2", "v3"), ())
+    assert chosen.unmatched == ("quite: did you mean 'quiet'?",)
+    assert "blocked: 1 id (quite: did you mean 'quiet'?) of no recording" in table.account(chosen)
+    with pytest.raises(InputError, match=r"--blocked: none of its 1 ids is a recording .*did you mean 'quiet'"):
+        selection.select(RECORDINGS, found, "validation", ("quite",))
+
+
 def test_a_recording_listed_without_detections_is_not_missing():
     found = submission(("v1", "run", 0, 10, 1.0), recordings=("v1", "v2", "v3"))
     assert selection.select(RECORDINGS, found, "validation").missing == ()

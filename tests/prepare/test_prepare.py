@@ -146,7 +146,7 @@ def bad_inputs(tmp_path):
     yield case("empty", "r004", "r004.npy", "empty", arrays=lambda a: {"r004": a["r004"][:0]})
     yield case("too_large", "r004", "--dtype", arrays=lambda a: {"r004": a["r004"] * 1e6})
     yield case("all_square", "r000", "--layout", arrays=lambda a: {id: np.ones((6, 6)) for id in a})
-    yield case("label", "r001", "'z'", database=lambda d: d["r001"]["annotations"][0].update(label="z"))
+    yield case("label", "r001", "U+001B", database=lambda d: d["r001"]["annotations"][0].update(label="z\x1b"))
     yield case("subset", "r001", "holdout", database=lambda d: d["r001"].update(subset="holdout"))
     yield case("path", "../r", "file name", database=lambda d: d.update({"../r": d.pop("r001")}))
     yield case("twice", "r001", "twice", change=lambda f: repeat(f / "a.json"))
@@ -359,8 +359,8 @@ def test_without_training_recordings_the_first_split_gives_the_classes(tmp_path)
     assert record.segments.tolist() == [[1, 5]]
     database["t"]["annotations"][0]["label"] = "b"
     build(tmp_path, database, {})
-    with pytest.raises(InputError, match="record t: unknown label 'b' in testing: validation has"):
-        prepare.prepare(options(arguments, out=str(tmp_path / "other")))
+    text = prepare.prepare(options(arguments, out=str(tmp_path / "other")))
+    assert "1 classes without a training example:\n  b: in 1 recordings of testing: AP 0 is likely" in text
 
 
 def test_recordings_without_annotations_can_be_prepared_for_detection(tmp_path):
@@ -396,8 +396,41 @@ def test_labels_without_segments_are_classes_of_the_set(tmp_path):
     assert dataset.open_split(tmp_path / "data", "validation")[0].present.shape == (0,)
     database["nothing"]["annotations"] = [{"label": "z"}]
     build(tmp_path, database, {})
-    with pytest.raises(InputError, match="record nothing: unknown label 'z' in validation"):
-        prepare.prepare(options(arguments, out=str(tmp_path / "other")))
+    prepare.prepare(options(arguments, out=str(tmp_path / "other")))
+    assert dataset.open_split(tmp_path / "other", "validation")[0].present.tolist() == [5]  # z, after a to e
+
+
+def test_classes_without_training_examples_are_classes_of_the_set(tmp_path):
+    database = {
+        "t": entry("training", 10.0, (1, 2, "jump"), (3, 4, "only in training")),
+        "v": entry("validation", 10.0, (1, 2, "Jmp"), (5, 6, "jump")),
+        "w": entry("validation", 10.0, (1, 2, "zebra")),
+        "x": entry("test", 10.0, (1, 2, "zebra")),
+    }
+    arguments = build(tmp_path, database, {"x": {id: np.ones((20, 2), np.float32) for id in database}})
+    text = prepare.prepare(options(arguments))
+    assert (
+        "2 classes without a training example:\n"
+        "  Jmp: in 1 recordings of validation: did you mean 'jump'?\n"
+        "  zebra: in 1 recordings of validation, 1 recordings of testing: AP 0 is likely\n"
+    ) in text + "\n"
+    validation = dataset.open_split(tmp_path / "data", "validation")
+    assert validation.metadata.labels == ("Jmp", "jump", "only in training", "zebra")
+    assert [validation[i].labels.tolist() for i in range(2)] == [[0, 1], [3]]
+
+
+def test_lists_of_damaged_recordings_say_what_they_miss(tmp_path):
+    """As others write them: with "v_", a byte order mark and Windows' line ends."""
+    arguments, _ = random_set(tmp_path)
+    (tmp_path / "list").write_bytes("\ufeffv_r003\r\n\r\nr006.mp4\r\nr0006\r\n".encode())
+    text = prepare.prepare(options(arguments, damaged=str(tmp_path / "list")))
+    assert "2 recordings left out as damaged:\n  r003: listed in --damaged\n  r006" in text
+    assert "1 ids in --damaged that no recording has:\n  r0006: did you mean 'r00" in text
+    (tmp_path / "list").write_text("nobody\n")
+    with pytest.raises(InputError, match=r"--damaged=.*list: none of its 1 ids is a recording \(first: 'nobody'; ids"):
+        prepare.prepare(options(arguments, out=str(tmp_path / "other"), damaged=str(tmp_path / "list")))
+    assert not (tmp_path / "other").exists()
+    prepare.prepare(options(arguments, out=str(tmp_path / "other"), damaged="hacs"))  # has none of them
 
 
 def test_sets_without_label_only_annotations_have_no_word_on_them(tmp_path):
