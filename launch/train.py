@@ -30,20 +30,18 @@ flags.register_multi_flags_validator(
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints the config and trains."""
+    """Prints the whole config, or trains."""
     del argv
     from tal_jax.devices.compilation import use_cache
-    from tal_jax.devices.processes import say
-    from tal_jax.stages.config import as_text, differences, parse, to_tree
+    from tal_jax.stages.config import as_text, parse, to_tree
     from tal_jax.train.loop import train_and_evaluate  # jax starts only after the flags are known to be right
 
-    config = parse(_CONFIG.value.to_dict())
+    config = _CONFIG.value.to_dict()
     if _PRINT.value:
-        print(as_text(to_tree(config)))
+        print(as_text(to_tree(parse(config))))
         return
     cluster.join()
     use_cache()
-    say(as_text(differences(config)))
     train_and_evaluate(config, _WORKDIR.value or "", _STAGE.value, timeout=cluster.timeout())
 
 

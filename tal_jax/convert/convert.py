@@ -97,7 +97,7 @@ def convert(family: str, checkpoint: str | Path, config: Mapping[str, Any], work
         check_config(whole, path, [name, *others])
         write_config(whole, path, [name, *others])
         atomic.write(path / "config.py", CONFIG.encode())
-        remember(stage, path)
+        remember(stage)
         # Proposals first: until there is a checkpoint the stage has not begun, and the command can be repeated.
         _hand_on(stage, params, path)
         checkpoints = Checkpoints(path, name)
@@ -203,7 +203,7 @@ def _hand_on(stage: Stage, params: Any, workdir: Path) -> None:
     total = sum(splits[s] for s in SPLITS if s in splits)
     with tqdm(total=total, desc=f"{stage.name} proposals", unit="recording", disable=None) as bar:
         predictor = Predictor(stage.task, local_mesh())
-        write_artifact(stage, predictor, params, stage.section.batch_size, workdir, bar.update)
+        write_artifact(stage, predictor, params, stage.section.batch_size, bar.update)
 
 
 def _check_expressible(family: Family, config: Config, name: str, workdir: Path) -> int:

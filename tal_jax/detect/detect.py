@@ -15,9 +15,10 @@ from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.stages.handover import as_input, per_recording
+from tal_jax.stages.plan import with_dataset
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.sections import Config
-from tal_jax.stages.stage import Stage, build_stage, with_dataset
+from tal_jax.stages.stage import Stage, build_stage
 from tal_jax.stages.tuned_decoding import tuned
 from tal_jax.stages.workdir import read_config
 from tal_jax.train.checkpoint import restore_params
@@ -52,7 +53,7 @@ def detect(
     records = open_split(config.data.dir, split)
     path = Path(workdir).absolute()
     built = build_stage(config, name, path)
-    table = _run(built, config, path, records, checkpoint, member)
+    table = _run(built, records, checkpoint, member)
     return Submission(tuple(str(i) for i in records.ids), built.trained_on.labels, table)
 
 
@@ -63,9 +64,10 @@ def stage_named(config: Config, name: str) -> str:
     return name or config.track[-1]
 
 
-def _run(stage: Stage, config: Config, workdir: Path, records: Split, checkpoint: str, member: int = 0) -> SegmentTable:
+def _run(stage: Stage, records: Split, checkpoint: str, member: int = 0) -> SegmentTable:
+    workdir = stage.workdir
     params = restore_params(workdir, stage.name, which=checkpoint, member=member)
-    assembler = completed(stage, config, workdir, records, checkpoint)
+    assembler = completed(stage, records, checkpoint)
     predictor = Predictor(tuned(stage.task, workdir, stage.name), local_mesh())
     own = len(share(np.arange(len(records))))
     silent = None if first() else True
@@ -80,13 +82,11 @@ def _run(stage: Stage, config: Config, workdir: Path, records: Split, checkpoint
         )
 
 
-def completed(stage: Stage, config: Config, workdir: Path, records: Split, checkpoint: str = "last") -> Assembler:
+def completed(stage: Stage, records: Split, checkpoint: str = "last") -> Assembler:
     """The stage's assembler, with the artifacts of recordings that the stages before have not seen yet.
 
     Args:
       stage: the stage whose rows are assembled.
-      config: the config of its track.
-      workdir: the folder of its track.
       records: the split with the recordings.
       checkpoint: "last" or "best", of the stages before.
 
@@ -97,7 +97,7 @@ def completed(stage: Stage, config: Config, workdir: Path, records: Split, check
     for artifact, found in stage.artifacts.items():
         missing = [str(i) for i in records.ids if str(i) not in found.values]
         if missing:
-            more = _from_stage(artifact, missing, config, workdir, records, checkpoint)
+            more = _from_stage(artifact, missing, stage, records, checkpoint)
             rows[artifact] = {**{i: found.values[i] for i in found.values}, **more}
     return dataclasses.replace(stage.assembler, **rows)
 
@@ -108,10 +108,9 @@ def trained_stage(config: Config, workdir: Path, artifact: str) -> str | None:
     return next((name for name in makers if (workdir / name / "checkpoints").is_dir()), None)
 
 
-def _from_stage(
-    artifact: str, missing: list[str], config: Config, workdir: Path, records: Split, checkpoint: str
-) -> dict[str, Any]:
-    """What an earlier stage of the track finds in recordings that it has not seen yet, by id, see `as_input`."""
+def _from_stage(artifact: str, missing: list[str], taker: Stage, records: Split, checkpoint: str) -> dict[str, Any]:
+    """What a stage before `taker` finds in recordings that it has not seen yet, by id, see `as_input`."""
+    config, workdir = taker.config, taker.workdir
     name = trained_stage(config, workdir, artifact)
     what = artifact.replace("_", " ")
     if name is None:
@@ -120,6 +119,6 @@ def _from_stage(
             "that makes them: give a file that holds them"
         )
     stage = build_stage(config, name, workdir)
-    table = _run(stage, config, workdir, records, checkpoint)
+    table = _run(stage, records, checkpoint)
     classes = stage.assembler.num_classes
     return {id: as_input(artifact, rows, classes) for id, rows in per_recording(records.ids, table)}

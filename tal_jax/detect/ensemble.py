@@ -13,8 +13,9 @@ from tal_jax.detect.ensemble_weights import given, normalized
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission, read
+from tal_jax.stages.plan import check_held_out
 from tal_jax.stages.predictor import Predictor
-from tal_jax.stages.stage import build_stage, check_held_out
+from tal_jax.stages.stage import build_stage
 from tal_jax.stages.tuned_decoding import tuned
 from tal_jax.stages.workdir import read_config
 from tal_jax.train.checkpoint import restore_params

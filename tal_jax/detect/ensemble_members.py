@@ -9,8 +9,9 @@ import numpy as np
 
 from tal_jax.data.dataset import Split, open_split
 from tal_jax.errors import InputError
+from tal_jax.stages.plan import with_dataset
 from tal_jax.stages.sections import Config
-from tal_jax.stages.stage import Stage, build_stage, with_dataset
+from tal_jax.stages.stage import Stage, build_stage
 from tal_jax.stages.tuned_decoding import tuned
 from tal_jax.stages.workdir import read_config
 from tal_jax.tasks.task import Params

@@ -12,7 +12,8 @@ from tal_jax.errors import InputError
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.plots.cas import choose
 from tal_jax.report.inputs import Curve, Material
-from tal_jax.stages.stage import build_stage, with_dataset
+from tal_jax.stages.plan import with_dataset
+from tal_jax.stages.stage import build_stage
 from tal_jax.stages.tuned_decoding import tuned
 from tal_jax.stages.workdir import read_config
 from tal_jax.train.checkpoint import restore_params
@@ -42,7 +43,7 @@ def read_material(
     records = open_split(config.data.dir, split)
     stage = build_stage(config, stage_name, path)
     params = restore_params(path, stage_name)
-    assembler = completed(stage, config, path, records)
+    assembler = completed(stage, records)
     batch_size = stage.section.batch_size
 
     wanted = set(chosen.recordings)

@@ -15,7 +15,7 @@ from tal_jax.experiments.study import Run, Study, runs
 from tal_jax.experiments.study_summary import Outcome, summarize
 from tal_jax.experiments.study_training import check_annotated, finished, measured, outcomes
 from tal_jax.stages.config import parse
-from tal_jax.train.track import check_track
+from tal_jax.train.trainable import plan_training
 
 
 def carry_out(study: Study, data: str, workdir: Path, *, title: str, resamples: int, prefix: str = "") -> str:
@@ -73,7 +73,7 @@ def _check_folds(plan: Sequence[Run]) -> None:
 
 
 def check(run: Run, *, trace: bool = True) -> None:
-    """Builds what a run's stages are made of, and opens what it is measured on; `trace`: see `check_track`.
+    """Builds what a run's stages are made of, and opens what it is measured on; `trace`: see `plan_training`.
 
     Raises:
       InputError: a key or a value does not fit, or there is nothing to measure.
@@ -83,7 +83,7 @@ def check(run: Run, *, trace: bool = True) -> None:
         config = parse(run.config)
         check_annotated(run)
         with tempfile.TemporaryDirectory() as nothing:  # no stage has begun there
-            check_track(config, Path(nothing), trace=trace)
+            plan_training(config, Path(nothing), trace=trace)
     except InputError as e:
         raise InputError(f"{where}: {e}") from e
     except (KeyError, TypeError, ValueError) as e:

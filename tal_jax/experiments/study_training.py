@@ -25,11 +25,11 @@ from tal_jax.stages.artifacts import made_file
 from tal_jax.stages.config import parse, to_tree
 from tal_jax.stages.predictor import Predictor, truth_table
 from tal_jax.stages.stage import build_stage
+from tal_jax.stages.track import needed
 from tal_jax.stages.workdir import read_config
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.history import read_history
 from tal_jax.train.loop import train_and_evaluate
-from tal_jax.train.track import needed
 
 RESULT, FOUND = "result.json", "found_seed{}.npz"
 

@@ -20,8 +20,8 @@ from tal_jax.errors import InputError
 from tal_jax.experiments.step_cost import STEPS, synthetic_batch, synthetic_task
 from tal_jax.ops.model_axis import DATA, MODEL
 from tal_jax.stages.config import parse
+from tal_jax.stages.plan import section_of
 from tal_jax.stages.sections import Config
-from tal_jax.stages.stage import section_of
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.population import make_program
 

@@ -15,9 +15,10 @@ from tal_jax.data.holdout import hold_out
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
 from tal_jax.experiments.tune_trials import prepare_trials
+from tal_jax.stages.plan import check_held_out
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.sections import Config
-from tal_jax.stages.stage import Stage, build_stage, check_held_out
+from tal_jax.stages.stage import Stage, build_stage
 from tal_jax.stages.tuned_decoding import write_tuned
 from tal_jax.stages.workdir import read_config
 from tal_jax.tasks.cas_decoding import Decoding

@@ -40,7 +40,7 @@ from tal_jax.tasks.cas_decoding import Decoding
 from tal_jax.tasks.task import CLIP_FEATURES, Params, as_tunable
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
-from tal_jax.train.track import check_track
+from tal_jax.train.trainable import plan_training
 from tal_jax.types import Array, Batch, Detections
 
 
@@ -217,7 +217,7 @@ def run_ablation(
     for row, config in configs.items():
         try:
             with tempfile.TemporaryDirectory() as nothing:  # no stage has begun there
-                check_track(config, Path(nothing))
+                plan_training(config, Path(nothing))
         except InputError as e:
             raise InputError(f"row {row}: {e}") from e
     for row, config in configs.items():

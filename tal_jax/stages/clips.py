@@ -1,9 +1,6 @@
 """Trimmed clips in the training rows of recordings: some are spliced in, and their features come along."""
 
 import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,30 +9,26 @@ from tal_jax.data.framing import choose_framing
 from tal_jax.data.rows import Clips
 from tal_jax.data.splicing import Splicer
 from tal_jax.stages.artifacts import Artifact, check_inputs, check_set, read_artifact
-from tal_jax.stages.config import parse
 from tal_jax.stages.recordings import open_clips
-from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage
 from tal_jax.stages.workdir import newest_step
 from tal_jax.tasks.task import CLIP_FEATURES
 from tal_jax.tasks.task import CLIPS as LEARNS_FROM_CLIPS
 
 
-def with_clips(stage: Stage, config: Config | Mapping[str, Any], workdir: Path) -> Stage:
+def with_clips(stage: Stage) -> Stage:
     """The stage with the rows that it is to be trained on.
 
     Where it splices, clips are inserted into some of the rows. Where its loss compares with clip features, every row
     carries a clip and that clip's features.
 
     Args:
-      stage: the stage as `build_stage` makes it.
-      config: the config of the track.
-      workdir: the folder of the track, with that of the stage that made the clip features.
+      stage: the stage as `complete_stage` makes it.
 
     Raises:
       InputError: the set has no clips, or their features are missing or were made from another set.
     """
-    config = parse(config)
+    config, workdir = stage.config, stage.workdir
     share, compared = stage.section.splice, CLIP_FEATURES in stage.section.needs
     if not share and not compared:
         return stage
@@ -50,14 +43,14 @@ def with_clips(stage: Stage, config: Config | Mapping[str, Any], workdir: Path) 
         if newest_step(workdir, stage.name):
             check_inputs(workdir, stage.name, {CLIP_FEATURES: known})
         artifacts[CLIP_FEATURES] = known
-        assembler = dataclasses.replace(assembler, clips=_clips(stage, config, split, index, known))
+        assembler = dataclasses.replace(assembler, clips=_clips(stage, split, index, known))
     return dataclasses.replace(stage, assembler=assembler, artifacts=artifacts)
 
 
-def _clips(stage: Stage, config: Config, split: Split, index: np.ndarray, known: Artifact) -> Clips:
+def _clips(stage: Stage, split: Split, index: np.ndarray, known: Artifact) -> Clips:
     """The clips that training rows carry, those with features, in the frame of the stage that made them."""
     index = index[[str(id) in known.values for id in split.ids[index]]]
-    makers = [s for s in config.stages.values() if s.kind.learns_from == LEARNS_FROM_CLIPS]
+    makers = [s for s in stage.config.stages.values() if s.kind.learns_from == LEARNS_FROM_CLIPS]
     frame = makers[0].data if makers else stage.section.data
     framing = choose_framing(split.metadata.without_segments(), int(split.num_snippets.max()), **frame.framing_fields())
     return Clips(split, index, dataclasses.replace(stage.assembler, framing=framing, clip_features=known.values))

@@ -5,7 +5,6 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -71,17 +70,15 @@ def write_artifact(
     predictor: Predictor,
     params: Params,
     batch_size: int,
-    workdir: Path,
     advance: Callable[[int], Any] = lambda n: None,
 ) -> str:
-    """Predicts every split of recordings, or the clips, and writes what the stage makes, if anything.
+    """Predicts every split of recordings, or the clips, and writes what the stage makes, if anything, into its folder.
 
     Args:
       stage: the stage, trained.
       predictor: runs the stage's task.
       params: the task's parameters.
       batch_size: how many windows are predicted at a time.
-      workdir: the folder of the track; the file goes into the stage's own folder.
       advance: called with the number of recordings that were finished.
 
     Returns:
@@ -92,7 +89,7 @@ def write_artifact(
         return ""
     metadata, digest = stage.training.metadata, parameter_digest(params)
     origin = dataclasses.asdict(Origin(metadata.fingerprint, metadata.content, digest))
-    path = workdir / stage.name / FILES[made]
+    path = stage.workdir / stage.name / FILES[made]
     if made not in OF_RECORDINGS:
         vectors = _clip_features(stage, params, batch_size)
         if first():

@@ -19,12 +19,14 @@ from tal_jax.devices.mesh import local_mesh, make_mesh, rows_per_process
 from tal_jax.devices.processes import TIMEOUT, first, meet, say
 from tal_jax.errors import Interrupted
 from tal_jax.stages.clips import with_clips
-from tal_jax.stages.config import parse
+from tal_jax.stages.config import as_text, differences
 from tal_jax.stages.handover import write_artifact
+from tal_jax.stages.plan import StagePlan
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.sections import Config
-from tal_jax.stages.stage import Stage, build_stage, remember
-from tal_jax.stages.workdir import finished, has_checkpoint, locked, mark_finished, write_config
+from tal_jax.stages.stage import Stage, complete_stage, remember
+from tal_jax.stages.track import TrackPlan
+from tal_jax.stages.workdir import has_checkpoint, locked, mark_finished, write_config
 from tal_jax.tasks.task import Params
 from tal_jax.train.checkpoint import Checkpoints
 from tal_jax.train.evaluate import evaluate_stage
@@ -33,7 +35,7 @@ from tal_jax.train.messages import check_finite, describe, report_missing_propos
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.population import Program, make_program, population, spread
 from tal_jax.train.progress import Progress, Silent
-from tal_jax.train.track import check_track, needed
+from tal_jax.train.trainable import plan_training
 from tal_jax.types import Batch
 
 
@@ -54,48 +56,42 @@ def train_and_evaluate(
       Interrupted: SIGTERM came, or the machine is taken away; what was done is saved.
       TrainingDiverged: a loss or its gradient is not finite.
     """
-    config, workdir = parse(config), Path(workdir).absolute()
+    workdir = Path(workdir).absolute()
     patience = timeout if jax.process_count() > 1 else math.inf
     with Interruption() as interruption, Watchdog(patience, "launch.train") as watchdog, contextlib.ExitStack() as lock:
         if first():
             lock.enter_context(locked(workdir))
-        _train_track(config, workdir, stage, interruption, watchdog)
+        track = plan_training(config, workdir, stage)
+        meet("track checked")  # all know by now what is finished
+        say(as_text(differences(track.config)))
+        _claim(track)
+        for name in track.names:
+            if name in track.running:
+                train_stage(track.running[name], interruption, watchdog)
+            elif name in track.done:
+                say(f"stage {name}: finished, nothing to do")
+            else:
+                say(f"stage {name}: not needed, its results come from elsewhere")
 
 
-def _train_track(config: Config, workdir: Path, stage: str, interruption: Interruption, watchdog: Watchdog) -> None:
-    again = bool(stage) and stage in config.track and finished(workdir, stage)
-    names = check_track(config, workdir, stage)
-    meet("track checked")  # all know by now whether the stage was finished
-    if again:
-        _move_finished(workdir, stage)
-    if first():
-        write_config(config, workdir, [stage] if stage else config.track)
-    meet("workdir claimed")
-    for name in names:
-        if finished(workdir, name):
-            say(f"stage {name}: finished, nothing to do")
-        elif name != stage and not needed(config, name):
-            say(f"stage {name}: not needed, its results come from elsewhere")
-        else:
-            train_stage(config, name, workdir, interruption, watchdog)
-
-
-def _move_finished(workdir: Path, stage: str) -> None:
-    """Moved, not deleted: the new run may fail, or be worse."""
-    if first():
-        previous = workdir / f"{stage}.previous"
+def _claim(track: TrackPlan) -> None:
+    """Moves away the finished stage that runs again (the new run may fail, or be worse), and writes the config."""
+    workdir, again = track.workdir, track.again
+    if again and first():
+        previous = workdir / f"{again}.previous"
         shutil.rmtree(previous, ignore_errors=True)
-        (workdir / stage).rename(previous)
+        (workdir / again).rename(previous)
     meet("finished stage moved")
+    if first():
+        write_config(track.config, workdir, track.names)
+    meet("workdir claimed")
 
 
-def train_stage(config: Config, name: str, workdir: Path, interruption: Interruption, watchdog: Watchdog) -> None:
+def train_stage(plan: StagePlan, interruption: Interruption, watchdog: Watchdog) -> None:
     """Trains one stage from its last checkpoint to its last step, evaluates it and writes its artifact.
 
     Args:
-      config: the config of the track.
-      name: the stage's name.
-      workdir: the folder of the track, locked by this process.
+      plan: the plan of the stage, whose workdir is locked by this process.
       interruption: asked after every step whether to save and stop.
       watchdog: notified of every step.
 
@@ -105,20 +101,21 @@ def train_stage(config: Config, name: str, workdir: Path, interruption: Interrup
       TrainingDiverged: a loss or its gradient is not finite.
     """
     begin = time.monotonic()
-    stage = with_clips(build_stage(config, name, workdir), config, workdir)
+    name, workdir = plan.name, plan.workdir
+    stage = with_clips(complete_stage(plan))
     report_missing_proposals(stage)
     if first() and not has_checkpoint(workdir, name):
-        remember(stage, workdir)
-    training = _prepare(config, stage)
+        remember(stage)
+    training = _prepare(stage)
     checkpoints = Checkpoints(workdir, name)
     start, state = checkpoints.restore(training.program.init())
     say(describe(stage, training.program.member_shapes(state), start))
     steps = stage.section.steps
     progress = Progress(workdir / name, name=name, total=steps, start=start) if first() else Silent()
     try:
-        run = _Run(config, stage, training, checkpoints, progress, interruption, watchdog, workdir, begin)
+        run = _Run(stage, training, checkpoints, progress, interruption, watchdog, begin)
         params = run.steps(state, start)
-        digest = write_artifact(stage, training.predictor, params, training.rows, workdir)
+        digest = write_artifact(stage, training.predictor, params, training.rows)
     finally:
         progress.close()
         checkpoints.close()
@@ -136,9 +133,9 @@ class _Training:
     rows: int  # of a batch that this process reads
 
 
-def _prepare(config: Config, stage: Stage) -> _Training:
+def _prepare(stage: Stage) -> _Training:
     """The program, and how its results are predicted with."""
-    section = stage.section
+    config, section = stage.config, stage.section
     mesh = make_mesh(config.mesh.model)
     optimizer, rate = build_optimizer(section.optimizer, section.steps)
     row, _ = stage.assembler.training_row(stage.training[0], 0, np.random.default_rng(0))
@@ -162,14 +159,12 @@ def _prepare(config: Config, stage: Stage) -> _Training:
 class _Run:
     """The loop over a stage's steps."""
 
-    config: Config
     stage: Stage
     training: _Training
     checkpoints: Checkpoints
     progress: Progress
     interruption: Interruption
     watchdog: Watchdog
-    workdir: Path
     begin: float  # when the stage was begun
 
     def steps(self, state: Any, start: int) -> Params:
@@ -207,14 +202,14 @@ class _Run:
             self.stage.assembler,
             index=self.stage.recordings.train_index,
             batch_size=section.batch_size if whole else self.training.rows,
-            seed=self.config.seed,
+            seed=self.stage.config.seed,
             process=(0, 1) if whole else (jax.process_index(), jax.process_count()),
             start=start,
         )
         return iter(data)
 
     def _log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        if step % self.config.log_every_steps == 0 or step == self.stage.section.steps:
+        if step % self.stage.config.log_every_steps == 0 or step == self.stage.section.steps:
             values = {k: float(v) for k, v in jax.device_get(metrics).items() if k != "finite"}
             self.progress.log(step, {**values, "learning_rate": float(self.training.rate(step - 1))})
 
@@ -228,7 +223,7 @@ class _Run:
         stop = step < section.steps and self.interruption.reached(step)
         every = section.eval_every_steps
         evaluated = (every and step % every == 0) or step == section.steps
-        if not (evaluated or stop or step % self.config.checkpoint.every_steps == 0):
+        if not (evaluated or stop or step % self.stage.config.checkpoint.every_steps == 0):
             return
         check_finite(self.stage, *taken)  # nothing is saved, or evaluated, whose loss was not finite
         score = self._evaluate(step, state) if evaluated else None
@@ -248,5 +243,5 @@ class _Run:
         self.progress.log(step, result)
         self.watchdog.moved()
         if program.members and step == self.stage.section.steps:
-            report_population(self.stage, program.members, results, self.workdir)
+            report_population(self.stage, program.members, results)
         return result.get("average")

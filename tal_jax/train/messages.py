@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,16 +36,13 @@ def report_missing_proposals(stage: Stage) -> None:
         say(f"stage {stage.name}: {len(bare)} training recordings have no proposals: {', '.join(bare[:5])}")
 
 
-def report_population(
-    stage: Stage, members: Sequence[Member], results: Sequence[Mapping[str, float]], workdir: Path
-) -> None:
+def report_population(stage: Stage, members: Sequence[Member], results: Sequence[Mapping[str, float]]) -> None:
     """Prints each member's scores, mean and spread for each learning rate, and writes STAGE/population.json.
 
     Args:
       stage: the stage that was trained.
       members: the N members of the population; nothing is printed or written without any.
       results: [N] scores of each member by name, as `evaluate_stage` returns them.
-      workdir: the folder of the track.
     """
     names = list(results[0])
     if not names:
@@ -70,7 +66,7 @@ def report_population(
     if first():
         rows = [{**dataclasses.asdict(m), **r} for m, r in zip(members, results, strict=True)]
         text = json.dumps({"members": rows, "summary": summary}, indent=1)
-        atomic.write(workdir / stage.name / "population.json", text.encode())
+        atomic.write(stage.workdir / stage.name / "population.json", text.encode())
 
 
 def check_finite(stage: Stage, step: int, metrics: Mapping[str, Any], origin: Origin) -> None:

@@ -10,7 +10,6 @@ from tal_jax.data.holdout import grouped, hold_out, hold_out_ids
 from tal_jax.errors import InputError
 from tal_jax.stages.artifacts import FILES
 from tal_jax.stages.clips import with_clips
-from tal_jax.stages.config import parse
 from tal_jax.stages.stage import build_stage
 from tal_jax.tasks.task import CLIP_FEATURES
 
@@ -41,7 +40,7 @@ def test_clips_of_held_out_people_are_not_learned_from(config, tmp_path):
     (tmp_path / "trimmed").mkdir(exist_ok=True)
     width = 2 * 2 * 8
     write(tmp_path / "trimmed" / FILES[CLIP_FEATURES], [(str(id), [0.0] * width) for id in trimmed.training.ids])
-    assembler = with_clips(mgfn, parse(config), tmp_path).assembler
+    assembler = with_clips(mgfn).assembler
     assert ids(assembler.clips.split, assembler.clips.index) == kept
     assert ids(assembler.splicer.split, assembler.splicer.index) == kept
 

@@ -88,7 +88,7 @@ def test_the_config_asks_for_it(tmp_path):
 
     def build():
         plain = config.to_dict()
-        return with_clips(build_stage(plain, "mgfn", tmp_path / "run"), plain, tmp_path / "run")
+        return with_clips(build_stage(plain, "mgfn", tmp_path / "run"))
 
     assert build().assembler.splicer.share == 0.5
     assert build().assembler.clips is None

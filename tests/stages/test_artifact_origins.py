@@ -19,8 +19,9 @@ from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare
 from tal_jax.stages.config import parse
 from tal_jax.stages.handover import parameter_digest
+from tal_jax.stages.plan import check_held_out
 from tal_jax.stages.recordings import held_out_digest
-from tal_jax.stages.stage import build_stage, check_held_out, remember
+from tal_jax.stages.stage import build_stage, remember
 from tal_jax.stages.workdir import finished_parameters
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
@@ -201,7 +202,7 @@ def test_a_stage_is_measured_on_what_it_did_not_learn_from(config, data, tmp_pat
     """Shares that are no 1/n meant other recordings once; since then a workdir says which ones they are."""
     held = {**config, "data": {**config["data"], "holdout": holdout}}
     stage = build_stage(held, "bmn", tmp_path)
-    remember(stage, tmp_path)
+    remember(stage)
     (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
     path = tmp_path / "bmn" / "data.json"
     content = json.loads(path.read_text())

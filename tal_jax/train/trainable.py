@@ -1,0 +1,80 @@
+"""Whether the stages of a track can be trained: optimizer, devices, population and model, before the first step."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.errors import FlaxError
+
+from tal_jax.batch_layout import Sizes
+from tal_jax.devices.mesh import make_mesh, rows_per_process
+from tal_jax.errors import InputError
+from tal_jax.stages.plan import StagePlan
+from tal_jax.stages.sections import Config
+from tal_jax.stages.track import TrackPlan, plan_track
+from tal_jax.tasks.task import PROPOSALS
+from tal_jax.train.optimizer import build_optimizer
+from tal_jax.train.population import check_population, population
+from tal_jax.types import Batch
+
+
+def plan_training(
+    config: Config | Mapping[str, Any], workdir: Path, stage: str = "", *, trace: bool = True
+) -> TrackPlan:
+    """Plans a track, and builds what each of its stages is trained with, as far as that needs no results of others.
+
+    Args:
+      config: the config of the track, or its nested values.
+      workdir: the folder of the track.
+      stage: the only stage to run; "" runs the whole track.
+      trace: whether models of later stages are traced, which takes seconds for each.
+
+    Raises:
+      InputError: something is wrong with the config, the set or a file, so far as it can be known before training.
+    """
+    track = plan_track(config, workdir, stage)
+    for position, plan in enumerate(track.running.values()):
+        _check_step(plan)
+        if trace and position:  # the first one's are traced right away in any case
+            _check_model(plan)
+    return track
+
+
+def _check_step(plan: StagePlan) -> None:
+    """Raises InputError where the optimizer, the batch or the population is impossible."""
+    config, section = plan.config, plan.section
+    build_optimizer(section.optimizer, section.steps)
+    mesh = make_mesh(config.mesh.model)
+    rows_per_process(mesh, section.batch_size, section.accumulate)
+    check_population(population(config.seed, config.population, config.learning_rates), mesh)
+
+
+def _check_model(plan: StagePlan) -> None:
+    """Traces a stage's first parameters, its loss and its prediction on shapes alone, which takes seconds.
+
+    Raises:
+      InputError: a value of the model or of the task that only they notice.
+    """
+    frame, task = plan.section.data, plan.task
+    takes = PROPOSALS in plan.section.needs
+    sizes = Sizes(
+        plan.framing.snippets,
+        sum(plan.trained_on.streams[stream] for stream in plan.streams),
+        len(plan.trained_on.labels),
+        segments=0 if task.weak else max(plan.trained_on.segments_per_recording, 1),
+        proposals=(frame.train_proposals or frame.proposals) if takes else 0,
+    )
+    batch = Batch.spec(sizes, plan.section.batch_size)
+    if task.clip_feature_width():
+        clips = dataclasses.replace(sizes, clip_features=task.clip_feature_width())
+        batch = dataclasses.replace(batch, clips=Batch.spec(clips, plan.section.batch_size))
+    try:
+        params = jax.eval_shape(task.init, jax.random.key(0), batch)
+        jax.eval_shape(task.loss, params, batch, jax.random.key(0), jax.ShapeDtypeStruct((), np.float32))
+        jax.eval_shape(task.predict, params, dataclasses.replace(batch, clips=None))
+    except (ValueError, TypeError, ZeroDivisionError, FlaxError) as e:
+        reason = " ".join(str(e).split())
+        raise InputError(f"config: stages.{plan.name}: no such model can be trained: {reason:.300}") from e
