@@ -1,7 +1,7 @@
 """Detections against ground truth: mAP with the rules of ActivityNet, or recall of proposals (--proposals).
 
 python -m launch.evaluate --ground_truth=A.json --detections=D.json --subset=validation [--tiou=0.5:0.95:0.05]
-    [--json=R.json] [--proposals] [--blocked=FILE]
+    [--json=R.json] [--proposals] [--blocked=FILE] [--ignore_labels=Ambiguous]
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from tal_jax.commands import app
-from tal_jax.data import annotations
+from tal_jax.data import annotations, ignored
 from tal_jax.errors import InputError
 from tal_jax.evaluation import detection_files as submission
 from tal_jax.evaluation import ground_truth as selection
@@ -24,13 +24,17 @@ _TIOU = flags.DEFINE_string("tiou", "0.5:0.95:0.05", "first:last:step, both ends
 _JSON = flags.DEFINE_string("json", None, "File for the results, as fractions in [0, 1].")
 _PROPOSALS = flags.DEFINE_bool("proposals", False, "Report AR@AN and AUC, without looking at labels.")
 _BLOCKED = flags.DEFINE_string("blocked", None, "File with ids of recordings to leave out, one on each line.")
+_IGNORE = flags.DEFINE_multi_string(
+    "ignore_labels", [], "Classes that do not count, such as Ambiguous, separated by commas: THUMOS14's rule."
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Reads both files, prints the account and the table, writes the JSON."""
     del argv
     tiou = parse_tiou(_TIOU.value)
-    recordings = annotations.read(_GROUND_TRUTH.value)
+    path = _GROUND_TRUTH.value
+    recordings, _ = ignored.leave_out(annotations.read(path), ignored.parse(_IGNORE.value), path)
     blocked = selection.read_blocked(_BLOCKED.value) if _BLOCKED.value else frozenset()
     detections = submission.read(_DETECTIONS.value)
     chosen = selection.select(recordings, detections, _SUBSET.value, blocked)
@@ -40,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     elif (detections.table.label < 0).any():
         raise InputError(f"{_DETECTIONS.value}: has detections without a label: add labels, or --proposals for recall")
     else:
-        precision = evaluate_detections(chosen.truth, chosen.detections, chosen.labels, tiou)
+        precision = evaluate_detections(chosen.truth, chosen.detections, chosen.labels, tiou, chosen.excusing)
         text, content = table.detection_table(precision), table.detection_json(precision)
     print(*table.account(chosen), "", text, sep="\n")
     if _JSON.value:

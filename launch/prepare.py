@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from tal_jax.commands import app
-from tal_jax.data import dataset
+from tal_jax.data import dataset, ignored
 from tal_jax.prepare import plan, prepare
 
 ANNOTATIONS = flags.DEFINE_string("annotations", None, "ActivityNet-style JSON file.", required=True)
@@ -31,6 +31,9 @@ CLIP_FEATURES = flags.DEFINE_multi_string("clip_features", [], "NAME=DIR: the cl
 DTYPE = flags.DEFINE_enum("dtype", "float16", dataset.DTYPES, "How features are stored.")
 WIDTH = flags.DEFINE_multi_string("width", [], "NAME=C: channels of a stream, where the files do not tell.")
 LAYOUT = flags.DEFINE_multi_string("layout", [], "NAME=TC or NAME=CT, where the files do not tell.")
+IGNORE = flags.DEFINE_multi_string(
+    "ignore_labels", [], "Classes that are neither learned nor measured, such as Ambiguous; separated by commas."
+)
 MISSING = flags.DEFINE_enum("missing", "error", ["error", "skip"], "What to do with recordings without features.")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.0, "Leave out instances of this length or less.")
 DAMAGED = flags.DEFINE_string("damaged", None, "Recordings to leave out: 'hacs', or a file with one id a line.")
@@ -54,6 +57,7 @@ def main(argv: Sequence[str]) -> None:
                 layouts=plan.pairs("layout", LAYOUT.value),
                 missing=MISSING.value,
                 min_seconds=MIN_SECONDS.value,
+                ignore_labels=ignored.parse(IGNORE.value),
                 damaged=DAMAGED.value,
                 clips=CLIPS.value,
                 clip_features=plan.pairs("clip_features", CLIP_FEATURES.value),

@@ -1,7 +1,8 @@
 """One self-contained page on detections: mAP, curves, error diagnosis, and a browser over recordings.
 
 python -m launch.report --ground_truth=A.json --detections=[NAME=]D.json [--detections=..] [--workdir=[NAME=]W ..]
-    --out=report/ [--subset=validation] [--tiou=0.5:0.95:0.05] [--blocked=FILE] [--shown=N]
+    --out=report/ [--subset=validation] [--tiou=0.5:0.95:0.05] [--blocked=FILE]
+    [--ignore_labels=Ambiguous] [--shown=N]
 
 Writes OUT/index.html and OUT/figures/NAME.png, NAME.csv. Up to four detections files are compared side by side. A
 workdir adds its training curves, the loss of every recording and, of weakly-supervised stages, their class activation
@@ -22,6 +23,9 @@ _WORKDIR = flags.DEFINE_multi_string("workdir", [], "Folder of a training.")
 _SUBSET = flags.DEFINE_string("subset", "", "training, validation or testing; by default that of the detections.")
 _TIOU = flags.DEFINE_string("tiou", "0.5:0.95:0.05", "first:last:step, both ends included, or a comma list.")
 _BLOCKED = flags.DEFINE_string("blocked", None, "File with ids of recordings to leave out, one on each line.")
+_IGNORE = flags.DEFINE_multi_string(
+    "ignore_labels", [], "Classes that do not count, such as Ambiguous, separated by commas: THUMOS14's rule."
+)
 _SHOWN = flags.DEFINE_integer("shown", None, "Detections of each recording in the browser; 20, or 10 of many.", 1)
 _PICTURED = flags.DEFINE_integer("pictured", 200, "Recordings with class activation sequences.", lower_bound=1)
 _DATA = flags.DEFINE_string("data", "", "With --workdir: another prepared set than the one trained on.")
@@ -30,6 +34,7 @@ _DATA = flags.DEFINE_string("data", "", "With --workdir: another prepared set th
 def main(argv: Sequence[str]) -> None:
     """Evaluates, reads the workdirs and writes the page."""
     del argv
+    from tal_jax.data.ignored import parse
     from tal_jax.detect.report_files import report_on
 
     if _WORKDIR.value:
@@ -44,6 +49,7 @@ def main(argv: Sequence[str]) -> None:
         subset=_SUBSET.value,
         tiou=_TIOU.value,
         blocked_file=_BLOCKED.value or "",
+        ignore_labels=parse(_IGNORE.value),
         shown=_SHOWN.value,
         pictured=_PICTURED.value,
         data_dir=_DATA.value,

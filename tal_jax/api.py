@@ -47,7 +47,7 @@ def prepare(
       workers: how many processes read and pack. A script that asks for more than one has to begin with
         `if __name__ == "__main__":`.
       **options: the other fields of `tal_jax.prepare.plan.Options`: dtype, widths, layouts, missing, min_seconds,
-        damaged, shard_mb.
+        damaged, ignore_labels, shard_mb.
 
     Returns:
       What was kept, and what was left out and why, as text.
@@ -154,6 +154,7 @@ def evaluate(
     *,
     subset: str,
     tiou: "Sequence[float] | np.ndarray | str" = "0.5:0.95:0.05",
+    ignore_labels: Sequence[str] = (),
 ) -> DetectionResult:
     """Mean average precision of detections, with the rules of ActivityNet.
 
@@ -162,6 +163,7 @@ def evaluate(
       detections: file in the submission layout, or what `detect` returns.
       subset: "training", "validation" or "testing".
       tiou: thresholds in (0, 1], or as the command takes them: "first:last:step", both ends included.
+      ignore_labels: classes that do not count, such as "Ambiguous" of THUMOS14, with the rule of its evaluation kit.
 
     Returns:
       The result, which prints as a table in percent; its `average` and `mAP` are fractions in [0, 1].
@@ -170,6 +172,7 @@ def evaluate(
       InputError: something is wrong with the files, or the detections have no labels.
     """
     from tal_jax.data import annotations
+    from tal_jax.data.ignored import leave_out
     from tal_jax.evaluation import detection_files
     from tal_jax.evaluation.detection import evaluate_detections, parse_tiou
     from tal_jax.evaluation.ground_truth import select
@@ -177,9 +180,10 @@ def evaluate(
     found = detections if isinstance(detections, Submission) else detection_files.read(detections)
     if (found.table.label < 0).any():
         raise InputError("detections without a label: they are proposals: see tal_jax.evaluate_proposals")
-    chosen = select(annotations.read(str(ground_truth)), found, subset)
+    recordings, _ = leave_out(annotations.read(str(ground_truth)), ignore_labels, str(ground_truth))
+    chosen = select(recordings, found, subset)
     thresholds = parse_tiou(tiou) if isinstance(tiou, str) else tiou
-    return evaluate_detections(chosen.truth, chosen.detections, chosen.labels, thresholds)
+    return evaluate_detections(chosen.truth, chosen.detections, chosen.labels, thresholds, chosen.excusing)
 
 
 def _texts(paths: Mapping[str, PathLike]) -> dict[str, str]:

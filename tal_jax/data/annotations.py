@@ -49,6 +49,7 @@ class Recording:
     duration: float | None  # seconds; None where the file does not say
     instances: tuple[Instance, ...]  # the annotations with a segment
     labels: tuple[str, ...] = ()
+    ignored: tuple[Instance, ...] = ()  # of classes that do not count, see `ignored.leave_out`
 
     def __post_init__(self) -> None:
         labels = {*self.labels, *(instance.label for instance in self.instances)}

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Record:
     segments: np.ndarray  # [G, 2] float64 seconds, 0 <= start < end <= duration
     labels: np.ndarray  # [G] int32, into Metadata.labels
     present: np.ndarray  # [L] int32 sorted: every class that it is annotated with, by segments or by label alone
+    ignored: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # [I, 2] float64 seconds: of classes that do
+    # not count, see `data.ignored`
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Metadata:
     segments_per_recording: int  # the most in any recording, clips not counted
     dtype: str  # of the stored features, one of DTYPES
     fingerprint: str  # of the arguments and the annotations it was prepared from
+    ignored: tuple[str, ...] = ()  # classes of the annotations that are neither learned nor measured
     content: str = ""  # of all records as they are stored; "": a set of before this was noted
 
     def is_set_of(self, other: "Metadata") -> bool:
@@ -88,6 +91,7 @@ class Metadata:
             segments_per_recording=values["segments_per_recording"],
             dtype=values["dtype"],
             fingerprint=values["fingerprint"],
+            ignored=tuple(values.get("ignored", ())),
             content=str(values.get("content", "")),
         )
 
@@ -233,8 +237,8 @@ class Split:
                 raise InputError(f"{path}: record {lost}: the shard is truncated: {tfrecord.REMEDY}")
 
 
-def record_features(labels: tuple[str, ...], streams: dict[str, int], dtype: str) -> Any:
-    """The `tfds.features.FeaturesDict` of a record."""
+def record_features(labels: tuple[str, ...], streams: dict[str, int], dtype: str, ignored: bool = False) -> Any:
+    """The `tfds.features.FeaturesDict` of a record, in a set that ignores classes with their segments."""
     import tensorflow_datasets as tfds  # half a second: not for those who only read the metadata
     from ml_dtypes import bfloat16
 
@@ -254,6 +258,7 @@ def record_features(labels: tuple[str, ...], streams: dict[str, int], dtype: str
             "segments": tensor((None, 2), np.float64),
             "labels": tfds.features.Sequence(label),
             "present": tfds.features.Sequence(label),
+            **({"ignored": tensor((None, 2), np.float64)} if ignored else {}),
         }
     )
 
@@ -270,6 +275,7 @@ def encode(spec: Any, record: Record) -> bytes:
         "segments": np.asarray(record.segments, np.float64),
         "labels": [int(label) for label in record.labels],
         "present": [int(label) for label in record.present],
+        **({"ignored": np.asarray(record.ignored, np.float64)} if "ignored" in spec else {}),
     }
     example = ExampleSerializer(spec.get_serialized_info()).get_tf_example(spec.encode_example(values))
     return example.SerializeToString(deterministic=True)  # protobuf maps have no order of their own
@@ -305,9 +311,15 @@ def decode(streams: Mapping[str, int], dtype: str, data: bytes) -> Record:
             segments=np.frombuffer(numbers["segments"], np.float64).reshape(-1, 2),
             labels=np.array(values["labels"].int64_list.value, np.int32),
             present=np.array(values["present"].int64_list.value, np.int32),
+            ignored=np.frombuffer(_bytes(values, "ignored"), np.float64).reshape(-1, 2),
         )
     except (DecodeError, IndexError) as e:
         raise ValueError(f"not a record of this set: {e}") from e
+
+
+def _bytes(values: Any, name: str) -> bytes:
+    """A field that not every set has; asking a map of protobuf for a name would add it."""
+    return values[name].bytes_list.value[0] if name in values else b""
 
 
 def shard_paths(directory: str | os.PathLike, split: str, count: int) -> list[Path]:

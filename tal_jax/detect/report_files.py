@@ -1,10 +1,11 @@
 """The page of a report from files of annotations and detections, and from workdirs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tal_jax.data import annotations
+from tal_jax.data.ignored import leave_out
 from tal_jax.evaluation import detection_files, ground_truth
 from tal_jax.evaluation.detection import parse_tiou
 from tal_jax.report import Analysis, analyse, compose, named, require_libraries, write_report
@@ -20,6 +21,7 @@ def report_on(
     subset: str = "",
     tiou: str = "0.5:0.95:0.05",
     blocked_file: str = "",
+    ignore_labels: Collection[str] = (),
     shown: int | None = None,
     pictured: int = 200,
     data_dir: str = "",
@@ -34,6 +36,7 @@ def report_on(
       subset: the subset to evaluate on; "" is that of the first file's recordings.
       tiou: the thresholds as text, see `parse_tiou`.
       blocked_file: a file with the ids of recordings to leave out, one on each line; "" leaves out none.
+      ignore_labels: classes that do not count, see `ignored.leave_out`.
       shown: see `compose`.
       pictured: how many recordings get activation sequences at most.
       data_dir: folder of another prepared set for the workdirs than the one each was trained on; "" is each one's own.
@@ -46,7 +49,7 @@ def report_on(
     """
     require_libraries()
     thresholds = parse_tiou(tiou)
-    recordings = annotations.read(ground_truth_file)
+    recordings, _ = leave_out(annotations.read(ground_truth_file), ignore_labels, ground_truth_file)
     blocked = ground_truth.read_blocked(blocked_file) if blocked_file else frozenset()
     files = {name: detection_files.read(path) for name, path in named(detections, "--detections").items()}
     wanted = subset or likely_subset(recordings, next(iter(files.values())))

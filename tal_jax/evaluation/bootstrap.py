@@ -38,6 +38,7 @@ def resampled_precision(
     tiou: Sequence[float] | np.ndarray,
     recordings: np.ndarray,
     weights: np.ndarray,
+    ignored: SegmentTable | None = None,
 ) -> np.ndarray:
     """Average mAP of every resample, as `evaluate_detections` would find it for a set that holds recordings repeatedly.
 
@@ -50,6 +51,7 @@ def resampled_precision(
       tiou: [A] thresholds of temporal IoU in (0, 1].
       recordings: [R] the values of the tables' `recording`, rising.
       weights: [N, R] how often each counts.
+      ignored: segments whose overlap excuses a detection, see `evaluate_detections`.
 
     Returns:
       [N] means over thresholds and classes, NaN where no recording with ground truth was drawn.
@@ -57,7 +59,7 @@ def resampled_precision(
     Raises:
       InputError: there is no ground truth.
     """
-    matching = match_detections(truth, detections, tiou)
+    matching = match_detections(truth, detections, tiou, ignored)
     of_truth = np.searchsorted(recordings, truth.recording)
     column = np.searchsorted(recordings, detections.recording[matching.row])
     sums, counted = np.zeros(len(weights)), np.zeros(len(weights))
@@ -68,17 +70,20 @@ def resampled_precision(
         step = max(1, CHUNK // max(mine.stop - mine.start, 1))
         for first in range(0, len(weights), step):
             part = slice(first, first + step)
-            precision = _precision(matching.hits[:, mine], weights[part][:, column[mine]], positives[part])
+            own = weights[part][:, column[mine]]
+            precision = _precision(matching.hits[:, mine], matching.misses[:, mine], own, positives[part])
             sums[part] += precision
             counted[part] += positives[part] > 0
     return np.divide(sums, counted, out=np.full(len(weights), np.nan), where=counted > 0)
 
 
-def _precision(hits: np.ndarray, weights: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """Interpolated average precision of one class, mean over thresholds: [A, n], [N, n], [N] -> [N]."""
-    total = np.cumsum(weights, axis=1)
+def _precision(hits: np.ndarray, misses: np.ndarray, weights: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Interpolated average precision of one class, mean over thresholds: [A, n], [A, n], [N, n], [N] -> [N]."""
+    everything = np.cumsum(weights, axis=1)
     result = np.zeros(len(weights))
-    for line in hits:
+    for line, wrong in zip(hits, misses, strict=True):
+        counts = line | wrong
+        total = everything if counts.all() else np.cumsum(weights * counts, axis=1)
         at = np.flatnonzero(line)  # the highest precision at some recall is that of a true positive
         found = np.cumsum(weights[:, at], axis=1)
         precision = np.divide(found, total[:, at], out=np.zeros_like(found), where=total[:, at] > 0)

@@ -25,11 +25,12 @@ def precision_recall(matching: Matching, truth: SegmentTable) -> np.ndarray:
     counted = np.flatnonzero(positives)
     total = np.zeros((len(matching.tiou), len(RECALL)))
     for k in counted.tolist():
-        hits = matching.found[:, matching.of_class(k)] >= 0
+        hits, misses = matching.hits[:, matching.of_class(k)], matching.misses[:, matching.of_class(k)]
         if hits.shape[1] == 0:
             continue
         true = np.cumsum(hits, axis=1)
-        precision = true / np.arange(1, hits.shape[1] + 1)
+        counted_so_far = true + np.cumsum(misses, axis=1)
+        precision = true / np.maximum(counted_so_far, 1)
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         needed = np.ceil(RECALL * positives[k] - 1e-9)  # so many must be found
         for a, count in enumerate(true):

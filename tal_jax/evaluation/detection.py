@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tal_jax.errors import InputError
-from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks, overlapping_pairs
+from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks, overlapping_pairs, overlaps_any
 from tal_jax.evaluation.text_table import text_table, threshold_name
 
 HIGH_TIOU = np.round(np.linspace(0.5, 0.95, 10), 2)  # thresholds of HACS and ActivityNet
@@ -38,7 +38,11 @@ class DetectionResult:
 
 
 def evaluate_detections(
-    truth: SegmentTable, detections: SegmentTable, labels: Sequence[str], tiou: Sequence[float] | np.ndarray
+    truth: SegmentTable,
+    detections: SegmentTable,
+    labels: Sequence[str],
+    tiou: Sequence[float] | np.ndarray,
+    ignored: SegmentTable | None = None,
 ) -> DetectionResult:
     """Interpolated average precision for every class and threshold.
 
@@ -50,17 +54,20 @@ def evaluate_detections(
     - Precision is interpolated as in VOC 2010 and later: the highest precision at this or a larger recall.
     - A class without detections counts 0. Ground truth without positive length stays in the count and is never matched.
     - Detections in recordings without ground truth of the class are false positives.
+    - With ignored segments, which that evaluator does not know, the rule is THUMOS14's: a detection that finds nothing
+      and overlaps with one of them, of whatever class, leaves the ranking.
 
     Args:
       truth: the annotated segments, `recording` and `label` not negative.
       detections: the scored segments. Those whose label is not an index into `labels` change nothing.
       labels: [K] names of the classes. Classes without ground truth are left out of the result, as in the original.
       tiou: [A] thresholds in (0, 1].
+      ignored: where nobody knows what should be found; labels are not looked at.
 
     Raises:
       InputError: there is no ground truth.
     """
-    matching = match_detections(truth, detections, tiou)
+    matching = match_detections(truth, detections, tiou, ignored)
     return precision_of(matching, truth, labels)
 
 
@@ -71,25 +78,37 @@ class Matching:
     tiou: np.ndarray  # [A] float64
     row: np.ndarray  # [n] int64: rows of the detections with a class, by class, then by rank
     label: np.ndarray  # [n] int64, rising
-    found: np.ndarray  # [A, n] int32: row of the truth, -1 for a false positive
+    found: np.ndarray  # [A, n] int32: row of the truth, -1 for none
+    excused: np.ndarray  # [n] bool: what finds nothing is no false positive either, for it overlaps an ignored segment
 
     @property
     def hits(self) -> np.ndarray:
         """[A, n] bool: true positives."""
         return self.found >= 0
 
+    @property
+    def misses(self) -> np.ndarray:
+        """[A, n] bool: false positives; what is neither does not count."""
+        return (self.found < 0) & ~self.excused
+
     def of_class(self, k: int) -> slice:
         """The detections of class k, best first."""
         return slice(*np.searchsorted(self.label, [k, k + 1]).tolist())
 
 
-def match_detections(truth: SegmentTable, detections: SegmentTable, tiou: Sequence[float] | np.ndarray) -> Matching:
+def match_detections(
+    truth: SegmentTable,
+    detections: SegmentTable,
+    tiou: Sequence[float] | np.ndarray,
+    ignored: SegmentTable | None = None,
+) -> Matching:
     """Greedy one-to-one matching by falling score, see `evaluate_detections`.
 
     Args:
       truth: the annotated segments, `recording` and `label` not negative.
       detections: the scored segments. Those without a class (label below 0) are left out.
       tiou: [A] thresholds in (0, 1].
+      ignored: segments whose overlap excuses a detection, of any class.
 
     Raises:
       InputError: there is no ground truth.
@@ -101,7 +120,8 @@ def match_detections(truth: SegmentTable, detections: SegmentTable, tiou: Sequen
     order = order[np.argsort(detections.label[order], kind="stable")]
     order = order[detections.label[order] >= 0]
     ranked = detections.take(order)
-    return Matching(thresholds, order, ranked.label, _match(truth, ranked, thresholds))
+    found = _match(truth, ranked, thresholds)
+    return Matching(thresholds, order, ranked.label, found, overlaps_any(ranked, ignored))
 
 
 def precision_of(matching: Matching, truth: SegmentTable, labels: Sequence[str]) -> DetectionResult:
@@ -110,7 +130,8 @@ def precision_of(matching: Matching, truth: SegmentTable, labels: Sequence[str])
     counted = np.flatnonzero(positives)
     per_class = np.zeros((len(matching.tiou), len(counted)))
     for column, k in enumerate(counted.tolist()):
-        per_class[:, column] = _average_precision(matching.found[:, matching.of_class(k)] >= 0, positives[k])
+        part = matching.of_class(k)
+        per_class[:, column] = average_precision(matching.hits[:, part], matching.misses[:, part], positives[k])
     return DetectionResult(matching.tiou, per_class, tuple(labels[k] for k in counted.tolist()))
 
 
@@ -153,11 +174,24 @@ def _match(truth: SegmentTable, ranked: SegmentTable, thresholds: np.ndarray) ->
     return found
 
 
-def _average_precision(hits: np.ndarray, positives: int) -> np.ndarray:
-    """Interpolated AP: true positives by rank [A, n] bool, number of ground-truth segments -> [A]."""
+def average_precision(hits: np.ndarray, misses: np.ndarray, positives: int, normal: float | None = None) -> np.ndarray:
+    """Interpolated average precision of detections that are sorted by rank; those that are neither do not exist.
+
+    Args:
+      hits: [A, n] bool, true positives.
+      misses: [A, n] bool, false positives.
+      positives: number of segments that there are to find, at least one.
+      normal: N of the normalised precision N R / (N R + F), with recall R and F false positives up to a rank (DETAD,
+        section 5, after Hoiem et al. 2012); None: the number of positives, which gives the usual precision.
+
+    Returns:
+      [A] float64.
+    """
     if hits.shape[1] == 0:
         return np.zeros(len(hits))
-    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    true, false = np.cumsum(hits, axis=1), np.cumsum(misses, axis=1)
+    gain = true if normal is None else true * (normal / positives)
+    precision = np.divide(gain, gain + false, out=np.zeros(hits.shape), where=(true + false) > 0)
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     return (envelope * hits).sum(axis=1) / positives
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tal_jax.evaluation.detection import Matching
+from tal_jax.evaluation.detection import Matching, average_precision
 from tal_jax.evaluation.segment_table import SegmentTable, overlapping_pairs
 
 KINDS = ("true positive", "double detection", "wrong label", "localisation", "confusion", "background")
 TRUE_POSITIVE, DOUBLE, WRONG_LABEL, LOCALISATION, CONFUSION, BACKGROUND = range(len(KINDS))
+EXCUSED = len(KINDS)  # no mistake: it overlaps an ignored segment, see `evaluate_detections`
 MIN_TIOU = 0.1  # a detection that overlaps less than this with everything is background
 SMALLEST = float(np.finfo(np.float64).tiny)
 MULTIPLES = 10  # DETAD looks at the best 10 G detections of a class that has G segments
@@ -52,7 +53,8 @@ def kinds_of(matching: Matching, overlap: Overlaps) -> np.ndarray:
     - a localisation error: 0.1 <= tIoU < t with a segment of its class;
     - a confusion error: 0.1 <= tIoU < t with a segment of another class;
     - background: tIoU < 0.1 with everything.
-    If several hold, the first one counts, so that each detection has one kind.
+    If several hold, the first one counts, so that each detection has one kind. What is no false positive because of an
+    ignored segment is EXCUSED.
 
     Args:
       matching: which of n detections are right, at A thresholds.
@@ -65,6 +67,7 @@ def kinds_of(matching: Matching, overlap: Overlaps) -> np.ndarray:
     kinds = np.full(matching.found.shape, BACKGROUND, np.int8)
     for kind in reversed(range(BACKGROUND)):
         kinds[conditions[kind]] = kind
+    kinds[~(matching.hits | matching.misses)] = EXCUSED
     return kinds
 
 
@@ -99,7 +102,8 @@ def profile(matching: Matching, kinds: np.ndarray, truth: SegmentTable) -> Profi
     considered = known & (multiple < MULTIPLES)
     counts = np.zeros((len(matching.tiou), MULTIPLES, len(KINDS)), np.int64)
     for a in range(len(counts)):
-        np.add.at(counts[a], (multiple[considered], kinds[a, considered]), 1)
+        counted = considered & (kinds[a] < EXCUSED)
+        np.add.at(counts[a], (multiple[counted], kinds[a, counted]), 1)
     return Profile(counts, int(considered.sum()), int(known.sum() - considered.sum()))
 
 
@@ -122,31 +126,9 @@ def cost(matching: Matching, kinds: np.ndarray, truth: SegmentTable) -> np.ndarr
     precision = np.zeros((len(KINDS), len(matching.tiou), len(counted)))
     for column, k in enumerate(counted.tolist()):
         part = matching.of_class(k)
-        hits, kind = matching.found[:, part] >= 0, kinds[:, part]
-        precision[TRUE_POSITIVE, :, column] = average_precision(hits, ~hits, positives[k])
+        hits, misses, kind = matching.hits[:, part], matching.misses[:, part], kinds[:, part]
+        precision[TRUE_POSITIVE, :, column] = average_precision(hits, misses, positives[k])
         for removed in range(DOUBLE, len(KINDS)):
-            precision[removed, :, column] = average_precision(hits, ~hits & (kind != removed), positives[k])
+            precision[removed, :, column] = average_precision(hits, misses & (kind != removed), positives[k])
     mean = precision.mean(axis=2)
     return mean - mean[TRUE_POSITIVE]
-
-
-def average_precision(hits: np.ndarray, misses: np.ndarray, positives: int, normal: float | None = None) -> np.ndarray:
-    """Interpolated average precision of detections that are sorted by rank; those that are neither do not exist.
-
-    Args:
-      hits: [A, n] bool, true positives.
-      misses: [A, n] bool, false positives.
-      positives: number of segments that there are to find, at least one.
-      normal: N of the normalised precision N R / (N R + F), with recall R and F false positives up to a rank (DETAD,
-        section 5, after Hoiem et al. 2012); None: the number of positives, which gives the usual precision.
-
-    Returns:
-      [A] float64.
-    """
-    if hits.shape[1] == 0:
-        return np.zeros(len(hits))
-    true, false = np.cumsum(hits, axis=1), np.cumsum(misses, axis=1)
-    gain = true if normal is None else true * (normal / positives)
-    precision = np.divide(gain, gain + false, out=np.zeros(hits.shape), where=(true + false) > 0)
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    return (envelope * hits).sum(axis=1) / positives

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ class Selection:
     recordings: tuple[str, ...]  # the recordings of the subset that count
     labels: tuple[str, ...]  # the classes of their ground truth, sorted
     truth: SegmentTable
+    excusing: SegmentTable  # segments of ignored classes: see `evaluate_detections`
     detections: SegmentTable  # label -1: no class, or one the ground truth lacks; recording -1: see `unknown`
     rows: np.ndarray  # [n] int64: of the submission's table, those that `detections` holds
     missing: tuple[str, ...]  # annotated recordings that the detections do not mention: their segments are misses
@@ -29,6 +30,8 @@ class Selection:
     ignored: tuple[str, ...]  # recordings of other subsets among the detections
     unknown: tuple[str, ...]  # recordings that the annotation file does not have: their detections are false positives
     unknown_labels: Mapping[str, int]  # label of detections that the ground truth does not have -> how many
+    silent_labels: tuple[str, ...]  # classes of the ground truth that no detection has: AP 0
+    ignored_labels: Mapping[str, int]  # class that does not count -> segments of it
     degenerate_truth: int  # segments without positive length: they count as misses, as in the ActivityNet evaluator
     degenerate_detections: int
 
@@ -41,7 +44,8 @@ def select(
     Detections of recordings that belong to another subset are ignored: a file for several subsets serves each of them.
     Detections of recordings that the annotation file does not have at all are false positives, as in the ActivityNet
     evaluator (published THUMOS14 figures rest on that). Labels that the ground truth of the subset does not have are
-    counted and match nothing. Segments of the ground truth stay as written.
+    counted and match nothing. Segments of the ground truth stay as written; those of ignored classes (see
+    `ignored.leave_out`) are kept apart.
 
     Args:
       recordings: the annotated recordings by id, as `annotations.read` returns them.
@@ -70,6 +74,8 @@ def select(
         score=np.ones(len(rows)),
     )
 
+    excusing = _excusing(counted.values())
+
     if submission.recordings and not any(key in members for key in submission.recordings):
         raise InputError(
             f"detections: none of the {len(submission.recordings)} recordings is in the subset {name} (first: "
@@ -88,6 +94,7 @@ def select(
         recordings=tuple(counted),
         labels=tuple(labels),
         truth=truth,
+        excusing=excusing,
         detections=detections,
         rows=np.flatnonzero(counts),
         missing=tuple(sorted({key for key, r in counted.items() if r.instances} - set(submission.recordings))),
@@ -96,6 +103,8 @@ def select(
         ignored=tuple(ignored),
         unknown=tuple(key for key in submission.recordings if key not in recordings and key not in blocked),
         unknown_labels=dict(Counter(submission.labels[k] for k in without_class)),
+        silent_labels=tuple(labels[k] for k in np.setdiff1d(np.arange(len(labels)), detections.label).tolist()),
+        ignored_labels=dict(Counter(i.label for r in counted.values() for i in r.ignored)),
         degenerate_truth=_degenerate(truth),
         degenerate_detections=_degenerate(detections),
     )
@@ -110,6 +119,13 @@ def _blocked(
     found = id_lists.match_any(sorted(entries), [recordings, submission.recordings], "--blocked")
     told = id_lists.told(found.unmatched, [*recordings, *submission.recordings])
     return found.ids, tuple(f"{entry}: {text}" for entry, text in told)
+
+
+def _excusing(recordings: Iterable[Recording]) -> SegmentTable:
+    """The segments of classes that do not count."""
+    rows = [(n, i.start, i.end) for n, r in enumerate(recordings) for i in r.ignored]
+    segments = [row[1:] for row in rows]
+    return segment_table([row[0] for row in rows], np.full(len(rows), -1), segments, np.ones(len(rows)))
 
 
 def _degenerate(table: SegmentTable) -> int:

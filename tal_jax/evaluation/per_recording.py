@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tal_jax.evaluation.detection import Matching
-from tal_jax.evaluation.diagnosis import average_precision
+from tal_jax.evaluation.detection import Matching, average_precision
 from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks
 
 
@@ -42,8 +41,8 @@ def score_recordings(
     precision = np.zeros(len(group))
     for i, (a, b, n) in enumerate(zip(first.tolist(), last.tolist(), positives.tolist(), strict=True)):
         if b > a:
-            hits = matching.found[:, order[a:b]] >= 0
-            precision[i] = average_precision(hits, ~hits, n).mean()
+            rows = order[a:b]
+            precision[i] = average_precision(matching.hits[:, rows], matching.misses[:, rows], n).mean()
     total = np.bincount(group // classes, weights=precision, minlength=recordings)
     counts = np.bincount(group // classes, minlength=recordings)
     mean = np.divide(total, counts, out=np.full(recordings, np.nan), where=counts > 0)

@@ -125,6 +125,16 @@ def overlapping_pairs(
     return row, truth_row, tiou
 
 
+def overlaps_any(table: SegmentTable, others: SegmentTable | None) -> np.ndarray:
+    """[n] bool: rows of a table that overlap, be it ever so little, with one of the others in their recording."""
+    found = np.zeros(len(table), bool)
+    if others is not None and len(others):
+        smallest = float(np.finfo(np.float64).tiny)
+        row, *_ = overlapping_pairs(others.recording, others.segments, table.recording, table.segments, smallest)
+        found[row] = True
+    return found
+
+
 def group_ranks(group: np.ndarray) -> np.ndarray:
     """How many earlier rows belong to the same group: [n] -> [n] int64, such as [7, 3, 7, 7, 3] -> [0, 0, 1, 2, 1]."""
     order = np.argsort(group, kind="stable")

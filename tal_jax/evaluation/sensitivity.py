@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tal_jax.evaluation.detection import Matching
-from tal_jax.evaluation.diagnosis import average_precision
+from tal_jax.evaluation.detection import Matching, average_precision
 from tal_jax.evaluation.segment_table import SegmentTable
 
 CHARACTERISTICS = ("coverage", "length", "instances")
@@ -88,7 +87,7 @@ def _measure(matching: Matching, truth: SegmentTable, inside: np.ndarray) -> tup
     normal = len(truth) / len(np.unique(truth.label))
     positives = np.bincount(truth.label[inside], minlength=1 + int(truth.label.max()))
     found = np.append(inside, False)[matching.found]  # -1 is the last one
-    misses = matching.found < 0
+    misses = matching.misses
     precision = [
         average_precision(found[:, part], misses[:, part], int(positives[k]), normal)
         for k in np.flatnonzero(positives).tolist()

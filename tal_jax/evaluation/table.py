@@ -8,6 +8,7 @@ import numpy as np
 from tal_jax.evaluation.detection import DetectionResult
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.evaluation.proposals import ProposalResult
+from tal_jax.evaluation.segment_table import overlaps_any
 from tal_jax.evaluation.text_table import text_table, threshold_name
 from tal_jax.words import shown
 
@@ -57,6 +58,15 @@ def account(selection: Selection) -> list[str]:
     s = selection
     counts = (s.recordings, "recordings"), (s.truth, "segments"), (s.labels, "classes"), (s.detections, "detections")
     lines = [", ".join(f"{len(items)} {what}" for items, what in counts)]
+    if s.ignored_labels:
+        told = ", ".join(f"{shown(label)}: {count}" for label, count in s.ignored_labels.items())
+        overlapping = int(overlaps_any(s.detections, s.excusing).sum())
+        lines.append(
+            f"ignored: segments of classes that do not count ({told}): {overlapping} detections overlap with them, and "
+            "count only where they find something"
+        )
+    if s.silent_labels and (s.detections.label >= 0).any():
+        lines.append(f"classes without a detection: {_names(s.silent_labels, 'label')}: AP 0")
     if s.missing:
         lines.append(f"missing: {_names(s.missing)} not in the detections: their segments count as misses")
     if s.blocked:

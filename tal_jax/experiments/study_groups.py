@@ -34,7 +34,7 @@ def by_group(outcomes: Sequence[Outcome]) -> pa.Table:
             truth, found = (table.take(np.isin(table.recording, own)) for table in (o.truth, o.found))
             if len(truth):
                 scores = {
-                    score: evaluate_detections(truth, found, o.labels, tiou).average
+                    score: evaluate_detections(truth, found, o.labels, tiou, o.excusing).average
                     for score, tiou in THRESHOLDS.items()
                 }
                 part = {"row": o.row, "fold": o.fold, "seed": o.seed, "group": str(name), "recordings": len(own)}

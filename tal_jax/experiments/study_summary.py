@@ -27,6 +27,7 @@ class Outcome:
     recordings: np.ndarray  # [R] values of the tables' `recording`, rising
     labels: tuple[str, ...]
     groups: np.ndarray  # [R] recordings with the same value are resampled together
+    excusing: SegmentTable | None = None  # segments of ignored classes, see `evaluate_detections`
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,10 @@ def _resampled(outcomes: Sequence[Outcome], weights: Mapping[str, np.ndarray]) -
 
     def mean(fold: str, tiou: np.ndarray) -> np.ndarray:
         own = [o for o in outcomes if o.fold == fold]
-        scores = [resampled_precision(o.truth, o.found, len(o.labels), tiou, o.recordings, weights[fold]) for o in own]
+        scores = [
+            resampled_precision(o.truth, o.found, len(o.labels), tiou, o.recordings, weights[fold], o.excusing)
+            for o in own
+        ]
         return np.mean(scores, axis=0)
 
     return {

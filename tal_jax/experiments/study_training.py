@@ -23,7 +23,7 @@ from tal_jax.experiments.study import Run, digest
 from tal_jax.experiments.study_summary import Outcome
 from tal_jax.stages.artifacts import made_file
 from tal_jax.stages.config import parse, to_tree
-from tal_jax.stages.predictor import Predictor, truth_table
+from tal_jax.stages.predictor import Predictor, excusing_table, truth_table
 from tal_jax.stages.stage import build_stage
 from tal_jax.stages.track import needed
 from tal_jax.stages.workdir import read_config
@@ -140,12 +140,14 @@ def _measure(run: Run, folder: Path, shared: list[tuple[Path, str]]) -> None:
     stage = build_stage(read_config(folder), name, folder)
     split, index, _ = measured(run)
     truth, predictor = truth_table(split, index), Predictor(stage.task, local_mesh())
+    excusing = excusing_table(split, index)
+    kept = {} if excusing is None else {f"excusing_{k}": v for k, v in vars(excusing).items()}
     seconds = sum(_seconds(*where) for where in (*shared, (folder, name)))
     values = []
     for member, seed in enumerate(run.seeds):
         params = restore_params(folder, name, member=member)
         found = predictor(params, split, stage.assembler, index=index, batch_size=stage.section.batch_size)
-        scores = _scores(truth, found, split.metadata.labels, stage.task.measured_by)
+        scores = _scores(truth, found, split.metadata.labels, stage.task.measured_by, excusing)
         size = float(sum(np.size(leaf) for leaf in jax.tree.leaves(params)))
         values.append({**scores, "parameters": size, "seconds": seconds / len(run.seeds)})
         buffer = io.BytesIO()
@@ -155,6 +157,7 @@ def _measure(run: Run, folder: Path, shared: list[tuple[Path, str]]) -> None:
             labels=np.array(split.metadata.labels),
             **{f"truth_{k}": v for k, v in vars(truth).items()},
             **{f"found_{k}": v for k, v in vars(found).items()},
+            **kept,
         )
         atomic.write(folder / FOUND.format(seed), buffer.getvalue())
     atomic.write(folder / RESULT, json.dumps({"digest": run.digest, "values": values}, indent=1).encode())
@@ -167,13 +170,19 @@ def _seconds(workdir: Path, stage: str) -> float:
     return float(sum(n * (value or 0.0) for n, (_, value) in zip(steps, lines, strict=True)))
 
 
-def _scores(truth: SegmentTable, found: SegmentTable, labels: tuple[str, ...], measured_by: str) -> dict[str, float]:
+def _scores(
+    truth: SegmentTable,
+    found: SegmentTable,
+    labels: tuple[str, ...],
+    measured_by: str,
+    excusing: SegmentTable | None,
+) -> dict[str, float]:
     """Scores as fractions by name: mAP where the stage knows classes, AR@AN and AUC of the segments alone."""
     result = evaluate_proposals(truth, found)
     recall = {f"AR@{n}": float(result.average_recall[n - 1]) for n in (1, 5, 10, 100)}
     if measured_by == "proposals":
         return {"AUC": result.auc, **recall}
-    high, low = (evaluate_detections(truth, found, labels, tiou) for tiou in (HIGH_TIOU, LOW_TIOU))
+    high, low = (evaluate_detections(truth, found, labels, tiou, excusing) for tiou in (HIGH_TIOU, LOW_TIOU))
     at = {f"mAP@{t:.2f}": float(m) for t, m in zip(high.tiou, high.mAP, strict=True) if t in (0.5, 0.75, 0.95)}
     return {"average_mAP": high.average, "low_mAP": low.average, **at, "AUC": result.auc, **recall}
 
@@ -192,15 +201,19 @@ def _read(run: Run, folder: Path, seed: int, values: Mapping[str, float], groups
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, Any] = dict(file)
-        truth, found = (
-            SegmentTable(**{k.removeprefix(f"{name}_"): v for k, v in arrays.items() if k.startswith(f"{name}_")})
-            for name in ("truth", "found")
-        )
+        truth, found, excusing = (_table(arrays, name) for name in ("truth", "found", "excusing"))
+        if truth is None or found is None:
+            raise KeyError("a table")
         labels = tuple(str(label) for label in arrays["labels"])
         recordings = arrays["recordings"]
     except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as e:
         raise _damaged(path, folder / RESULT) from e
-    return Outcome(run.row, run.fold, seed, values, truth, found, recordings, labels, groups)
+    return Outcome(run.row, run.fold, seed, values, truth, found, recordings, labels, groups, excusing)
+
+
+def _table(arrays: Mapping[str, np.ndarray], name: str) -> SegmentTable | None:
+    columns = {k.removeprefix(f"{name}_"): v for k, v in arrays.items() if k.startswith(f"{name}_")}
+    return SegmentTable(**columns) if columns else None
 
 
 def _damaged(path: Path, result: Path) -> InputError:

@@ -16,6 +16,7 @@ from tal_jax import bundled
 from tal_jax.data import annotations, atomic
 from tal_jax.data.annotations import Recording
 from tal_jax.data.dataset import Split, open_split
+from tal_jax.data.ignored import leave_out_known
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
 from tal_jax.evaluation import detection_files as submission
@@ -120,7 +121,7 @@ def score(submission: Submission, recordings: Mapping[str, Recording], subset: s
     """Both averages of detections on a subset of the annotated recordings."""
     chosen = select(recordings, submission, subset)
     both = (LOW_TIOU, HIGH_TIOU)
-    results = (evaluate_detections(chosen.truth, chosen.detections, chosen.labels, tiou) for tiou in both)
+    results = (evaluate_detections(chosen.truth, chosen.detections, chosen.labels, t, chosen.excusing) for t in both)
     return Score(*(result.average for result in results))
 
 
@@ -209,9 +210,9 @@ def run_ablation(
     Raises:
       InputError: something is wrong with the configs or the data.
     """
-    recordings = annotations.read(ground_truth)
     out.mkdir(parents=True, exist_ok=True)
     records = open_split(next(iter(configs.values())).data.dir, split)
+    recordings = leave_out_known(annotations.read(ground_truth), records.metadata.ignored, ground_truth)
     shown = cas_figure.choose([str(id) for id in records.ids if recordings[str(id)].instances], pictured)
     found: dict[str, AblationRow] = {}
     for row, config in configs.items():

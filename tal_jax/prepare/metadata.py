@@ -112,6 +112,7 @@ def _metadata(rows: dict[str, list[dict[str, Any]]], settings: packing.Settings,
         segments_per_recording=max(len(r["segment_seconds"]) for records in recordings.values() for r in records),
         dtype=settings.dtype,
         fingerprint=fingerprint,
+        ignored=settings.ignored,
         content=_content(rows),
     )
 
@@ -143,7 +144,7 @@ def _write_tfds(folder: Path, metadata: dataset.Metadata, rows: dict[str, list[d
             name=dataset.NAME, version=tfds.core.Version("1.0.0"), data_dir=str(folder), module_name=""
         ),
         description="Untrimmed recordings as feature sequences with labelled segments in seconds.",
-        features=dataset.record_features(metadata.labels, metadata.streams, metadata.dtype),
+        features=dataset.record_features(metadata.labels, metadata.streams, metadata.dtype, bool(metadata.ignored)),
         metadata=tfds.core.MetadataDict(tal_jax=dataset.sealed({"version": dataset.VERSION, **metadata.to_json()})),
         disable_shuffling=True,  # records are sorted by id
     )

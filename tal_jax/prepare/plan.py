@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tal_jax.data import annotations, dataset
+from tal_jax.data import annotations, dataset, ignored
 from tal_jax.data.annotations import Note
 from tal_jax.data.dataset import VERSION
 from tal_jax.errors import InputError
@@ -36,6 +36,7 @@ class Options:
     layouts: Mapping[str, str] = field(default_factory=dict)  # stream name -> "TC" or "CT"
     missing: str = "error"  # or "skip"
     min_seconds: float = 0.0
+    ignore_labels: Sequence[str] = ()  # classes that are neither learned nor measured
     damaged: str | None = None  # see `damaged.find`
     clips: str | None = None  # annotations of trimmed clips
     clip_features: Mapping[str, str] = field(default_factory=dict)  # stream name -> folder, or one HDF5 file
@@ -88,9 +89,11 @@ def make_plan(options: Options) -> Plan:
         if value not in features.LAYOUTS:
             raise InputError(f"--layout={name}={value}: expected TC (snippets first) or CT (channels first)")
     _check_clip_flags(options)
-    recordings = annotations.read(options.annotations)
+    recordings, ignored_notes = ignored.leave_out(
+        annotations.read(options.annotations), options.ignore_labels, options.annotations
+    )
     labels, untrained = _labels(options.annotations, recordings)
-    found, unfit = clips.read(options.clips, labels) if options.clips is not None else ({}, [])
+    found, unfit = clips.read(options.clips, labels, options.ignore_labels) if options.clips is not None else ({}, [])
     listed, unknown = damaged.find(options.damaged, [recordings, {*found, *(note.id for note in unfit)}])
     streams, items, notes = matching.match(
         recordings,
@@ -100,12 +103,14 @@ def make_plan(options: Options) -> Plan:
         widths=widths,
         layouts=options.layouts,
     )
-    notes += [*unknown, *untrained]
+    notes += [*ignored_notes, *unknown, *untrained]
     for item in items:
         if bare := item.recording.labels_without_segment():
             notes.append(Note("labels only", item.recording.id, ", ".join(bare)))
     csv = _proposal_files(options, [item.recording.id for item in items], notes)
-    settings = packing.Settings(labels, streams, stride, options.dtype, options.min_seconds)
+    settings = packing.Settings(
+        labels, streams, stride, options.dtype, options.min_seconds, tuple(sorted(options.ignore_labels))
+    )
     splits = {split: tuple(i for i in items if i.recording.subset == split) for split in dataset.SPLITS}
     groups = {split: packing.Group(settings, members) for split, members in splits.items() if members}
     if options.clips is not None:

@@ -31,6 +31,7 @@ class Settings:
     stride: float | None  # seconds per snippet; None: the features cover each recording evenly
     dtype: str  # of storage, one of dataset.DTYPES
     min_seconds: float  # instances of this length or less are left out
+    ignored: tuple[str, ...] = ()  # classes that do not count
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,9 @@ def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
       OSError: the disk is full.
       Stopped: `stop` said so.
     """
-    spec = dataset.record_features(
-        shard.settings.labels, {s.name: s.width for s in shard.settings.streams}, shard.settings.dtype
-    )
+    own = shard.settings
+    streams = {stream.name: stream.width for stream in own.streams}
+    spec = dataset.record_features(own.labels, streams, own.dtype, bool(own.ignored))
     rows: list[dict[str, Any]] = []
     notes: list[Note] = []
 
@@ -178,7 +179,14 @@ def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note]]:
         labels=np.array([index[i.label] for i in instances], np.int32),
         # not of `instances`: a segment that is dropped leaves its class
         present=np.array(sorted(index[label] for label in recording.labels), np.int32),
+        ignored=_ignored(recording, duration),
     ), notes
+
+
+def _ignored(recording: annotations.Recording, duration: float) -> np.ndarray:
+    """[I, 2] what of the ignored segments lies within the recording."""
+    segments = np.array([(i.start, i.end) for i in recording.ignored], np.float64).reshape(-1, 2).clip(0.0, duration)
+    return segments[segments[:, 0] < segments[:, 1]]
 
 
 def _equal_lengths(item: Item, arrays: list[np.ndarray], notes: list[Note]) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ EXAMPLES = 5  # names per kind in the printed summary; the JSON has all
 KINDS = {
     "damaged": "recordings left out as damaged",
     "damaged unknown": "ids in --damaged that no recording has",
+    "ignored": "classes ignored",
     "untrained": "classes without a training example",
     "missing features": "recordings left out without features",
     "clip subset": "clips left out, not of the training subset",

@@ -82,7 +82,7 @@ def analyse(
         raise InputError(f"{name}: has detections without a label: add labels, or see launch.evaluate --proposals")
     chosen = select(recordings, submission, subset_name(recordings, subset), blocked)
     truth, detections = chosen.truth, chosen.detections
-    matching = match_detections(truth, detections, tiou)
+    matching = match_detections(truth, detections, tiou, chosen.excusing)
     overlap = diagnosis.overlaps(truth, detections)
     kinds = diagnosis.kinds_of(matching, overlap)
     durations = [recordings[key].duration for key in chosen.recordings]

@@ -16,6 +16,7 @@ from tal_jax.report.analysis import Analysis
 from tal_jax.report.inputs import Material
 from tal_jax.report.rows import Rows, percent
 
+EXCUSED = "overlaps with an ignored segment"  # `diagnosis.EXCUSED`
 UNKNOWN = "class not in the truth"  # the kind of detections that match nothing because of their label
 LEVELS = 100  # a class activation sequence is drawn in hundredths
 
@@ -55,7 +56,7 @@ def browser(
         "runs": [run.name for run in runs],
         "labels": names,
         "colours": [colours[name] for name in names],
-        "kinds": [*KINDS, UNKNOWN],
+        "kinds": [*KINDS, EXCUSED, UNKNOWN],
         "tiou": threshold_name(runs[0].matching.tiou[runs[0].main]),
         "shown": shown,
         "ids": list(ids),
@@ -108,7 +109,7 @@ def _detections(run: Analysis, index: Mapping[str, int], shown: int) -> tuple[Se
     """The best detections of each recording, and what is known of them."""
     detections = run.selection.detections
     rows = best_of_each(detections, shown)
-    kinds = np.full(len(detections), len(KINDS), np.int64)
+    kinds = np.full(len(detections), len(KINDS) + 1, np.int64)
     kinds[run.matching.row] = run.kinds[run.main]
     extra = {
         "score": [float(f"{score:.4g}") for score in detections.score[rows]],

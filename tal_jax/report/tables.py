@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tal_jax.evaluation.diagnosis import KINDS
+from tal_jax.evaluation.diagnosis import EXCUSED, KINDS
 from tal_jax.evaluation.table import REPORTED_NUMBERS
 from tal_jax.evaluation.text_table import threshold_name
 from tal_jax.report.analysis import Analysis
@@ -96,6 +96,8 @@ def kind_notes(runs: Sequence[Analysis]) -> list[str]:
         text = f"{run.name}: {run.profile.considered:,} of {total:,} detections are considered"
         text += f"; {run.profile.beyond:,} rank below the best 10 G of their class" if run.profile.beyond else ""
         text += f"; {without:,} have a class that the truth does not have" if without else ""
+        excused = int((run.kinds[run.main] == EXCUSED).sum())
+        text += f"; {excused:,} overlap with ignored segments and are no mistakes" if excused else ""
         notes.append(f"{text}.")
     return notes
 

@@ -12,7 +12,7 @@ from tal_jax.data.dataset import Split
 from tal_jax.data.rows import Assembler
 from tal_jax.devices.mesh import by_row, put_batch, replicated
 from tal_jax.devices.processes import gather, share
-from tal_jax.evaluation.segment_table import SegmentTable, table_of
+from tal_jax.evaluation.segment_table import SegmentTable, segment_table, table_of
 from tal_jax.frames import Frame, by_recording
 from tal_jax.stages.map_frames import map_frames
 from tal_jax.tasks.task import Params, Task
@@ -139,3 +139,12 @@ def truth_table(split: Split, index: np.ndarray) -> SegmentTable:
         np.concatenate([r.segments for _, r in records]),
         np.ones(sum(len(r.labels) for _, r in records)),
     )
+
+
+def excusing_table(split: Split, index: np.ndarray) -> SegmentTable | None:
+    """The segments of ignored classes, see `evaluate_detections`; arguments as of `truth_table`. None without any."""
+    if not split.metadata.ignored:
+        return None
+    records = list(zip((int(i) for i in index), split.records(index), strict=True))
+    rows = [(i, segment) for i, record in records for segment in record.ignored.tolist()]
+    return segment_table([i for i, _ in rows], [-1] * len(rows), [s for _, s in rows], [1.0] * len(rows))

@@ -10,7 +10,7 @@ from tal_jax.evaluation.classification import label_average_precision
 from tal_jax.evaluation.detection import HIGH_TIOU, evaluate_detections
 from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.stages.map_frames import map_frames
-from tal_jax.stages.predictor import Predictor, truth_table
+from tal_jax.stages.predictor import Predictor, excusing_table, truth_table
 from tal_jax.stages.stage import Stage
 from tal_jax.tasks.task import Params
 
@@ -54,7 +54,8 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
         present = set(zip(truth.recording.tolist(), truth.label.tolist(), strict=True))
         right = np.mean([(i, label) in present for i, (_, label) in best.items()])
         return {"average": float(right), "top1": float(right)}
-    detection = evaluate_detections(truth, found, split.metadata.labels, HIGH_TIOU)
+    excusing = excusing_table(split, index)
+    detection = evaluate_detections(truth, found, split.metadata.labels, HIGH_TIOU, excusing)
     at = {
         f"mAP@{t:.2f}": float(m) for t, m in zip(detection.tiou, detection.mAP, strict=True) if t in (0.5, 0.75, 0.95)
     }

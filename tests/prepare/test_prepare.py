@@ -16,6 +16,7 @@ from tal_jax.errors import InputError
 from tal_jax.prepare import prepare, workers
 from tal_jax.prepare import shards as packing
 from tal_jax.prepare.plan import pairs
+from tal_jax.stages.predictor import excusing_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -417,6 +418,38 @@ def test_classes_without_training_examples_are_classes_of_the_set(tmp_path):
     validation = dataset.open_split(tmp_path / "data", "validation")
     assert validation.metadata.labels == ("Jmp", "jump", "only in training", "zebra")
     assert [validation[i].labels.tolist() for i in range(2)] == [[0, 1], [3]]
+
+
+def test_ignored_classes_are_no_classes_and_their_segments_stay_known(tmp_path):
+    database = {
+        "t": entry("training", 10.0, (1, 2, "jump"), (-3, 4, "Ambiguous"), (8, 30, "Ambiguous"), (11, 12, "Ambiguous")),
+        "u": entry("training", 10.0, (3, 4, "Ambiguous")),
+        "v": entry("validation", 10.0, (1, 2, "jump")),
+    }
+    database["v"]["annotations"] += [{"label": "unsure"}]
+    arguments = build(tmp_path, database, {"x": {id: np.ones((20, 2), np.float32) for id in database}})
+    text = prepare.prepare(options(arguments, ignore_labels=("Ambiguous", "unsure")))
+    assert (
+        "2 classes ignored:\n  Ambiguous: 4 segments in 2 recordings\n  unsure: 0 segments in 1 recordings\n"
+    ) in text + "\n"
+    assert "labels without segments" not in text
+    training = dataset.open_split(tmp_path / "data", "training")
+    assert (training.metadata.labels, training.metadata.ignored) == (("jump",), ("Ambiguous", "unsure"))
+    assert training[0].ignored.tolist() == [[0, 4], [8, 10]]  # what lies within the recording
+    assert training[0].segments.tolist() == [[1, 2]]
+    assert (training[1].ignored.tolist(), training[1].present.tolist()) == ([[3, 4]], [])
+    table = excusing_table(training, np.array([1, 0]))
+    assert table.recording.tolist() == [1, 0, 0]
+    assert table.segments.tolist() == [[3, 4], [0, 4], [8, 10]]
+    with pytest.raises(InputError, match="other arguments"):
+        prepare.prepare(options(arguments))
+    prepare.prepare(options(arguments, out=str(tmp_path / "all")))
+    everything = dataset.open_split(tmp_path / "all", "training")
+    assert everything.metadata.labels == ("Ambiguous", "jump", "unsure")
+    assert everything[0].ignored.shape == (0, 2)
+    assert excusing_table(everything, np.array([0])) is None
+    with pytest.raises(InputError, match=r"--ignore_labels: no annotation has .* did you mean 'Ambiguous'\?"):
+        prepare.prepare(options(arguments, out=str(tmp_path / "other"), ignore_labels=("ambiguous",)))
 
 
 def test_lists_of_damaged_recordings_say_what_they_miss(tmp_path):
