@@ -1,12 +1,15 @@
 """A prepared set on disk: what it holds (`Metadata`), and random access to the records of a split (`Split`).
 
 A set is a folder of TFRecord shards with TFDS metadata, which `tfds.builder_from_directory` opens, plus one
-`SPLIT.index.npz` per split. `dataset_info.json` is written last: without it the set is not complete.
+`SPLIT.index.npz` per split, and `seal.json`, see `data.seal`. `dataset_info.json` is written last: without it the set
+is not complete.
 """
 
 import contextlib
+import functools
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,8 +21,14 @@ import numpy as np
 
 from tal_jax.data import tfrecord
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
+from tal_jax.guarded.record_checks import check_metadata, check_record
+from tal_jax.guarded.seal import FILE_NAME as SEAL
+from tal_jax.guarded.seal import REMEDY, RESTORE, read_seal
+from tal_jax.guarded.split_index import EXTRA_BYTES, HEADER_BYTES, check_shards, index_path, read_index
 
-VERSION = 2  # of what is written; sets of another version are refused
+VERSION = 3  # of what is written
+UNSEALED = 2  # read as well, with a word; sets of any other version are refused
 NAME = "tal_jax"  # the TFDS name of every set: its shards are NAME-SPLIT.tfrecord-00000-of-00001
 SPLITS = ("training", "validation", "testing")
 CLIPS = "clips"  # one more split: trimmed recordings, whose ids may be those of others
@@ -117,20 +126,39 @@ def read_metadata(directory: str | os.PathLike) -> Metadata:
         raise InputError(
             f"{path}: no complete data set, {state}: check the path, or run launch.prepare with --out={path}"
         )
+    seal = read_seal(path)
+    if seal is not None:
+        seal.check()
     path /= "metadata.json"
+    values = own_files.member(path, own_files.read_object(path, RESTORE), "tal_jax", dict, RESTORE)
+    version = values.get("version", 1)  # the first layout did not say
+    if version not in (VERSION, UNSEALED):
+        raise InputError(
+            f"{path}: written by another version of launch.prepare (layout {version!r:.20}, this one reads {VERSION}): "
+            f"{REMEDY}"
+        )
+    if seal is None and version == VERSION:
+        raise InputError(f"{path.with_name(SEAL)}: missing: {RESTORE}")
+    if seal is None:
+        own_files.read_object(path.with_name("dataset_info.json"), RESTORE)  # an empty one is not a complete set's
+        _say_unsealed(path.parent)
+    # The oldest of the unsealed sets have no checksum.
+    if "crc32c" in values and sealed({k: v for k, v in values.items() if k != "crc32c"}) != values:
+        raise InputError(f"{path}: damaged, its checksum does not match: {RESTORE}")
     try:
-        values = json.loads(path.read_bytes())["tal_jax"]
-        version = values.get("version", 1)  # the first layout did not say
-        if version == VERSION:
-            # Sets of before there were checksums have none.
-            if "crc32c" in values and sealed({k: v for k, v in values.items() if k != "crc32c"}) != values:
-                raise ValueError("its checksum does not match")
-            return Metadata.from_json(values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(f"{path}: not of a set that launch.prepare wrote ({e!r}): {tfrecord.REMEDY}") from e
-    raise InputError(
-        f"{path}: written by another version of launch.prepare (layout {version!r:.20}, this one reads {VERSION}): "
-        f"{tfrecord.REMEDY}"
+        metadata = Metadata.from_json(values)
+        check_metadata(metadata)
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(f"{path}: not of a set that launch.prepare wrote ({e!r:.80}): {REMEDY}") from e
+    return metadata
+
+
+@functools.cache
+def _say_unsealed(directory: Path) -> None:
+    print(
+        f"{directory}: prepared by an older version, and not sealed: not every damaged or exchanged file would be "
+        "noticed; prepared anew, it is sealed",
+        file=sys.stderr,
     )
 
 
@@ -158,11 +186,14 @@ class Split:
         self.metadata = read_metadata(directory)
         if split not in self.metadata.splits:
             raise InputError(f"{directory}: no split {split!r}: it has {', '.join(self.metadata.splits)}")
-        index = read_index(index_path(directory, split))
+        path, seal = index_path(directory, split), read_seal(directory)
+        content = own_files.read_bytes(path, RESTORE) if seal is None else seal.read(path.name)
+        index = read_index(path, content, self.metadata.splits[split])
         self.ids, self.durations, self.num_snippets = index["ids"], index["durations"], index["num_snippets"]
         self._shard, self._offset, self._length = index["shards"], index["offsets"], index["lengths"]
+        self._crc = index.get("crc32c")
         self._paths = shard_paths(directory, split, int(self._shard.max(initial=-1)) + 1)
-        self._check_sizes()
+        check_shards(path, index, self._paths)
         self._descriptors: dict[int, int] = {}
         self._lock = threading.Lock()
 
@@ -179,13 +210,18 @@ class Split:
         i = range(len(self))[i]
         shard, id = int(self._shard[i]), str(self.ids[i])
         path = self._paths[shard]
-        data = tfrecord.read(self._open(shard), path, int(self._offset[i]), int(self._length[i]), id)
+        crc = None if self._crc is None else int(self._crc[i])
+        data = tfrecord.read(self._open(shard), path, int(self._offset[i]), int(self._length[i]), id, crc)
         try:
             record = decode(self.metadata.streams, self.metadata.dtype, data)
+            check_record(record, len(self.metadata.labels))
         except ValueError as e:
-            raise InputError(f"{path}: record {id}: {e}: {tfrecord.REMEDY}") from e
+            raise InputError(f"{path}: record {id}: {e}: {REMEDY}") from e
         if record.id != id:
-            raise InputError(f"{path}: record {id}: the index points to {record.id}: {tfrecord.REMEDY}")
+            raise InputError(f"{path}: record {id}: the index points to {record.id}: {REMEDY}")
+        known = (int(self.num_snippets[i]), float(self.durations[i]))
+        if (len(next(iter(record.features.values()))), record.duration) != known:
+            raise InputError(f"{path}: record {id}: not the one of its index: {REMEDY}")
         return record
 
     def read_ahead(self, i: int) -> None:
@@ -193,7 +229,7 @@ class Split:
         if not hasattr(os, "posix_fadvise"):
             return
         shard = int(self._shard[i])
-        start, size = int(self._offset[i]) - tfrecord.HEADER_BYTES, int(self._length[i]) + tfrecord.EXTRA_BYTES
+        start, size = int(self._offset[i]) - HEADER_BYTES, int(self._length[i]) + EXTRA_BYTES
         with contextlib.suppress(OSError, InputError):
             os.posix_fadvise(self._open(shard), start, size, os.POSIX_FADV_WILLNEED)
 
@@ -221,20 +257,8 @@ class Split:
                 try:
                     self._descriptors[shard] = os.open(self._paths[shard], os.O_RDONLY | os.O_CLOEXEC)
                 except OSError as e:
-                    raise InputError(f"{self._paths[shard]}: {e.strerror}: {tfrecord.REMEDY}") from e
+                    raise InputError(f"{self._paths[shard]}: {e.strerror}: {REMEDY}") from e
             return self._descriptors[shard]
-
-    def _check_sizes(self) -> None:
-        for shard, path in enumerate(self._paths):
-            rows = self._shard == shard
-            ends = self._offset[rows] + self._length[rows] + tfrecord.FOOTER_BYTES
-            try:
-                size = path.stat().st_size
-            except OSError as e:
-                raise InputError(f"{path}: {e.strerror}: {tfrecord.REMEDY}") from e
-            if size < ends[-1]:
-                lost = self.ids[rows][ends > size][0]
-                raise InputError(f"{path}: record {lost}: the shard is truncated: {tfrecord.REMEDY}")
 
 
 def record_features(labels: tuple[str, ...], streams: dict[str, int], dtype: str, ignored: bool = False) -> Any:
@@ -313,7 +337,7 @@ def decode(streams: Mapping[str, int], dtype: str, data: bytes) -> Record:
             present=np.array(values["present"].int64_list.value, np.int32),
             ignored=np.frombuffer(_bytes(values, "ignored"), np.float64).reshape(-1, 2),
         )
-    except (DecodeError, IndexError) as e:
+    except (DecodeError, IndexError, OverflowError) as e:
         raise ValueError(f"not a record of this set: {e}") from e
 
 
@@ -325,29 +349,3 @@ def _bytes(values: Any, name: str) -> bytes:
 def shard_paths(directory: str | os.PathLike, split: str, count: int) -> list[Path]:
     """The paths of the shards of a split, under TFDS's default names."""
     return [Path(directory) / f"{NAME}-{split}.tfrecord-{i:05d}-of-{count:05d}" for i in range(count)]
-
-
-def index_path(directory: str | os.PathLike, split: str) -> Path:
-    """The path of the index of a split."""
-    return Path(directory) / f"{split}.index.npz"
-
-
-INDEX_DTYPES = {"ids": "U", "shards": "i", "offsets": "i", "lengths": "i", "num_snippets": "i", "durations": "f"}
-
-
-def read_index(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads an index: arrays [N] ids, shards, offsets, lengths, num_snippets and durations.
-
-    Raises:
-      InputError: the file is missing or not an index.
-    """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            index = {name: archive[name] for name in INDEX_DTYPES}
-    except Exception as e:  # zip and NumPy raise a dozen types for what is damaged
-        text = " ".join(f"{e!s:.100}".split())
-        raise InputError(f"{path}: not an index ({text}): {tfrecord.REMEDY}") from e
-    for name, kind in INDEX_DTYPES.items():
-        if index[name].dtype.kind != kind or index[name].shape != index["ids"].shape or index[name].ndim != 1:
-            raise InputError(f"{path}: not an index, {name} has an unexpected type or shape: {tfrecord.REMEDY}")
-    return index

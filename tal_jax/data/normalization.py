@@ -7,6 +7,7 @@ import numpy as np
 from tal_jax.data import atomic
 from tal_jax.data.dataset import Split
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
 from tal_jax.windows import Normalization
 
 
@@ -31,15 +32,30 @@ def write(path: Path, statistics: Normalization) -> None:
         np.savez(file, mean=statistics.mean, std=statistics.std)
 
 
-def read(path: Path) -> Normalization:
+def read(path: Path, width: int) -> Normalization:
     """Reads what `write` stored.
 
+    Args:
+      path: the file.
+      width: C, how many channels the features have.
+
     Raises:
-      InputError: the file is missing or damaged.
+      InputError: the file is missing or damaged, or of another width, or holds what can be no mean or deviation.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            return Normalization(stored["mean"], stored["std"])
-    except Exception as e:  # zip and NumPy raise a dozen types for what is damaged
-        text = " ".join(f"{e!s:.80}".split())
-        raise InputError(f"{path}: cannot be read ({text}): restore it, or train the stage again") from e
+    remedy = f"restore it, or remove the folder {path.parent} to train the stage anew"
+    arrays = own_files.read_arrays(path, ("mean", "std"), remedy)
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or array.shape != (width,):
+            raise InputError(
+                f"{path}: damaged, {name} has the type {array.dtype} and the shape {array.shape}, expected "
+                f"{width} numbers: {remedy}"
+            )
+    statistics = Normalization(arrays["mean"].astype(np.float32), arrays["std"].astype(np.float32))
+    good = np.isfinite(statistics.mean) & np.isfinite(statistics.std) & (statistics.std > 0)
+    if not good.all():
+        i = int(np.argmin(good))
+        raise InputError(
+            f"{path}: damaged, channel {i} has the mean {statistics.mean[i]} and the deviation {statistics.std[i]}: "
+            f"{remedy}"
+        )
+    return statistics

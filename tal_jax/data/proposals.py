@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tal_jax.data.parquet import read_table, write_table
 from tal_jax.errors import InputError
+from tal_jax.guarded.seal import check_file
 
 FILE_NAME = "proposals.parquet"
 START_NAMES = ("start", "xmin", "t-start", "t_start", "tmin", "begin")
@@ -130,9 +131,10 @@ def read(path: str | os.PathLike) -> Proposals:
     Rows may come in any order; they are sorted where they are not.
 
     Raises:
-      InputError: the file is missing, damaged, or lacks a column.
+      InputError: the file is missing, damaged, lacks a column, or is not the one that its set was sealed with.
     """
     path = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
+    check_file(path)
     table = read_table(path, ("id", "start", "end", "score"))
     try:
         segments = np.stack([_floats(table["start"]), _floats(table["end"])], axis=1)

@@ -9,10 +9,8 @@ import numpy as np
 
 from tal_jax.data import atomic
 from tal_jax.errors import InputError
-
-HEADER_BYTES, FOOTER_BYTES = 12, 4
-EXTRA_BYTES = HEADER_BYTES + FOOTER_BYTES
-REMEDY = "delete the set and run launch.prepare again"
+from tal_jax.guarded.seal import REMEDY
+from tal_jax.guarded.split_index import EXTRA_BYTES, FOOTER_BYTES, HEADER_BYTES
 
 
 def framed(data: bytes) -> bytes:
@@ -42,7 +40,7 @@ def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> tuple[np.n
     return np.array(offsets, np.int64), np.array(lengths, np.int64)
 
 
-def read(fd: int, path: str | os.PathLike, offset: int, length: int, id: str) -> bytes:
+def read(fd: int, path: str | os.PathLike, offset: int, length: int, id: str, crc: int | None = None) -> bytes:
     """Reads the record whose data starts at `offset`; safe to call from several threads at once.
 
     Args:
@@ -51,6 +49,7 @@ def read(fd: int, path: str | os.PathLike, offset: int, length: int, id: str) ->
       offset: where the data starts, in bytes.
       length: how long the data is, in bytes.
       id: the record's id, for errors.
+      crc: the CRC32C of the data as the set was sealed with it; None where it is not known.
 
     Raises:
       InputError: the shard ends early, or a checksum does not match.
@@ -67,13 +66,19 @@ def read(fd: int, path: str | os.PathLike, offset: int, length: int, id: str) ->
         raise InputError(f"{path}: record {id}: the shard is truncated: {REMEDY}")
     view = memoryview(block)
     data = block[HEADER_BYTES:-FOOTER_BYTES]
+    found = google_crc32c.value(data)
     intact = (
         struct.unpack("<Q", view[:8])[0] == length
-        and view[8:HEADER_BYTES] == _masked_crc(block[:8])
-        and view[-FOOTER_BYTES:] == _masked_crc(data)
+        and view[8:HEADER_BYTES] == _masked(google_crc32c.value(block[:8]))
+        and view[-FOOTER_BYTES:] == _masked(found)
     )
     if not intact:
         raise InputError(f"{path}: record {id}: the checksum (CRC32C) does not match, the shard is damaged: {REMEDY}")
+    if crc is not None and crc != found:
+        raise InputError(
+            f"{path}: record {id}: not the record that the set was sealed with, the shard is of another set: restore "
+            f"it, or {REMEDY}"
+        )
     return data
 
 
@@ -108,5 +113,8 @@ def scan(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _masked_crc(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
+    return _masked(google_crc32c.value(data))
+
+
+def _masked(crc: int) -> bytes:
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)

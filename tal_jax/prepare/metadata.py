@@ -12,7 +12,12 @@ import numpy as np
 
 from tal_jax.data import atomic, dataset
 from tal_jax.data.annotations import Note
+from tal_jax.data.proposals import FILE_NAME as PROPOSALS
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
+from tal_jax.guarded.seal import FILE_NAME as SEAL
+from tal_jax.guarded.seal import RESTORE, write_seal
+from tal_jax.guarded.split_index import index_path
 from tal_jax.prepare import shards as packing
 from tal_jax.prepare.summary import SplitSummary, Summary
 
@@ -26,7 +31,7 @@ def finish(
     notes: Sequence[Note],
     fingerprint: str,
 ) -> Summary:
-    """Writes `SPLIT.index.npz`, `summary.json`, TFDS's metadata files, and `dataset_info.json` last of all.
+    """Writes `SPLIT.index.npz`, `summary.json`, TFDS's metadata files, the seal, and `dataset_info.json` last of all.
 
     Args:
       out: the folder of the set.
@@ -51,7 +56,7 @@ def finish(
         found = [Note(*note) for note in done["notes"]]
         all_notes += [note.of_clip() for note in found] if shard.split == dataset.CLIPS else found
     for split, records in rows.items():
-        _write_index(dataset.index_path(out, split), records)
+        _write_index(index_path(out, split), records)
     summary = Summary(
         {
             split: SplitSummary(
@@ -70,6 +75,8 @@ def finish(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     _write_tfds(folder, metadata, rows)
+    others = [index_path(out, split) for split in rows] + [out / SUMMARY, out / PROPOSALS]
+    write_seal(folder / SEAL, [*sorted(folder.iterdir()), *(path for path in others if path.exists())])
     last = folder / "dataset_info.json"
     for path in [*(path for path in sorted(folder.iterdir()) if path != last), last]:
         os.replace(path, out / path.name)
@@ -78,12 +85,11 @@ def finish(
 
 def read_summary(out: Path) -> Summary:
     """Reads the summary of a complete set. Raises InputError if it is missing or damaged."""
+    values = own_files.read_object(out / SUMMARY, RESTORE)
     try:
-        return Summary.from_json(json.loads((out / SUMMARY).read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(
-            f"{out / SUMMARY}: not readable ({e!r:.80}): delete the set and run launch.prepare again"
-        ) from e
+        return Summary.from_json(values)
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(f"{out / SUMMARY}: damaged, not a summary of launch.prepare: {RESTORE}") from e
 
 
 def _write_index(path: Path, records: Sequence[dict[str, Any]]) -> None:
@@ -96,6 +102,7 @@ def _write_index(path: Path, records: Sequence[dict[str, Any]]) -> None:
             lengths=np.array([r["length"] for r in records], np.int64),
             num_snippets=np.array([r["num_snippets"] for r in records], np.int64),
             durations=np.array([r["duration"] for r in records], np.float64),
+            crc32c=np.array([r["crc32c"] for r in records], np.int64),
         )
 
 
@@ -118,10 +125,8 @@ def _metadata(rows: dict[str, list[dict[str, Any]]], settings: packing.Settings,
 
 
 def _content(rows: dict[str, list[dict[str, Any]]]) -> str:
-    """A digest of all records; "" where a shard was finished before their checksums were noted."""
-    records = [[split, row["id"], row.get("crc32c")] for split, group in rows.items() for row in group]
-    if any(crc is None for *_, crc in records):
-        return ""
+    """A digest of all records."""
+    records = [[split, row["id"], row["crc32c"]] for split, group in rows.items() for row in group]
     return hashlib.sha256(json.dumps(records).encode()).hexdigest()
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from tal_jax.data import atomic, dataset, proposals
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
 from tal_jax.prepare import metadata as finish
 from tal_jax.prepare import shards as packing
 from tal_jax.prepare import workers
@@ -77,7 +78,7 @@ def _claim(out: Path, plan: Plan) -> Iterator[Path]:
         with FileLock(unfinished / "lock", timeout=0):
             if not ours:
                 atomic.write(manifest, json.dumps({"fingerprint": plan.fingerprint}).encode())
-            elif json.loads(manifest.read_bytes()).get("fingerprint") != plan.fingerprint:
+            elif _fingerprint(manifest, out) != plan.fingerprint:
                 raise InputError(
                     f"{out}: holds an unfinished set of other arguments or data: choose another --out or remove it"
                 )
@@ -88,6 +89,11 @@ def _claim(out: Path, plan: Plan) -> Iterator[Path]:
         raise InputError(f"{out}: another launch.prepare is writing here: wait for it, or choose another --out") from e
     except (PermissionError, FileExistsError, NotADirectoryError) as e:
         raise InputError(f"{out}: cannot be written ({e.strerror}): choose another --out") from e
+
+
+def _fingerprint(manifest: Path, out: Path) -> str:
+    remedy = f"an unfinished set that cannot be gone on with: remove {out}, and prepare it anew"
+    return str(own_files.member(manifest, own_files.read_object(manifest, remedy), "fingerprint", str, remedy))
 
 
 def _shards(out: Path, unfinished: Path, plan: Plan) -> Iterator[packing.Shard]:

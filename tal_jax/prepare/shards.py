@@ -123,10 +123,10 @@ def read_done(shard: Shard) -> dict[str, Any] | None:
     """Returns what `write_shard` noted, or None where the shard is not finished, not whole, or out of date."""
     try:
         done = json.loads(Path(shard.done_path).read_bytes())
-        if done["digest"] != shard.digest():
+        if done["digest"] != shard.digest() or not all("crc32c" in row for row in done["records"]):
             return None
         offsets, lengths = tfrecord.scan(shard.path)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     rows = [(row["offset"], row["length"]) for row in done["records"]]
     return done if rows == list(zip(offsets.tolist(), lengths.tolist(), strict=True)) else None

@@ -5,6 +5,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tal_jax.data import atomic, class_scores, clip_features, proposals
 from tal_jax.data.dataset import Metadata
 from tal_jax.data.parquet import read_origin
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
 from tal_jax.stages.sections import Config
 from tal_jax.stages.workdir import finished, finished_parameters
 from tal_jax.tasks.task import CLASS_SCORES, CLIP_FEATURES, PROPOSALS
@@ -138,13 +140,14 @@ def check_inputs(workdir: Path, stage: str, artifacts: Mapping[str, Artifact]) -
       InputError: one of them was made with other parameters, or from another set, than the one in training.
     """
     path = workdir / stage / INPUTS
-    try:
-        stored = json.loads(path.read_bytes())
-        before = {name: Origin(**stored[name]) for name in artifacts if stored.get(name)}
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return  # a workdir of an older version, or a stage without artifacts
-    except (ValueError, TypeError, AttributeError) as e:
-        raise InputError(f"{path}: damaged ({e!r:.60}): restore it, or remove it to go on without this check") from e
+    remedy = "restore it, or remove it to go on without this check"
+    stored, before = own_files.read_object(path, remedy), {}
+    for name in [name for name in artifacts if name in stored]:
+        note = own_files.member(path, stored, name, dict, remedy)
+        fields = [field.name for field in dataclasses.fields(Origin)]
+        before[name] = Origin(**{field: own_files.member(path, note, field, str, remedy) for field in fields})
     for name, origin in before.items():
         if artifacts[name].origin != origin:
             again = f"launch.train --stage={stage}" if finished(workdir, stage) else f"remove {workdir / stage}"

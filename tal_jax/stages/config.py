@@ -11,6 +11,7 @@ import yaml
 from ml_collections import ConfigDict
 
 from tal_jax.errors import InputError
+from tal_jax.guarded.own_files import is_plain_name
 from tal_jax.stages.methods import find_method
 from tal_jax.stages.sections import Config, StageSection
 from tal_jax.stages.task_fields import Fields, model_fields, option_fields
@@ -80,6 +81,11 @@ def parse(tree: Mapping[str, Any] | Config) -> Config:
     stages = tree.get("stages", {})
     if not isinstance(stages, Mapping):
         raise InputError(f"config: stages: sections by the names of stages are expected, not {stages!r:.60}")
+    for name in stages:
+        if not is_plain_name(name):
+            raise InputError(
+                f"config: stages: {name!r:.60} cannot be the name of a stage, which names a folder: rename it"
+            )
     sections = {str(name): _stage(section, f"stages.{name}") for name, section in stages.items()}
     config = dataclasses.replace(found, stages=sections)
     for name in config.track:

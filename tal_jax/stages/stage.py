@@ -131,7 +131,8 @@ def _assembler(plan: StagePlan, artifacts: Mapping[str, Artifact]) -> Assembler:
 def _normalization(plan: StagePlan) -> Normalization:
     """The statistics of the training, or those of the set at hand before the stage has saved anything."""
     if has_checkpoint(plan.workdir, plan.name):
-        return statistics.read(plan.workdir / plan.name / NORMALIZATION)
+        width = sum(plan.trained_on.streams[s] for s in plan.streams)
+        return statistics.read(plan.workdir / plan.name / NORMALIZATION, width)
     return statistics.measure(plan.training, plan.streams)
 
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from tal_jax.data import atomic
-from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
 from tal_jax.tasks.cas_decoding import Decoding
 from tal_jax.tasks.task import Task
 
@@ -46,10 +47,9 @@ def read_tuned(workdir: Path, stage: str) -> Decoding | None:
       InputError: the file is damaged.
     """
     path = path_of(workdir, stage)
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
-    try:
-        values = json.loads(path.read_bytes())["decoding"]
-        return Decoding(**{f.name: float(values[f.name]) for f in dataclasses.fields(Decoding)})
-    except (ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{path}: damaged ({e!r:.60}): tune again (launch.tune), or remove it") from e
+    remedy = f"tune again (launch.tune --workdir={workdir} --stage={stage}), or remove it"
+    values = own_files.member(path, own_files.read_object(path, remedy), "decoding", dict, remedy)
+    names = [field.name for field in dataclasses.fields(Decoding)]
+    return Decoding(**{name: float(own_files.member(path, values, name, float, remedy)) for name in names})

@@ -15,8 +15,12 @@ from tal_jax.data import atomic
 from tal_jax.data.dataset import Metadata
 from tal_jax.devices.processes import first
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
+from tal_jax.guarded.record_checks import check_metadata
 from tal_jax.stages.config import parse, to_tree
 from tal_jax.stages.sections import Config
+
+RESTORE_CONFIG = "restore it, or start the same launch.train again: it writes the file anew"
 
 # These change how a run is watched and saved or where its data lie, not what it computes.
 NON_SEMANTIC_KEYS = {"checkpoint", "log_every_steps", "data.dir", "mesh"}
@@ -99,14 +103,14 @@ def check_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
         path = workdir / name / "config.json"
         if not (path.exists() and has_checkpoint(workdir, name)):
             continue
+        remedy = f"restore it, or remove the folder {path.parent} to train the stage anew"
+        content = own_files.read_object(path, remedy)
+        own_files.member(path, own_files.member(path, content, "stages", dict, remedy), name, dict, remedy)
+        track = content.pop("track", [])
         try:
-            content = json.loads(path.read_text())
-            track = content.pop("track", [])
             stored = flat({**to_tree(parse(content)), "track": track})
-        except (InputError, ValueError, AttributeError, TypeError) as e:
-            raise InputError(
-                f"{path}: damaged, or of another version ({e}): remove the folder {path.parent} to train it anew"
-            ) from e
+        except InputError as e:
+            raise InputError(f"{path}: of another version? {e}: {remedy}") from e
         wanted = flat(_of_stage(config, name))
         different = [
             f"{k} {stored.get(k)!r} -> {wanted.get(k)!r}"
@@ -154,22 +158,34 @@ def read_set(workdir: Path, stage: str) -> tuple[Metadata, int] | None:
     """
     if not has_checkpoint(workdir, stage):
         return None
-    path = workdir / stage / "data.json"
+    path, remedy, stored = _data(workdir, stage)
+    values = own_files.member(path, stored, "metadata", dict, remedy)
+    longest = own_files.member(path, stored, "longest", int, remedy)
     try:
-        stored = json.loads(path.read_text())
-        return Metadata.from_json(stored["metadata"]), int(stored["longest"])
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(
-            f"{path}: missing or damaged ({e!r:.80}): restore it, or remove {path.parent} to train the stage anew"
-        ) from e
+        metadata = Metadata.from_json(values)
+        check_metadata(metadata)
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(f"{path}: damaged, not what is known of a set ({e!r:.60}): {remedy}") from e
+    if longest < 1:
+        raise InputError(f"{path}: damaged, a longest recording of {longest} snippets: {remedy}")
+    return metadata, longest
+
+
+def _data(workdir: Path, stage: str) -> tuple[Path, str, dict[str, Any]]:
+    """What `write_set` wrote: the file, what to do where it is damaged, and its content."""
+    path = workdir / stage / "data.json"
+    remedy = f"restore it, or remove {path.parent} to train the stage anew"
+    return path, remedy, own_files.read_object(path, remedy)
 
 
 def read_held_out(workdir: Path, stage: str) -> str:
-    """The digest that `write_set` noted of the recordings that a stage held out; "" in older workdirs."""
-    try:
-        return str(json.loads((workdir / stage / "data.json").read_text()).get("held_out", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
+    """The digest that `write_set` noted of the recordings that a stage held out; "" in older workdirs.
+
+    Raises:
+      InputError: the file is missing or damaged.
+    """
+    path, remedy, stored = _data(workdir, stage)
+    return str(own_files.member(path, {"held_out": "", **stored}, "held_out", str, remedy))
 
 
 def write_set(workdir: Path, stage: str, metadata: Metadata, longest: int, held_out: str = "") -> None:
@@ -195,19 +211,25 @@ def read_config(workdir: str | os.PathLike) -> Config:
       InputError: it is not a workdir, or one whose config this version does not know.
     """
     path = Path(workdir) / "config.json"
+    if not os.path.lexists(path):
+        raise InputError(f"{path}: missing: {workdir} is not the workdir of a training (launch.train)")
+    content = own_files.read_object(path, RESTORE_CONFIG)
     try:
-        return parse(json.loads(path.read_text()))
-    except FileNotFoundError as e:
-        raise InputError(f"{path}: missing: {workdir} is not the workdir of a training (launch.train)") from e
+        config = parse(content)
     except InputError as e:
         raise InputError(f"{path}: written by another version? {e}: correct the file, or train again") from e
-    except (ValueError, AttributeError, TypeError) as e:
-        raise InputError(f"{path}: damaged ({e}): train again or restore the file") from e
+    if not config.track:
+        raise InputError(f"{path}: damaged, its track names no stage: {RESTORE_CONFIG}")
+    return config
 
 
 def finished(workdir: Path, stage: str) -> bool:
-    """Whether a stage has taken all its steps and written its artifact."""
-    return (workdir / stage / "finished.json").exists()
+    """Whether a stage has taken all its steps and written its artifact.
+
+    Raises:
+      InputError: the file that says so is damaged.
+    """
+    return _finished(workdir, stage) is not None
 
 
 def mark_finished(workdir: Path, stage: str, steps: int, parameters: str = "") -> None:
@@ -225,7 +247,21 @@ def mark_finished(workdir: Path, stage: str, steps: int, parameters: str = "") -
 
 
 def finished_parameters(workdir: Path, stage: str) -> str:
-    """The digest of parameters that `mark_finished` wrote; "" where there is none."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return str(json.loads((workdir / stage / "finished.json").read_bytes()).get("parameters", ""))
-    return ""
+    """The digest of parameters that `mark_finished` wrote; "" where there is none.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    return str((_finished(workdir, stage) or {}).get("parameters", ""))
+
+
+def _finished(workdir: Path, stage: str) -> dict[str, Any] | None:
+    """What `mark_finished` wrote, None where it has not been called."""
+    path = workdir / stage / "finished.json"
+    if not os.path.lexists(path):
+        return None
+    remedy = f"remove it and start launch.train --workdir={workdir} again: it goes on from the last checkpoint"
+    content = {"parameters": "", **own_files.read_object(path, remedy)}
+    own_files.member(path, content, "steps", int, remedy)
+    own_files.member(path, content, "parameters", str, remedy)
+    return content

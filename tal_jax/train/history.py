@@ -2,11 +2,13 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
 from tal_jax.report.inputs import Point
 
 SCALARS = "metrics.jsonl"
@@ -36,15 +38,16 @@ def read_history(workdir: str | Path, stages: list[str]) -> tuple[Point, ...]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, int, float | None]]:
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
+    remedy = "restore it, or remove it: the curves are lost with it, and nothing else"
+    lines = own_files.as_text(path, own_files.read_bytes(path, remedy), remedy).splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             content = json.loads(line)
             step = int(content.pop("step"))
             found = [(str(metric), step, _finite(value)) for metric, value in content.items()]
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
             if number == len(lines):
                 return  # cut short by a kill
             raise InputError(f"{path}: line {number} is damaged ({e!r:.60}): remove it") from e

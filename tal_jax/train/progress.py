@@ -23,7 +23,7 @@ class Progress:
         path = directory / "metrics.jsonl"
         if path.exists():
             # A line cut short by a kill is dropped with the later steps.
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
+            kept = [line for line in path.read_text("utf-8", "replace").splitlines() if _step(line) <= start]
             path.write_text("".join(f"{line}\n" for line in kept))
         self._file = path.open("a")
         self._events = EventFile(directory, start=start + 1 if start else None)

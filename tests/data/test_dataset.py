@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.unsealed import unseal
 
 from tal_jax.data import atomic, dataset, tfrecord
 from tal_jax.errors import InputError
@@ -293,8 +294,9 @@ def test_incomplete_sets_are_refused(prepared, tmp_path):
     (folder / "training.index.npz").write_bytes(b"PK\x03\x04noise")
     with pytest.raises(InputError, match=r"training\.index\.npz"):
         dataset.open_split(folder, "training")
+    unseal(folder)
     values = json.loads((folder / "metadata.json").read_text())
-    for version, change in (("1", {}), ("3", {"version": 3})):
+    for version, change in (("1", {}), ("4", {"version": 4})):
         changed = {name: value for name, value in values["tal_jax"].items() if name != "version"} | change
         (folder / "metadata.json").write_text(json.dumps({"tal_jax": changed}))
         with pytest.raises(

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from support.unsealed import unseal
 
 from benchmarks.fuzz import Bench, run_case
 from tal_jax.errors import InputError
@@ -35,13 +36,14 @@ def test_a_npy_header_that_is_no_python(bench, tmp_path):
     ("old", "new"), [("float32", "float#2"), ('"a"', '"c"'), ('"x": 3', '"x": 1')], ids=["dtype", "class", "width"]
 )
 def test_damaged_metadata_is_refused(bench, tmp_path, old, new):
-    """A dtype that is none ended in a traceback; a class of another name went unnoticed."""
+    """A dtype that is none ended in a traceback; a class of another name went unnoticed. Without a seal as well."""
     bench.prepare(bench.annotations, bench.folder / "features", tmp_path / "data")
+    unseal(tmp_path / "data")
     path = tmp_path / "data" / "metadata.json"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(InputError, match=r"metadata\.json: not of a set that launch\.prepare wrote"):
+    with pytest.raises(InputError, match=r"metadata\.json: damaged, its checksum does not match"):
         bench.read(tmp_path / "data")
 
 
@@ -55,13 +57,14 @@ def test_an_index_of_an_unknown_compression(bench, tmp_path):
     for start in {at, first}:
         data[start + 10] = 97
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"training\.index\.npz: not an index"):
+    unseal(tmp_path / "data")
+    with pytest.raises(InputError, match=r"training\.index\.npz: damaged, not an archive"):
         bench.read(tmp_path / "data")
 
 
 def test_a_set_from_before_there_were_checksums(bench, tmp_path):
     bench.prepare(bench.annotations, bench.folder / "features", tmp_path / "data")
-    path = tmp_path / "data" / "metadata.json"
+    path = unseal(tmp_path / "data") / "metadata.json"
     values = json.loads(path.read_text())
     del values["tal_jax"]["crc32c"]
     path.write_text(json.dumps(values))

@@ -114,7 +114,7 @@ def test_the_training_set_is_remembered(tmp_path):
     (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
     assert read_set(tmp_path, "bmn") == (known, 7)
     (tmp_path / "bmn" / "data.json").write_text("{}")
-    with pytest.raises(InputError, match=r"data\.json: missing or damaged"):
+    with pytest.raises(InputError, match=r"data\.json: damaged, it lacks 'metadata'"):
         read_set(tmp_path, "bmn")
 
 

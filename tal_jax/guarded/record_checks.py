@@ -1,0 +1,48 @@
+"""What holds of every set and record: a checksum shows that bytes are as they were written, not that they can be."""
+
+from typing import Any
+
+import numpy as np
+
+
+def check_metadata(metadata: Any) -> None:
+    """Raises ValueError or TypeError where `dataset.Metadata` are not of their types, or cannot be."""
+    labels, stride = metadata.labels, metadata.stride
+    if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
+        raise ValueError("classes that are not text, each once")
+    for name, counts in (("streams", metadata.streams), ("splits", metadata.splits)):
+        if not counts or not all(type(count) is int and count > 0 for count in counts.values()):
+            raise ValueError(f"{name} {counts!r:.60}")
+    if stride is not None and not (isinstance(stride, int | float) and np.isfinite(stride) and stride > 0):
+        raise ValueError(f"a stride of {stride!r:.20}")
+
+
+def check_record(record: Any, classes: int) -> None:
+    """Checks a record as it was decoded.
+
+    Args:
+      record: a `dataset.Record`.
+      classes: L, how many classes the set has.
+
+    Raises:
+      ValueError: its streams differ in length or are empty, a time is not finite or not positive, a segment is
+        reversed or outside the recording, or a class is not one of the set's.
+    """
+    lengths = {name: len(x) for name, x in record.features.items()}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise ValueError(f"streams of {lengths} snippets")
+    for name in ("stride", "duration"):
+        value = getattr(record, name)
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"a {name} of {value} s")
+    if len(record.labels) != len(record.segments):
+        raise ValueError(f"{len(record.segments)} segments with {len(record.labels)} labels")
+    start, end = record.segments[:, 0], record.segments[:, 1]
+    good = (start >= 0) & (start < end) & (end <= record.duration)  # false of NaN as well
+    if not good.all():
+        i = int(np.argmin(good))
+        raise ValueError(f"a segment from {start[i]} to {end[i]} s in a recording of {record.duration} s")
+    for found in (record.labels, record.present):
+        if len(found) and not 0 <= found.min() <= found.max() < classes:
+            odd = found[(found < 0) | (found >= classes)][0]
+            raise ValueError(f"class number {odd}, the set has {classes} classes")
