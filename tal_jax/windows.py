@@ -71,6 +71,10 @@ class Normalization:
         """The inverse: normalised features x [T, C] -> [T, C] in the units they had before."""
         return x * self.std + self.mean
 
+    def of(self, channels: Sequence[int]) -> "Normalization":
+        """The statistics of these channels alone, in their order."""
+        return Normalization(self.mean[channels], self.std[channels])
+
 
 def resample(features: np.ndarray, offset: float, scale: float, count: int) -> np.ndarray:
     """Frame snippets from stored ones.

@@ -6,7 +6,18 @@ import numpy as np
 
 from tal_jax.windows import Normalization
 
+Part = tuple[int, ...]  # channels of a device: x, y, z, x, y, z, ..
+Device = tuple[Part, ...]  # what turns together, with one rotation
+
 HALF_TURNS = tuple(np.diag(signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Turning:
+    """What is rotated, and what not."""
+
+    devices: tuple[Device, ...] = ()  # each has a rotation of its own
+    told: tuple[str, ...] = ()  # lines on what turns, and on what does not, with the reasons
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +26,7 @@ class Augmentation:
 
     rotation: float = 0.0  # of three-axis sensors, in radians: see `random_rotation`
     half_turns: bool = False  # and before by none or half a turn about x, y or z, each as likely
-    triaxial: tuple[tuple[int, int], ...] = ()  # channels [first, last) of the streams that turn: x, y, z, x, y, z, ..
+    triaxial: Turning = Turning()
     gain: float = 0.0  # scales all features of a row by exp(gain * a standard normal)
     shift: float = 0.0  # standard deviation of an offset per channel that a row has throughout
     noise: float = 0.0  # standard deviation of Gaussian noise, in units of the (normalised) features
@@ -38,13 +49,16 @@ class Augmentation:
         Returns:
           [n, C] float32.
         """
-        if self.triaxial and self.turns:
-            matrix = random_rotation(self.rotation, self.half_turns, rng)
-            raw = x.copy() if normalization is None else normalization.undone(x)
-            for first, last in self.triaxial:
-                turned = raw[:, first:last].reshape(len(x), -1, 3) @ matrix.T
-                raw[:, first:last] = turned.reshape(len(x), -1)
-            x = raw if normalization is None else normalization(raw)
+        if self.triaxial.devices and self.turns:
+            x = x.copy()
+            for device in self.triaxial.devices:
+                matrix = random_rotation(self.rotation, self.half_turns, rng)
+                for part in map(list, device):  # all else stays as it is, to the last bit
+                    own = None if normalization is None else normalization.of(part)
+                    raw = x[:, part] if own is None else own.undone(x[:, part])
+                    vectors = np.ascontiguousarray(raw).reshape(len(x), -1, 3)
+                    turned = (vectors @ matrix.T).reshape(len(x), -1)
+                    x[:, part] = turned if own is None else own(turned)
         if self.gain:
             x = x * np.float32(np.exp(rng.normal(0, self.gain)))
         if self.shift:

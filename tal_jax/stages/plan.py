@@ -72,7 +72,7 @@ def plan_stage(config: Config, name: str, workdir: Path, *, anew: bool = False) 
     task = build_task(section, selected, framing, where)
     augmentation = augmentation_of(section.data, f"{where}.data")
     if augmentation.turns and config.data.triaxial:
-        sensor_axes.triaxial_channels(config.data.triaxial, training, streams)  # named: nothing is looked at
+        sensor_axes.named_devices(config.data.triaxial, metadata.streams, streams)
     if section.splice:
         open_clips(config.data)
     return StagePlan(config, workdir, name, section, recordings, trained_on, longest, streams, framing, task)

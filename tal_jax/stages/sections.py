@@ -34,7 +34,9 @@ class DataSection:
     holdout: float = 0.0  # this share of the training recordings is measured instead of eval_split
     holdout_ids: tuple[str, ...] = ()  # or those whose ids match one of these patterns, such as "person1_*"
     normalize: bool = False  # by the training set's mean and standard deviation
-    triaxial: tuple[str, ...] = ()  # streams of samples x, y, z, .. of one device, to rotate; (): found by gravity
+    # Streams of one device's three-axis sensors, which turn together in training, or several devices, each a tuple of
+    # streams; "imu[0:6]" are channels of a stream. (): found by gravity
+    triaxial: tuple[str | tuple[str, ...], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

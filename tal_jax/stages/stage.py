@@ -137,13 +137,13 @@ def _normalization(plan: StagePlan) -> Normalization:
 
 
 def _turning(plan: StagePlan) -> Augmentation:
-    """The augmentation with the channels that it turns, those found in training where the stage has saved anything."""
+    """The augmentation with the devices that it turns, those found in training where the stage has saved anything."""
     augmentation = augmentation_of(plan.section.data, f"stages.{plan.name}.data")
     if not augmentation.turns:
         return augmentation
     path = plan.workdir / plan.name / TRIAXIAL
     if has_checkpoint(plan.workdir, plan.name) and path.exists():
-        channels = sensor_axes.read(path)
+        turning = sensor_axes.read(path, sum(plan.trained_on.streams[s] for s in plan.streams))
     else:
-        channels = sensor_axes.triaxial_channels(plan.config.data.triaxial, plan.training, plan.streams)
-    return dataclasses.replace(augmentation, triaxial=channels)
+        turning = sensor_axes.find_devices(plan.config.data.triaxial, plan.training, plan.streams)
+    return dataclasses.replace(augmentation, triaxial=turning)

@@ -114,9 +114,5 @@ def describe(stage: Stage, state: TrainState, start: int) -> str:
 
 
 def turning(augmentation: Augmentation) -> list[str]:
-    """The line that says which channels are rotated in training; no line where the config asks for no rotation."""
-    if not augmentation.turns:
-        return []
-    count = sum(last - first for first, last in augmentation.triaxial)
-    told = f"{count} channels, samples of three-axis sensors" if count else "nothing, no samples of three-axis sensors"
-    return [f"  rotated in training: {told} (data.triaxial)"]
+    """The lines on what is rotated in training, and what not; none where the config asks for no rotation."""
+    return list(augmentation.triaxial.told) if augmentation.turns else []

@@ -1,17 +1,11 @@
 """Augmentation: rotations are rotations, act on sensors' own units, and only where streams hold samples of sensors."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tal_jax.data.augmentation import HALF_TURNS, Augmentation, random_rotation
-from tal_jax.data.dataset import open_split
-from tal_jax.data.sensor_axes import looks_triaxial, triaxial_channels
-from tal_jax.errors import InputError
-from tal_jax.prepare import prepare
+from tal_jax.data.augmentation import HALF_TURNS, Augmentation, Turning, random_rotation
 from tal_jax.windows import Normalization
 
 
@@ -57,7 +51,8 @@ def test_every_sample_of_every_sensor_turns_alike_in_its_own_units():
     normalization = Normalization(
         rng(2).normal(size=14).astype(np.float32), rng(3).uniform(1, 9, 14).astype(np.float32)
     )
-    chosen = Augmentation(rotation=0.5, half_turns=True, triaxial=((1, 7), (8, 14)))
+    device = (tuple(range(1, 7)), tuple(range(8, 14)))
+    chosen = Augmentation(rotation=0.5, half_turns=True, triaxial=Turning((device,)))
     matrix = random_rotation(0.5, True, rng(9))
     expected = raw.copy()
     for first in (1, 4, 8, 11):
@@ -79,72 +74,46 @@ def test_what_is_off_draws_nothing():
         assert generator.bit_generator.state == rng().bit_generator.state
 
 
-def samples(snippets=200, per_snippet=4, sensors=2, gravity=9.81, seed=0):
-    """Raw samples of a device that is turned now and then: an accelerometer first."""
-    random = rng(seed)
-    out = random.normal(0, 0.7, (snippets, per_snippet, sensors, 3))
-    for i in range(snippets):
-        out[i, :, 0] += random_rotation(3.0, False, rng(i // 20)) @ [0, 0, gravity]
-    return out.reshape(snippets, -1).astype(np.float32)
+def test_devices_turn_each_on_its_own_and_nothing_else_changes():
+    raw = rng(1).normal(1013, 0.05, (9, 10)).astype(np.float32)
+    normalization = Normalization(raw.mean(0), raw.std(0))
+    # vectors (0, 2, 4) and (1, 3, 5) are of one device, (9, 7, 8) of another; channel 6 is no sensor's
+    chosen = Augmentation(rotation=0.5, triaxial=Turning((((0, 2, 4, 1, 3, 5),), ((9, 7, 8),))))
+    draws = rng(4)
+    one, other = random_rotation(0.5, False, draws), random_rotation(0.5, False, draws)
+    expected = raw.copy()
+    for i in range(9):
+        expected[i, [0, 2, 4]] = one @ raw[i, [0, 2, 4]]
+        expected[i, [1, 3, 5]] = one @ raw[i, [1, 3, 5]]
+        expected[i, [9, 7, 8]] = other @ raw[i, [9, 7, 8]]
+    got = chosen(raw, rng(4))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    x = normalization(raw)
+    np.testing.assert_array_equal(chosen(x, rng(4), normalization)[:, 6], x[:, 6])
 
 
-@pytest.mark.parametrize(("per_snippet", "sensors"), [(2, 1), (5, 1), (2, 2), (10, 2), (2, 3), (4, 3)])
-def test_raw_samples_are_told_by_gravity(per_snippet, sensors):
-    assert looks_triaxial(samples(per_snippet=per_snippet, sensors=sensors))
+def test_lengths_and_the_angles_between_sensors_are_kept():
+    raw = rng(2).normal(0, 5, (50, 12)).astype(np.float32)
+    chosen = Augmentation(rotation=1.0, half_turns=True, triaxial=Turning(((tuple(range(6)), tuple(range(6, 12))),)))
+    got = chosen(raw, rng(3))
+    before, after = (x.reshape(50, 4, 3).astype(np.float64) for x in (raw, got))
+    assert np.abs(after - before).max() > 1
+    np.testing.assert_allclose(after @ after.swapaxes(1, 2), before @ before.swapaxes(1, 2), rtol=1e-4, atol=1e-3)
 
 
-def test_other_features_are_not():
-    raw = samples(per_snippet=10, sensors=2).reshape(200, 10, 6)
-    statistics = np.concatenate([raw.mean(1), raw.std(1), raw.min(1), raw.max(1)], axis=1)
-    acceleration, rate = raw[..., :3], raw[..., 3:]
-    cases = {
-        "means, deviations, extremes": statistics,
-        "means and deviations": np.concatenate([acceleration.mean(1), acceleration.std(1)], axis=1),
-        "means and extremes": np.concatenate([acceleration.mean(1), acceleration.min(1), acceleration.max(1)], axis=1),
-        "of two sensors": np.concatenate([acceleration.mean(1), rate.std(1), acceleration.std(1)], axis=1),
-        "one sample, as likely a mean": samples(per_snippet=1, sensors=2),
-        "normalised": (samples() - samples().mean(0)) / samples().std(0),
-        "in units of g": samples(gravity=1.0),
-        "noise": rng().normal(size=(200, 60)),
-        "wide": rng().normal(size=(200, 2304)),
-        "not triples": samples()[:, :-1],
-        "four channels": np.pad(samples(per_snippet=1, sensors=1), ((0, 0), (0, 1))),
-        "empty": np.zeros((0, 6)),
-        "constant": np.zeros((5, 6)),
-    }
-    for name, x in cases.items():
-        assert not looks_triaxial(x.astype(np.float32)), name
-
-
-@pytest.fixture(scope="module")
-def split(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("triaxial")
-    database = {}
-    for i in range(3):
-        for stream, x in (("rgb", rng(i).normal(size=(30, 4))), ("imu", samples(30, seed=i))):
-            (folder / stream).mkdir(exist_ok=True)
-            np.save(folder / stream / f"r{i}.npy", x.astype(np.float32))
-        annotations = [{"segment": [1.0, 2.0], "label": "a"}]
-        database[f"r{i}"] = {"subset": "training", "duration": 30.0, "annotations": annotations}
-    (folder / "a.json").write_text(json.dumps({"database": database}))
-    features = {"rgb": str(folder / "rgb"), "imu": str(folder / "imu")}
-    prepare.prepare(
-        prepare.Options(
-            annotations=str(folder / "a.json"), features=features, stride="1", out=str(folder / "data"), workers=1
-        )
-    )
-    return open_split(folder / "data", "training")
-
-
-def test_streams_are_found_or_named(split):
-    assert triaxial_channels((), split, ("rgb", "imu")) == ((4, 28),)
-    assert triaxial_channels((), split, ("imu", "rgb")) == ((0, 24),)
-    assert triaxial_channels(("imu",), split, ("rgb", "imu")) == ((4, 28),)
-    assert triaxial_channels((), split, ("rgb",)) == ()
-
-
-def test_a_name_that_cannot_be_is_refused(split):
-    with pytest.raises(InputError, match=r"data\.triaxial: no stream 'flow' in use: expected some of \['imu'\]"):
-        triaxial_channels(("flow",), split, ("imu",))
-    with pytest.raises(InputError, match="'rgb' has 4 channels, no triples of x, y and z: leave it out"):
-        triaxial_channels(("rgb",), split, ("rgb", "imu"))
+def test_a_stream_of_samples_turns_as_it_always_has():
+    """The same numbers, to the last bit, as of ranges of channels: trainings go on as they were."""
+    raw = rng(5).normal(0, 3, (40, 64)).astype(np.float32)
+    normalization = Normalization(raw.mean(0), raw.std(0))
+    x = normalization(raw)
+    matrix = random_rotation(0.4, True, rng(6))
+    expected = normalization.undone(x)
+    for first, last in ((0, 24), (30, 60)):
+        turned = expected[:, first:last].reshape(len(x), -1, 3) @ matrix.T
+        expected[:, first:last] = turned.reshape(len(x), -1)
+    expected = normalization(expected)
+    device = (tuple(range(24)), tuple(range(30, 60)))
+    got = Augmentation(rotation=0.4, half_turns=True, triaxial=Turning((device,)))(x, rng(6), normalization)
+    np.testing.assert_array_equal(got[:, :24], expected[:, :24])
+    np.testing.assert_array_equal(got[:, 30:60], expected[:, 30:60])
+    np.testing.assert_array_equal(got[:, 24:30], x[:, 24:30])

@@ -29,14 +29,28 @@ def config_of(data, triaxial, rotation=0.4):
 @pytest.mark.parametrize(
     ("triaxial", "channels", "told"),
     [
-        ((), (), "nothing, no samples of three-axis sensors"),  # signals of a synthetic set, no accelerometer
-        (("imu",), ((0, 3),), "3 channels, samples of three-axis sensors"),
+        # signals of a synthetic set, no accelerometer
+        (
+            (),
+            (),
+            ": nothing; imu: no three channels of a steady length, as gravity has (data.triaxial names what turns)",
+        ),
+        (
+            ("imu",),
+            (((0, 1, 2),),),
+            ", as one device: imu (x y z in turn, assumed): 3 channels (named in data.triaxial)",
+        ),
+        (
+            (("imu[2,1,0]",),),
+            (((2, 1, 0),),),
+            ", as one device: imu[2,1,0]: 3 channels (named in data.triaxial)",
+        ),
     ],
 )
 def test_a_stream_turns_if_it_is_named_or_looks_like_it(data, tmp_path, triaxial, channels, told):
     stage = build_stage(config_of(data, triaxial), "bmn", tmp_path)
-    assert stage.assembler.augmentation.triaxial == channels
-    assert turning(stage.assembler.augmentation) == [f"  rotated in training: {told} (data.triaxial)"]
+    assert stage.assembler.augmentation.triaxial.devices == channels
+    assert turning(stage.assembler.augmentation) == [f"  rotated in training{told}"]
 
 
 def test_without_rotation_nothing_is_looked_at_or_told(data, tmp_path):
@@ -55,16 +69,16 @@ def test_what_was_told_at_the_beginning_stays(data, tmp_path):
     (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
     (tmp_path / "bmn" / "triaxial.json").write_text("[[0, 3]]")
     stage = build_stage(config_of(data, ()), "bmn", tmp_path)
-    assert stage.assembler.augmentation.triaxial == ((0, 3),)
+    assert stage.assembler.augmentation.triaxial.devices == (((0, 1, 2),),)
     (tmp_path / "bmn" / "triaxial.json").write_text("[[0, 3")
-    with pytest.raises(InputError, match=r"triaxial\.json: not a list of channel ranges .*: remove it"):
+    with pytest.raises(InputError, match=r"triaxial\.json: not a list of channel ranges or devices .*: remove it"):
         build_stage(config_of(data, ()), "bmn", tmp_path)
 
 
 def test_an_attempt_that_saved_nothing_decides_nothing(data, tmp_path):
     (tmp_path / "bmn").mkdir()
     (tmp_path / "bmn" / "triaxial.json").write_text("[[0, 3]]")
-    assert build_stage(config_of(data, ()), "bmn", tmp_path).assembler.augmentation.triaxial == ()
+    assert build_stage(config_of(data, ()), "bmn", tmp_path).assembler.augmentation.triaxial.devices == ()
 
 
 def test_an_amount_below_nothing_is_refused(data, tmp_path):
