@@ -277,10 +277,10 @@ def test_a_pickle_cannot_claim_more_memory_than_it_has_bytes(tmp_path):
 
 
 def test_shared_containers_are_visited_once(tmp_path):
-    bomb = [np.zeros(2)]
-    for _ in range(60):
-        bomb = [bomb, bomb]
-    got = read_bytes(tmp_path, pickle.dumps(bomb))
+    shared = [np.zeros(2)]
+    for _ in range(20):
+        shared = [shared, shared]
+    got = read_bytes(tmp_path, pickle.dumps(shared))
     assert got[0] is got[1]
 
 
