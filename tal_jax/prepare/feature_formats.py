@@ -1,7 +1,6 @@
 """The file formats of features: every reader gives one array of two axes, and checks that the file is whole."""
 
 import contextlib
-import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 
 from tal_jax.errors import InputError
 from tal_jax.prepare import safe_pickle
+from tal_jax.prepare.npy_header import NotNumbers, read_header
 
 EXTENSIONS = (".npy", ".npz", ".csv", ".h5", ".hdf5", ".pt", ".pth", ".pkl")
 
@@ -87,21 +87,18 @@ def npy_shape(id: str, file: File) -> tuple[int, int]:
     where = f"{file.path}: record {id}"
     try:
         with open(file.path, "rb") as stream:
-            version = np.lib.format.read_magic(stream)
-            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = reader(stream)
-            expected = stream.tell() + math.prod(shape) * dtype.itemsize
+            header = read_header(stream)
             size = os.fstat(stream.fileno()).st_size
     except OSError as e:
         raise InputError(f"{where}: cannot be read ({e.strerror}): check the file") from e
-    except Exception as e:  # as in `load`
-        text = " ".join(f"{e!s:.80}".split())
-        raise InputError(f"{where}: not a .npy file ({text}): extract it again") from e
-    if dtype.hasobject:
-        raise InputError(f"{where}: holds Python objects, which are not read: save it as an array of numbers")
+    except NotNumbers as e:
+        raise InputError(f"{where}: holds {e}: save it as an array of numbers") from e
+    except ValueError as e:
+        raise InputError(f"{where}: not a .npy file ({e}): extract it again") from e
+    expected = header.end + header.size
     if size < expected:
         raise InputError(f"{where}: truncated, {size} of {expected} bytes: copy or extract it again")
-    return _plane(where, shape)
+    return _plane(where, header.shape)
 
 
 def _numbers(where: str, value: Any) -> np.ndarray:
