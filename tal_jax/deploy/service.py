@@ -25,9 +25,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tal_jax.deploy.batching import Batcher, Full
+from tal_jax.deploy.json_bodies import Refused
 from tal_jax.deploy.metrics import Measures
 from tal_jax.deploy.model import Model, ResolvedRecording
-from tal_jax.deploy.requests import JSON, NPY, Query, Refused, recording
+from tal_jax.deploy.requests import JSON, NPY, Query, recording, unlike
 from tal_jax.errors import InputError
 from tal_jax.windows import WindowDetections
 
@@ -35,6 +36,8 @@ SMALL = 1 << 20  # bytes of .npy that are read at once: a thread would take long
 GONE = 499  # the client closed the connection: of no standard, but what servers write
 Programs = list[tuple[str, Callable[[], None]]]
 BODIES = 16  # bodies of the largest size that are held at a time
+QUERY_BYTES = 2048
+UTF8 = ("", "utf-8", "utf8", "us-ascii")
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Service:
         self.ready = False
         self._stopping = False
         self._held = 0  # bytes of all bodies
-        # Two bodies at a time: JSON takes ten times its size while it is read.
+        self._arrived = 0  # bodies that are there in whole, and not yet recordings
         self._threads = ThreadPoolExecutor(2, "parse")
         self.app = Starlette(
             routes=[
@@ -87,6 +90,8 @@ class Service:
             exception_handlers={HTTPException: _plain, Exception: _fault},
             lifespan=self._lifespan,
         )
+        # A redirect would be made from the client's Host header, whatever stands there.
+        self.app.router.redirect_slashes = False
 
     def prepare(self, progress: Callable[[Programs], Iterable[tuple[str, Callable[[], None]]]] = iter) -> bool:
         """Compiles everything and starts to compute; requests are turned away until then.
@@ -159,46 +164,55 @@ class Service:
             raise Refused(503, "the model is being compiled: try again")
         if self.batcher.waiting >= self.limits.max_waiting:
             raise Refused(503, f"{self.limits.max_waiting} recordings wait already: try again")
+        if len(request.scope["query_string"]) > QUERY_BYTES:
+            raise Refused(414, f"parameters of more than {QUERY_BYTES} bytes")
         query = Query.of(request.query_params.multi_items())
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise Refused(415, f"content-encoding {encoding:.40}: send the body as it is")
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = _kind(request)
         async with self._body(request) as body:
             if kind in NPY and len(body) <= SMALL:
                 known = self._known(kind, body, query)
             else:
-                loop = asyncio.get_running_loop()
-                known = await loop.run_in_executor(self._threads, self._known, kind, body, query)
+                known = await self._read(kind, body, query)
             found = await self._found(request, known)
         return Response(self._encoded(found, query), media_type=JSON)
 
-    def _known(self, kind: str, body: bytes, query: Query) -> ResolvedRecording:
+    async def _read(self, kind: str, body: bytearray, query: Query) -> ResolvedRecording:
+        """As `_known`, in a thread; those who wait for it count as those who wait for detections."""
+        if self._arrived >= self.limits.max_waiting:
+            raise Refused(503, f"{self.limits.max_waiting} bodies wait to be read: try again")
+        self._arrived += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._known, kind, body, query)
+        finally:
+            self._arrived -= 1
+
+    def _known(self, kind: str, body: bytearray, query: Query) -> ResolvedRecording:
         return recording(self.model, kind, body, query, max_snippets=self.limits.max_snippets)
 
     @contextlib.asynccontextmanager
-    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+    async def _body(self, request: Request) -> AsyncIterator[bytearray]:
         """The body of a request, counted as long as it is held."""
         too_large = Refused(413, f"the body is larger than {self.limits.max_mb:g} MB")
         if int(request.headers.get("content-length", 0)) > self.limits.body:
             raise too_large
-        parts, size = [], 0
+        body = (
+            bytearray()
+        )  # not a list of its parts: those of a client that sends single bytes are forty times as large
         try:
             try:
                 async with asyncio.timeout(self.limits.timeout):
                     async for part in request.stream():
-                        parts.append(part)
-                        size += len(part)
-                        self._held += len(part)
-                        if size > self.limits.body:
+                        if len(body) + len(part) > self.limits.body:
                             raise too_large
-                        if self._held > BODIES * self.limits.body:
+                        if self._held + len(part) > BODIES * self.limits.body:
                             raise Refused(503, "too many large bodies at a time: try again")
+                        body += part
+                        self._held += len(part)
             except TimeoutError as e:
                 raise Refused(408, f"the body has not arrived within {self.limits.timeout:g} s") from e
-            yield b"".join(parts)
+            yield body
         finally:
-            self._held -= size
+            self._held -= len(body)
 
     async def _found(self, request: Request, known: ResolvedRecording) -> WindowDetections:
         """Waits for the detections, or for the client to give up: nothing is computed for those who are gone."""
@@ -221,6 +235,21 @@ class Service:
     def _encoded(self, found: WindowDetections, query: Query) -> bytes:
         kept = (found.scores >= query.min_score).nonzero()[0][: query.top]  # NaN is not kept
         return orjson.dumps({"detections": self.model.rows(WindowDetections(*(x[kept] for x in found)))})
+
+
+def _kind(request: Request) -> str:
+    """The media type of a body. Raises Refused (415) where it is none that is read, or in an encoding that is not."""
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise Refused(415, f"content-encoding {encoding!r:.40}: send the body as it is")
+    kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    kind = kind.strip()
+    if kind not in (*NPY, JSON):
+        raise unlike(kind)
+    _, _, charset = parameters.partition("charset=")
+    if charset.partition(";")[0].strip(' "') not in UTF8:
+        raise Refused(415, f"charset {charset!r:.40}: send UTF-8")
+    return kind
 
 
 def _json(value: Any) -> Response:
