@@ -1,5 +1,9 @@
 """The commands, a file each: `python -m launch.NAME` in a checkout, `tal-jax NAME` where the package is installed."""
 
-from tal_jax.commands import huge_pages
+import sys
+
+from tal_jax.commands import endings, huge_pages
 
 huge_pages.ask_for()
+if huge_pages.is_command(sys.orig_argv):
+    endings.watch(at_once=True)

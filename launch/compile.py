@@ -53,4 +53,4 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # this machine only compiles
-    app.run(main)
+    app.run(main, reads=[_CONFIG], writes=[_JSON])

@@ -30,6 +30,10 @@ def main(argv: Sequence[str]) -> None:
     from tal_jax.devices.compilation import use_cache
     from tal_jax.errors import InputError
 
+    if _REVERSE.value:
+        app.check(reads=[_WORKDIR], writes=[_CHECKPOINT])
+    else:
+        app.check(reads=[_CONFIG, _CHECKPOINT], fills=[_WORKDIR])
     use_cache()
     if _REVERSE.value:
         done = revert(_FAMILY.value, _CHECKPOINT.value, _WORKDIR.value)

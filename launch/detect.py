@@ -75,4 +75,8 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    app.run(main)
+    app.run(
+        main,
+        reads=[_WORKDIR, _DATA, _MODEL, _FEATURES, _ANNOTATIONS, _PROPOSALS, _CLASS_SCORES],
+        writes=[_OUT, _PLOT],
+    )

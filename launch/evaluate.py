@@ -52,4 +52,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, reads=[_GROUND_TRUTH, _DETECTIONS, _BLOCKED], writes=[_JSON])

@@ -11,7 +11,7 @@ from absl import flags
 from tal_jax.commands import app
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder to write, which must not exist.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder to write; an earlier export there is replaced.", required=True)
 _STAGE = flags.DEFINE_string("stage", "", "Stage; the last of the track by default, with those it builds on.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which checkpoint.")
 _ONNX = flags.DEFINE_bool("onnx", False, "Write ONNX programs too, as far as jax2onnx manages (extra onnx).")
@@ -42,4 +42,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    app.run(main)
+    app.run(main, reads=[_WORKDIR], fills=[_OUT])

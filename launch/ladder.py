@@ -46,6 +46,10 @@ def main(argv: Sequence[str]) -> None:
     print(table)
 
 
+def _results() -> list[str]:
+    return [*(f"{row}.json" for row in _ROWS.value), "ladder.json", "scores.json", "cas.png"]
+
+
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    app.run(main, abrupt=True)
+    app.run(main, reads=[_CONFIG, _DATA, _GROUND_TRUTH, _SUPERVISED], fills=[_OUT], files=_results, abrupt=True)

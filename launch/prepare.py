@@ -69,4 +69,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, reads=[ANNOTATIONS, FEATURES, PROPOSALS, CLIPS, CLIP_FEATURES, DAMAGED], fills=[OUT])

@@ -46,4 +46,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, reads=[_ANNOTATIONS, _DETECTIONS], writes=[_OUT])

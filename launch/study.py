@@ -54,4 +54,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    app.run(main, abrupt=True)
+    app.run(main, reads=[_CONFIG, _DATA], fills=[_WORKDIR], abrupt=True)

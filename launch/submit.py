@@ -53,4 +53,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, reads=[_DETECTIONS, _ANNOTATIONS, _CLASSES], writes=[_OUT])

@@ -22,11 +22,6 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs
 _PRINT = flags.DEFINE_bool("print_config", False, "Print every key of the config with its value, and end.")
 _STAGE = flags.DEFINE_string("stage", "", "Run only this stage; again from the start if it is finished.")
 flags.mark_flag_as_required("config")
-flags.register_multi_flags_validator(
-    ["workdir", "print_config"],
-    lambda given: given["print_config"] or given["workdir"] is not None,
-    "Flag --workdir must have a value other than None.",
-)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -40,11 +35,13 @@ def main(argv: Sequence[str]) -> None:
     if _PRINT.value:
         print(as_text(to_tree(parse(config))))
         return
+    if _WORKDIR.value is None:
+        app.fail(f"--workdir is missing: {flags.FLAGS['workdir'].help}")
     cluster.join()
     use_cache()
-    train_and_evaluate(config, _WORKDIR.value or "", _STAGE.value, timeout=cluster.timeout())
+    train_and_evaluate(config, _WORKDIR.value, _STAGE.value, timeout=cluster.timeout())
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    app.run(main, abrupt=True)
+    app.run(main, reads=[_CONFIG], fills=[_WORKDIR], abrupt=True)

@@ -136,12 +136,16 @@ def detect(
       The detections, times in seconds.
 
     Raises:
-      InputError: there is no such workdir, split, stage, checkpoint or member.
+      InputError: there is no such workdir, split, stage, checkpoint or member, or `out` cannot be written.
     """
+    from tal_jax.data import outputs
     from tal_jax.detect.detect import detect as run
     from tal_jax.evaluation.detection_files import write
 
     where = "" if data is None else str(data)
+    if out is not None:
+        read = [outputs.Input(path, name) for path, name in ((str(workdir), "workdir"), (where, "data"))]
+        outputs.check([outputs.Output(str(out), "out")], read)
     found = run(str(workdir), split, stage=stage, data_dir=where, checkpoint=checkpoint, member=member)
     if out is not None:
         write(str(out), found)

@@ -1,90 +1,109 @@
-"""Runs a main function so that bad input ends in one line on stderr and exit status 2."""
+"""Runs a main function: its flags, the check of inputs and outputs, and an end in one line where it fails."""
 
-import errno
 import os
-import sys
+import re
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
-from tal_jax.errors import DIVERGED_STATUS, RESTART_STATUS, InputError, Interrupted, TrainingDiverged
+from tal_jax.commands import config_flag, endings
+from tal_jax.commands.endings import fail
+from tal_jax.data import outputs
+from tal_jax.errors import InputError
 
-
-def fail(message: str, *, abrupt: bool = False, status: int = 2) -> NoReturn:
-    """Prints one error line to stderr and ends the process, without a traceback.
-
-    Args:
-      message: what is printed.
-      abrupt: end without waiting for other threads, see `run`.
-      status: the exit status.
-    """
-    kind = "" if status == RESTART_STATUS else "error: "
-    print(f"{_program()}: {kind}{' '.join(str(message).split())}", file=sys.stderr, flush=True)
-    if abrupt:
-        sys.stdout.flush()
-        os._exit(status)
-    sys.exit(status)
+__all__ = ["fail", "invocation", "run"]
+Flags = Sequence[flags.FlagHolder[Any]]
 
 
 def invocation(name: str) -> str:
     """How the command of this name is called, in the form in which the present one was; for advice in messages."""
-    return f"tal-jax {name}" if _installed() else f"python -m launch.{name}"
-
-
-def _program() -> str:
-    """This command, in the form in which it was called: `launch.NAME` in a checkout, else `tal-jax NAME`."""
-    return f"tal-jax {_name()}" if _installed() else f"launch.{_name()}"
-
-
-def _name() -> str:
-    return os.path.splitext(os.path.basename(sys.argv[0]))[0]
-
-
-def _installed() -> bool:
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec is not None and spec.name == f"tal_jax.launch.{_name()}"
+    return f"tal-jax {name}" if endings.installed() else f"python -m launch.{name}"
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(list(argv))
-    except (AttributeError, KeyError) as e:  # ml_collections: an unknown key, with the nearest known one
-        inner: object = e
-        while isinstance(inner, Exception) and inner.args:
-            inner = inner.args[0]
-        fail(f"config: no such key: {inner}")
-    except (flags.Error, InputError, TypeError, ValueError, OSError) as e:
-        fail(str(e).strip().splitlines()[-1])
+    except (AttributeError, KeyError, flags.Error, InputError, TypeError, ValueError) as e:
+        fail(_flag_error(e))
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}: every option is written --name=value")
     return rest
 
 
-def run(main: Callable[[Sequence[str]], None], *, abrupt: bool = False) -> None:
-    """Parses flags, calls `main(argv)`, and turns `InputError` and a full disk into one line and exit status 2.
+def _flag_error(error: Exception) -> str:
+    """What is wrong with the flags, in words that do without absl's own."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, InputError):
+        inner = inner.__cause__ or inner.__context__
+    if inner is not None:
+        return str(inner)
+    text = str(error).strip().splitlines()[-1]
+    if found := re.search(r"Flag --(\S+) must have a value other than None", text):
+        return f"--{found[1]} is missing: {flags.FLAGS[found[1]].help}"
+    if found := re.match(r"flag --(config\.[^=]+)=(.*): ", text):
+        return config_flag.explained(found[1], found[2]) or text
+    return text
+
+
+def run(
+    main: Callable[[Sequence[str]], None],
+    *,
+    reads: Flags = (),
+    writes: Flags = (),
+    fills: Flags = (),
+    files: Callable[[], Sequence[str]] = tuple,
+    abrupt: bool = False,
+) -> None:
+    """Parses flags, looks at what will be written, and calls `main(argv)`; `endings` says how it can end.
 
     Args:
       main: the body of the command; it gets what the flags left of the command line.
-      abrupt: after an error, end without waiting for other threads: one that still writes a checkpoint to a full disk
-        would add its own traceback.
+      reads: see `check`.
+      writes: likewise.
+      fills: likewise.
+      files: gives the names for `check`, once the flags are parsed.
+      abrupt: see `endings.guarded`.
     """
 
-    def guarded(argv: Sequence[str]) -> None:
+    def checked(argv: Sequence[str]) -> None:
         # Orbax warns of what is meant to be so, and logs errors that it raises as well.
         logging.set_verbosity(logging.FATAL)
-        try:
-            main(argv)
-        except InputError as e:
-            fail(str(e), abrupt=abrupt)
-        except Interrupted as e:
-            fail(str(e), abrupt=abrupt, status=RESTART_STATUS)
-        except TrainingDiverged as e:
-            fail(str(e), abrupt=abrupt, status=DIVERGED_STATUS)
-        except OSError as e:
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            text = f"no space left on the device{f' for {e.filename}' if e.filename else ''}: free some and start again"
-            fail(text, abrupt=abrupt)
+        check(reads=reads, writes=writes, fills=fills, files=files())
+        main(argv)
 
-    app.run(guarded, flags_parser=_parse)
+    with endings.guarded(abrupt=abrupt):
+        app.run(checked, flags_parser=_parse)
+
+
+def check(*, reads: Flags = (), writes: Flags = (), fills: Flags = (), files: Sequence[str] = ()) -> None:
+    """Looks at the outputs that flags name.
+
+    Args:
+      reads: the flags that name files and folders to read, alone, several, or as NAME=PATH.
+      writes: the flags that name files to write.
+      fills: the flags that name folders to write.
+      files: names of what will be written in those folders, as far as inputs may lie in them.
+
+    Raises:
+      InputError: see `outputs.check`.
+    """
+    found = [outputs.Output(path, f"--{flag.name}") for flag in writes for path in _given(flag)]
+    found += [outputs.Output(path, f"--{flag.name}", True, tuple(files)) for flag in fills for path in _given(flag)]
+    outputs.check(found, [outputs.Input(path, name) for flag in reads for name, path in _paths(flag)])
+
+
+def _given(flag: flags.FlagHolder[Any]) -> list[str]:
+    """The values of a flag; an empty one counts where the user gave it."""
+    value = flag.value
+    values = [value] if isinstance(value, str) else list(value or ())
+    return values if flag.present else [v for v in values if v]
+
+
+def _paths(flag: flags.FlagHolder[Any]) -> list[tuple[str, str]]:
+    """What exists of the paths that a flag names, with how it was given; `NAME=PATH` is one too."""
+    if isinstance(flag.value, ConfigDict):
+        return config_flag.paths(flag)
+    texts = [text for value in _given(flag) for text in (value, value.partition("=")[2])]
+    return [(f"--{flag.name}", text) for text in texts if text and os.path.exists(text)]

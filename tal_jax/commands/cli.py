@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from tal_jax.commands import huge_pages
+from tal_jax.commands import endings, huge_pages
 from tal_jax.words import nearest
 
 PACKAGE = "tal_jax.launch"
@@ -18,9 +18,12 @@ HELP = ("help", "-h", "-help", "--help", "--helpfull", "--helpshort")
 def main() -> None:
     """What the installed `tal-jax` and `python -m tal_jax` run; ends with the status of the command."""
     huge_pages.ask_for()
+    if huge_pages.is_command(sys.orig_argv):
+        endings.watch(at_once=True)
     name, *rest = sys.argv[1:] or ["--help"]
     if name in HELP:
-        print(overview())
+        with endings.guarded():
+            print(overview())
     elif name == "--version":
         import tal_jax
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import tal_jax
+from tal_jax.data import atomic
 from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.onnx import require_jax2onnx
 from tal_jax.deploy.onnx_files import write as write_onnx
@@ -61,7 +60,7 @@ def export(
 
     Args:
       workdir: the folder of a training.
-      out: the folder to be made, which must not exist.
+      out: the folder to be made; an earlier export there is replaced when the new one is complete.
       stage: the stage's name; "" is the last one of the track.
       checkpoint: "last", or "best" by the periodic evaluation.
       member: which training of a population, from 0, of the last stage.
@@ -71,29 +70,23 @@ def export(
       The path `out`.
 
     Raises:
-      InputError: there is no such workdir, stage, checkpoint or member, `out` exists, or a package that ONNX needs is
-        not installed.
+      InputError: there is no such workdir, stage, checkpoint or member, `out` holds something else than an export, or
+        a package that ONNX needs is not installed.
     """
     workdir, out = Path(workdir).absolute(), Path(out)
     if onnx:
         require_jax2onnx()
     config = read_config(workdir)
     name = stage_named(config, stage)
-    if out.exists():
-        raise InputError(f"{out}: exists: remove it, or give another --out")
+    if out.exists() and not (out.is_dir() and (layout.is_export(out) or not any(out.iterdir()))):
+        raise InputError(f"{out}: holds other files than those of an export: remove it, or give another --out")
     last = build_stage(config, name, workdir)
     before, needs = _before(config, last)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    temporary.mkdir(parents=True)
-    try:
+    with atomic.making(out) as temporary:
         built = [(build_stage(config, other, workdir), 0) for other in before] + [(last, member)]
         entries = [_write(one, temporary, workdir, checkpoint, which, onnx) for one, which in built]
         _describe(temporary, out.name, last, entries, needs)
         layout.seal(temporary)
-        temporary.rename(out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return out
 
 

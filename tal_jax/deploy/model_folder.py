@@ -35,6 +35,16 @@ def seal(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines))
 
 
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds files of an export alone, whole or damaged: nothing is lost that an export cannot make."""
+    try:
+        lines = (folder / SUMS).read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    own = {line.partition("  ")[2] for line in lines}
+    return MODEL in own and own.issuperset(_files(folder))
+
+
 def read_model(folder: Path) -> dict[str, Any]:
     """Checks every file of a folder, and reads MODEL.
 

@@ -10,6 +10,7 @@ from tal_jax.evaluation import detection_files, ground_truth
 from tal_jax.evaluation.detection import parse_tiou
 from tal_jax.report import Analysis, analyse, compose, named, require_libraries, write_report
 from tal_jax.report.analysis import likely_subset
+from tal_jax.report.page import check_out
 
 
 def report_on(
@@ -48,6 +49,7 @@ def report_on(
       InputError: something is wrong with files, names, workdirs or thresholds, or a library is missing.
     """
     require_libraries()
+    check_out(out)
     thresholds = parse_tiou(tiou)
     recordings, _ = leave_out(annotations.read(ground_truth_file), ignore_labels, ground_truth_file)
     blocked = ground_truth.read_blocked(blocked_file) if blocked_file else frozenset()

@@ -49,7 +49,8 @@ def read(path: str | os.PathLike) -> Submission:
     """Reads a detections file; numbers may be strings.
 
     Raises:
-      InputError: missing, not JSON of this layout, an id twice, or a number that is not finite; names file, id and row.
+      InputError: missing, not JSON of this layout, an id twice, a label that is no line of text, or a number that is
+        not finite; names file, id and row.
     """
     content = read_json(path, "--detections")
     results = content.get("results") if isinstance(content, dict) else None

@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
+import os
 import runpy
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -217,8 +217,7 @@ def run_ablation(
     found: dict[str, AblationRow] = {}
     for row, config in configs.items():
         try:
-            with tempfile.TemporaryDirectory() as nothing:  # no stage has begun there
-                plan_training(config, Path(nothing))
+            plan_training(config, Path(os.devnull, "nothing"))  # no stage has begun there
         except InputError as e:
             raise InputError(f"row {row}: {e}") from e
     for row, config in configs.items():

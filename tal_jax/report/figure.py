@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ CHOICE = "choice"  # name of the parameter that a figure's menu sets
 RUN_COLOURS = COLOURS[:4]
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 PNG_SCALE = 2
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 CONFIG = {
     "font": FONT,
     "background": "white",
@@ -89,7 +91,17 @@ def render(spec: dict[str, Any]) -> bytes:
     """A specification with data as PNG; no browser is needed, nothing is fetched."""
     import vl_convert
 
-    return vl_convert.vegalite_to_png(spec, vl_version=vega_lite_version(), scale=PNG_SCALE, allowed_base_urls=[])
+    shown = _in_xml(spec)
+    return vl_convert.vegalite_to_png(shown, vl_version=vega_lite_version(), scale=PNG_SCALE, allowed_base_urls=[])
+
+
+def _in_xml(value: Any) -> Any:
+    """Nested values whose text may stand in a picture's XML: vl-convert ends the whole process at any other."""
+    if isinstance(value, str):
+        return NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {_in_xml(key): _in_xml(inner) for key, inner in value.items()}
+    return [_in_xml(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def vega_lite_version() -> str:

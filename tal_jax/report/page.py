@@ -181,14 +181,31 @@ def _inline(script: str) -> Any:
     return markupsafe.Markup(script)
 
 
+def check_out(out: str | Path) -> bool:
+    """Whether a folder holds an earlier report, which may be replaced.
+
+    Raises:
+      InputError: it holds a page that is none of ours.
+    """
+    try:
+        with (Path(out) / PAGE).open("rb") as file:
+            ours = b"Content-Security-Policy" in file.read(1000)
+    except OSError:
+        return False
+    if not ours:
+        raise InputError(f"--out={out}: holds an {PAGE} that is no report: name another folder")
+    return True
+
+
 def _write(out: Path, html: str, files: Mapping[str, bytes]) -> Path:
     """Figures first, the page last; figures of an earlier report that this one does not have go."""
     try:
+        earlier = check_out(out)
         (out / FIGURES).mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             atomic.write(out / FIGURES / name, data)
         atomic.write(out / PAGE, html.encode())
-        for path in (out / FIGURES).iterdir():
+        for path in (out / FIGURES).iterdir() if earlier else ():
             if path.suffix in (".png", ".csv") and path.name not in files:
                 path.unlink()
     except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as e:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tal_jax.data import atomic
 from tal_jax.train.events import EventFile
 
 
@@ -24,7 +25,7 @@ class Progress:
         if path.exists():
             # A line cut short by a kill is dropped with the later steps.
             kept = [line for line in path.read_text("utf-8", "replace").splitlines() if _step(line) <= start]
-            path.write_text("".join(f"{line}\n" for line in kept))
+            atomic.write(path, "".join(f"{line}\n" for line in kept).encode())
         self._file = path.open("a")
         self._events = EventFile(directory, start=start + 1 if start else None)
         self._name, self._total = name, total

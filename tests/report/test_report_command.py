@@ -19,6 +19,7 @@ from tal_jax.evaluation.detection import parse_tiou
 from tal_jax.report import Material, analyse, compose, write_report
 from tal_jax.report.analysis import likely_subset
 from tal_jax.report.inputs import Point
+from tal_jax.report.page import check_out
 
 ROOT = Path(__file__).parents[2]
 STPN = ROOT / "../shared/data/thumos14_stpn"
@@ -223,9 +224,18 @@ def test_figures_of_an_earlier_report_go(tmp_path):
     (figures / "notes.txt").write_bytes(b"mine")
     recordings = annotations.read(truth)
     runs = [analyse("d", recordings, submission.read(found), "validation", parse_tiou("0.5"))]
-    write_report(tmp_path / "o", compose(runs, recordings, title="new", shown=5))
+    report = compose(runs, recordings, title="new", shown=5)
+    write_report(tmp_path / "o", report)
+    assert (figures / "training_old.png").exists(), "somebody's own: there was no report before"
+    write_report(tmp_path / "o", report)
     assert not (figures / "training_old.png").exists()
     assert (figures / "notes.txt").exists()
+
+
+def test_another_page_is_not_replaced(tmp_path):
+    (tmp_path / "index.html").write_text("<html>my home page</html>")
+    with pytest.raises(InputError, match=r"index.html that is no report: name another folder"):
+        check_out(tmp_path)
 
 
 @pytest.mark.parametrize(
