@@ -11,16 +11,18 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from tal_jax.checks.doubts import REASONS
 from tal_jax.commands import app
 from tal_jax.data import dataset, ignored
-from tal_jax.prepare import plan, prepare
+from tal_jax.prepare import plan, prepare, strides
 
 ANNOTATIONS = flags.DEFINE_string("annotations", None, "ActivityNet-style JSON file.", required=True)
 FEATURES = flags.DEFINE_multi_string(
     "features", None, "NAME=DIR (or NAME=FILE.h5); repeat it for several streams.", required=True
 )
-STRIDE = flags.DEFINE_string(
-    "stride", None, "Seconds per snippet, or 'resized': features cover each recording evenly.", required=True
+STRIDE = flags.DEFINE_string("stride", None, f"The time from one snippet to the next: {strides.HELP}.")
+IMAGES_PER_SNIPPET = flags.DEFINE_string(
+    "images_per_snippet", None, "In place of --stride: the annotations hold the fps of every video."
 )
 OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
 PROPOSALS = flags.DEFINE_string("proposals", None, "Folder of CSV files, one per recording, times in seconds.")
@@ -38,6 +40,9 @@ MISSING = flags.DEFINE_enum("missing", "error", ["error", "skip"], "What to do w
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.0, "Leave out instances of this length or less.")
 DAMAGED = flags.DEFINE_string("damaged", None, "Recordings to leave out: 'hacs', or a file with one id a line.")
 WORKERS = flags.DEFINE_integer("workers", None, "Processes; all cores by default.", lower_bound=1)
+ACCEPT = flags.DEFINE_multi_string(
+    "accept", [], f"Insist, where the data contradict themselves; a refusal names the reason: {', '.join(REASONS)}."
+)
 SHARD_MB = flags.DEFINE_integer("shard_mb", 256, "Largest size of a shard.", lower_bound=1)
 
 
@@ -63,6 +68,8 @@ def main(argv: Sequence[str]) -> None:
                 clip_features=plan.pairs("clip_features", CLIP_FEATURES.value),
                 workers=WORKERS.value,
                 shard_mb=SHARD_MB.value,
+                images_per_snippet=IMAGES_PER_SNIPPET.value,
+                accept=tuple(ACCEPT.value),
             )
         )
     )

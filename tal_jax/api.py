@@ -26,7 +26,7 @@ def prepare(
     annotations: PathLike,
     features: Mapping[str, PathLike],
     *,
-    stride: float | str,
+    stride: float | str | None = None,
     out: PathLike,
     clips: PathLike | None = None,
     clip_features: Mapping[str, PathLike] | None = None,
@@ -39,7 +39,8 @@ def prepare(
     Args:
       annotations: JSON file in the ActivityNet layout.
       features: folder (or HDF5 file) of every stream by the stream's name, as in {"rgb": "features/rgb"}.
-      stride: seconds per snippet, or "resized" where every file has one length and covers its whole recording.
+      stride: seconds per snippet; or "duration" where every file covers its whole recording, "annotations" where every
+        record of them holds its "stride", or a CSV file of lines id,stride. None: `images_per_snippet` is given.
       out: folder of the prepared set, to be made.
       clips: JSON file of trimmed clips in the same layout, for weakly-supervised training.
       clip_features: folder (or HDF5 file) of the clips by the stream's name.
@@ -47,7 +48,7 @@ def prepare(
       workers: how many processes read and pack. A script that asks for more than one has to begin with
         `if __name__ == "__main__":`.
       **options: the other fields of `tal_jax.prepare.plan.Options`: dtype, widths, layouts, missing, min_seconds,
-        damaged, ignore_labels, shard_mb.
+        damaged, ignore_labels, shard_mb, images_per_snippet, accept.
 
     Returns:
       What was kept, and what was left out and why, as text.
@@ -62,7 +63,7 @@ def prepare(
         Options(
             annotations=str(annotations),
             features=_texts(features),
-            stride=str(stride),
+            stride=None if stride is None else str(stride),
             out=str(out),
             clips=None if clips is None else str(clips),
             clip_features=_texts(clip_features or {}),

@@ -2,15 +2,16 @@
 
 `{"database": {id: {"subset": .., "duration": .., "annotations": [{"segment": [start, end], "label": ..}]}}}`
 
-An annotation without a segment, `{"label": ..}`, says that the class is present somewhere in the recording.
+An annotation without a segment, `{"label": ..}`, says that the class is present somewhere in the recording. One whose
+times are written in another way is no such annotation: its times are lost, and that is never silent.
 """
 
-import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tal_jax.data.annotation_fields import fields_of_time, number, positive, segment_of
 from tal_jax.data.json_files import read_json
 from tal_jax.errors import InputError
 from tal_jax.words import check_label, fault
@@ -50,6 +51,9 @@ class Recording:
     instances: tuple[Instance, ...]  # the annotations with a segment
     labels: tuple[str, ...] = ()
     ignored: tuple[Instance, ...] = ()  # of classes that do not count, see `ignored.leave_out`
+    stride: float | None = None  # seconds per snippet of its features, where the file says
+    fps: float | None = None  # images per second of its video, where the file says
+    untimed: tuple[str, ...] = ()  # annotations whose times cannot be used, and why; taken as labels alone
 
     def __post_init__(self) -> None:
         labels = {*self.labels, *(instance.label for instance in self.instances)}
@@ -73,21 +77,47 @@ class Note(NamedTuple):
         return self._replace(text=f"clip, {self.text}")
 
 
-def read(path: str | os.PathLike) -> dict[str, Recording]:
+def read(path: str | os.PathLike, *, keep_untimed: bool = False) -> dict[str, Recording]:
     """Reads an annotation file, in file order.
 
     Times may be numbers or strings; `duration` and `annotations` may be missing; a `taxonomy` is not needed; other
-    fields are ignored; subset names are unified ("train", "Test", ..). Instances are returned as written: see `clean`.
+    fields are ignored, but for `stride` and `fps`; subset names are unified ("train", "Test", ..). Instances are
+    returned as written: see `clean`.
+
+    Args:
+      path: the file.
+      keep_untimed: take annotations without usable times as labels alone, and list them in `Recording.untimed`.
 
     Raises:
       InputError: the file is missing or not JSON of this layout, or holds an id twice, an id that is no plain file
-        name, an unknown subset, or a time that is not a finite number.
+        name, an unknown subset, or, without `keep_untimed`, a segment that is not two finite numbers.
     """
     content = read_json(path)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
         raise InputError(f'{path}: no object "database": expected the ActivityNet layout, {{"database": {{id: ..}}}}')
-    return {key: _recording(path, key, entry) for key, entry in database.items()}
+    recordings = {key: _recording(path, key, entry) for key, entry in database.items()}
+    if not keep_untimed and (text := untimed(recordings.values())):
+        raise InputError(f"{path}: {text}")
+    return recordings
+
+
+def untimed(recordings: Iterable[Recording]) -> str:
+    """What to say of annotations whose times cannot be used: how many, whose, why, the remedy; "" if there are none."""
+    affected = [recording for recording in recordings if recording.untimed]
+    if not affected:
+        return ""
+    count = sum(len(recording.untimed) for recording in affected)
+    return (
+        f"{count:,} annotation{'s' * (count > 1)} without usable times, of {some([r.id for r in affected])}: "
+        f'{affected[0].untimed[0]}: write {{"segment": [start, end], "label": ..}} with seconds, or a label alone'
+    )
+
+
+def some(ids: Sequence[str], most: int = 3) -> str:
+    """The first few of some ids, as text: "r1, r2, r3 (and 4 more)"."""
+    more = f" (and {len(ids) - most:,} more)" if len(ids) > most else ""
+    return f"{', '.join(ids[:most])}{more}"
 
 
 def layout(recordings: Iterable[Recording], version: str) -> dict[str, object]:
@@ -97,6 +127,9 @@ def layout(recordings: Iterable[Recording], version: str) -> dict[str, object]:
         entry: dict[str, object] = {"subset": recording.subset}
         if recording.duration is not None:
             entry["duration"] = recording.duration
+        for name in ("stride", "fps"):
+            if getattr(recording, name) is not None:
+                entry[name] = getattr(recording, name)
         entry["annotations"] = [{"segment": [i.start, i.end], "label": i.label} for i in recording.instances] + [
             {"label": label} for label in recording.labels_without_segment()
         ]
@@ -166,29 +199,33 @@ def _recording(path: str | os.PathLike, key: str, entry: Any) -> Recording:
             raise InputError(f"{path}: {key}: duration {duration} is not positive: correct it or leave it out")
     annotations = entry.get("annotations")
     if annotations is None:
+        _check_no_other_name(path, key, entry)
         annotations = []
     if not isinstance(annotations, list):
         raise InputError(f"{path}: {key}: annotations must be a list, got {annotations!r:.60}")
     labels = tuple(_label(path, key, item) for item in annotations)
-    instances = tuple(
-        _instance(path, key, item, label)
-        for item, label in zip(annotations, labels, strict=True)
-        if "segment" in item  # null is not absence: more likely a segment that was lost
-    )
-    return Recording(key, subset, duration, instances, labels)
+    instances, unusable = [], []
+    for item, label in zip(annotations, labels, strict=True):
+        try:
+            if (segment := segment_of(item)) is not None:
+                instances.append(Instance(*segment, label))
+        except ValueError as e:
+            unusable.append(str(e))
+    stride, fps = positive(entry.get("stride")), positive(entry.get("fps"))
+    return Recording(key, subset, duration, tuple(instances), labels, (), stride, fps, tuple(unusable))
+
+
+def _check_no_other_name(path: str | os.PathLike, key: str, entry: dict[str, Any]) -> None:
+    """Raises InputError where the annotations have another name, since they would be lost."""
+    for name, value in entry.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict) and fields_of_time(value[0]):
+            raise InputError(f'{path}: {key}: no "annotations", but {name!r:.40} holds some: call them "annotations"')
 
 
 def _label(path: str | os.PathLike, key: str, item: Any) -> str:
     if not isinstance(item, dict):
         raise _unlike(path, key, item)
     return check_label(f"{path}: {key}", item.get("label"))
-
-
-def _instance(path: str | os.PathLike, key: str, item: dict[str, Any], label: str) -> Instance:
-    segment = item["segment"]
-    if not isinstance(segment, list) or len(segment) != 2:
-        raise _unlike(path, key, item)
-    return Instance(_seconds(path, key, "start", segment[0]), _seconds(path, key, "end", segment[1]), label)
 
 
 def _unlike(path: str | os.PathLike, key: str, item: Any) -> InputError:
@@ -199,11 +236,6 @@ def _unlike(path: str | os.PathLike, key: str, item: Any) -> InputError:
 
 def _seconds(path: str | os.PathLike, key: str, what: str, value: Any) -> float:
     try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        seconds = float(value)
-        if not math.isfinite(seconds):
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise InputError(f"{path}: {key}: {what} {value!r:.60} is not a finite number of seconds: correct it") from None
-    return seconds
+        return number(what, value)
+    except ValueError as e:
+        raise InputError(f"{path}: {key}: {e}: correct it") from None

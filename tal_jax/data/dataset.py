@@ -60,7 +60,7 @@ class Metadata:
 
     labels: tuple[str, ...]  # sorted; the class index is the position
     streams: dict[str, int]  # name -> C, in the order given to launch.prepare
-    stride: float | None  # seconds per snippet; None: each recording's features cover its duration evenly
+    stride: float | None  # seconds per snippet; None: each recording has its own
     splits: dict[str, int]  # name -> number of recordings; of SPLITS, and CLIPS
     segment_seconds: tuple[float, ...]  # lengths of the training segments at QUANTILES; () where there are none
     recording_seconds: dict[str, tuple[float, ...]]  # split -> durations at QUANTILES
@@ -69,6 +69,8 @@ class Metadata:
     fingerprint: str  # of the arguments and the annotations it was prepared from
     ignored: tuple[str, ...] = ()  # classes of the annotations that are neither learned nor measured
     content: str = ""  # of all records as they are stored; "": a set of before this was noted
+    typical_stride: float | None = None  # the median of the training recordings; None: not known, or all were resized
+    accepted: tuple[str, ...] = ()  # contradictions in its data that were insisted on, by their reasons
 
     def is_set_of(self, other: "Metadata") -> bool:
         """Whether both are of one set, or of equal ones: contents count where both are known, else fingerprints."""
@@ -102,6 +104,8 @@ class Metadata:
             fingerprint=values["fingerprint"],
             ignored=tuple(values.get("ignored", ())),
             content=str(values.get("content", "")),
+            typical_stride=values.get("typical_stride"),
+            accepted=tuple(values.get("accepted", ())),
         )
 
 
@@ -178,6 +182,8 @@ class Split:
       ids: [N] array of str, sorted.
       durations: [N] float64 seconds.
       num_snippets: [N] int64, T of every recording.
+      strides: [N] float64 seconds per snippet.
+      weak_only: [N] bool, recordings with labels and no segment: to full supervision, they would be all background.
       metadata: of the whole set.
     """
 
@@ -189,6 +195,9 @@ class Split:
         path, seal = index_path(directory, split), read_seal(directory)
         content = own_files.read_bytes(path, RESTORE) if seal is None else seal.read(path.name)
         index = read_index(path, content, self.metadata.splits[split])
+        one, evenly = self.metadata.stride, index["durations"] / index["num_snippets"]
+        self.strides = index.get("strides", evenly if one is None else np.full(len(evenly), one))
+        self.weak_only = index.get("weak_only", np.zeros(len(evenly), bool))
         self.ids, self.durations, self.num_snippets = index["ids"], index["durations"], index["num_snippets"]
         self._shard, self._offset, self._length = index["shards"], index["offsets"], index["lengths"]
         self._crc = index.get("crc32c")

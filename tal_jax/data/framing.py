@@ -44,6 +44,7 @@ def choose_framing(
 
 def long_action_snippets(metadata: Metadata) -> float:
     """Length of a long training action (the 99 % quantile) in stored snippets; 0 where unknown."""
-    if metadata.stride is None or not metadata.segment_seconds:
+    stride = metadata.stride or metadata.typical_stride
+    if stride is None or not metadata.segment_seconds:
         return 0.0
-    return metadata.segment_seconds[QUANTILES.index(0.99)] / metadata.stride
+    return metadata.segment_seconds[QUANTILES.index(0.99)] / stride

@@ -142,7 +142,7 @@ class Model:
         model = layout.read_model(self.path)
         self.labels: tuple[str, ...] = tuple(model["labels"])
         self.streams: dict[str, int] = model["streams"]  # name -> channels, in the order of the input
-        self.stride: float | None = model["stride"]  # seconds per snippet in training; None: resized recordings
+        self.stride: float | None = model["stride"]  # seconds per snippet in training; None: one of each recording
         self.needs: tuple[str, ...] = tuple(model["needs"])  # "proposals", "class_scores": from outside
         self.stages = tuple(_stage(self.path, entry, len(self.labels), runtime) for entry in model["stages"])
 
@@ -231,7 +231,9 @@ class Model:
         if stride is None and duration is not None:
             stride = duration / count
         if stride is None:
-            raise InputError(f"{where}: no stride: the model's recordings were resized: give its duration")
+            raise InputError(
+                f"{where}: no stride, the model's recordings had one each: give its duration, or its stride"
+            )
         duration = count * stride if duration is None else duration
         if not (math.isfinite(stride) and stride > 0 and math.isfinite(duration) and duration > 0):
             raise InputError(f"{where}: stride {stride} and duration {duration}: both are positive numbers of seconds")

@@ -41,8 +41,9 @@ class Member:
 
     def span(self) -> float:
         """Seconds that a frame covers; 0 where a frame is a whole recording, however long."""
-        framing = self.stage.assembler.framing
-        return 0.0 if framing.mode == "resize" else framing.native_span(0) * (self.run.records.metadata.stride or 1.0)
+        framing, metadata = self.stage.assembler.framing, self.run.records.metadata
+        stride = metadata.stride or metadata.typical_stride or 1.0
+        return 0.0 if framing.mode == "resize" else framing.native_span(0) * stride
 
 
 def open_runs(

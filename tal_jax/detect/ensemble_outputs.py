@@ -137,9 +137,7 @@ def _group(
 
 def _stride(member: Member, id: str) -> float:
     """Seconds per stored snippet of a recording."""
-    position = member.run.position[id]
-    records = member.run.records
-    return float(records.metadata.stride or records.durations[position] / records.num_snippets[position])
+    return float(member.run.records.strides[member.run.position[id]])
 
 
 def _starts(member: Member, id: str) -> list[float]:

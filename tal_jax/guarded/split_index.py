@@ -13,7 +13,8 @@ from tal_jax.guarded.seal import REMEDY
 HEADER_BYTES, FOOTER_BYTES = 12, 4  # of a record in a shard, see `data.tfrecord`
 EXTRA_BYTES = HEADER_BYTES + FOOTER_BYTES
 # Arrays [N]: the shard, where in it the data of the record starts and how long it is in bytes, and what is known of it.
-# Sets of before there were seals have no CRC32C of the data.
+# Older sets have no CRC32C of the data, no strides in seconds, and do not tell recordings without a segment of their
+# labels.
 KINDS = {
     "ids": "U",
     "shards": "i",
@@ -22,8 +23,10 @@ KINDS = {
     "num_snippets": "i",
     "durations": "f",
     "crc32c": "i",
+    "strides": "f",
+    "weak_only": "b",
 }
-OPTIONAL = "crc32c"
+OPTIONAL = ("crc32c", "strides", "weak_only")
 
 
 def index_path(directory: str | os.PathLike, split: str) -> Path:
@@ -32,7 +35,7 @@ def index_path(directory: str | os.PathLike, split: str) -> Path:
 
 
 def read_index(path: str | os.PathLike, content: bytes, count: int) -> dict[str, np.ndarray]:
-    """Reads an index: arrays [N] by the names of KINDS; `crc32c` is missing in older sets.
+    """Reads an index: arrays [N] by the names of KINDS; those of OPTIONAL may be missing in older sets.
 
     Args:
       path: the file, for messages.
@@ -42,8 +45,7 @@ def read_index(path: str | os.PathLike, content: bytes, count: int) -> dict[str,
     Raises:
       InputError: it is not an index, or not one that can be.
     """
-    needed = [name for name in KINDS if name != OPTIONAL]
-    names = [*needed, OPTIONAL] if f"{OPTIONAL}.npy".encode() in content else needed
+    names = [name for name in KINDS if name not in OPTIONAL or f"{name}.npy".encode() in content]
     index = own_files.as_arrays(path, content, names, REMEDY)
     for name in names:
         if index[name].dtype.kind != KINDS[name] or index[name].shape != index["ids"].shape or index[name].ndim != 1:
@@ -56,8 +58,10 @@ def read_index(path: str | os.PathLike, content: bytes, count: int) -> dict[str,
         "offsets": index["offsets"] < HEADER_BYTES,
         "lengths": index["lengths"] < 0,
         "num_snippets": index["num_snippets"] < 1,
-        "durations": ~(np.isfinite(index["durations"]) & (index["durations"] > 0)),
     }
+    for name in ("durations", "strides"):
+        if name in index:
+            wrong[name] = ~(np.isfinite(index[name]) & (index[name] > 0))
     for name, rows in wrong.items():
         if rows.any():
             i = int(np.argmax(rows))

@@ -11,7 +11,7 @@ from tal_jax.words import nearest, quoted
 
 
 def read(
-    path: str | os.PathLike, labels: Collection[str], ignored: Collection[str] = ()
+    path: str | os.PathLike, labels: Collection[str], ignored: Collection[str] = (), *, keep_untimed: bool = False
 ) -> tuple[dict[str, Recording], list[Note]]:
     """Reads the clips that can be learned from: those of the training subset that have a label.
 
@@ -19,6 +19,7 @@ def read(
       path: an annotation file as `annotations.read` takes it.
       labels: the classes of the set.
       ignored: classes that do not count: a clip is as if it had no such label.
+      keep_untimed: as of `annotations.read`.
 
     Returns:
       The clips by id, and notes of the kinds "clip subset" and "clip without label" on those that were left out.
@@ -27,7 +28,7 @@ def read(
       InputError: a label that is no class of the set, no clip to learn from, or see `annotations.read`.
     """
     kept, notes = {}, []
-    clips = leave_out_known(annotations.read(path), ignored, str(path))
+    clips = leave_out_known(annotations.read(path, keep_untimed=keep_untimed), ignored, str(path))
     for id, clip in sorted(clips.items()):
         if clip.subset != "training":
             notes.append(Note("clip subset", id, clip.subset))

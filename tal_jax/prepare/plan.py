@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tal_jax.checks import supervision, timing
+from tal_jax.checks.doubts import Doubt, check_accepted, settle
 from tal_jax.data import annotations, dataset, ignored
 from tal_jax.data.annotations import Note
 from tal_jax.data.dataset import VERSION
 from tal_jax.errors import InputError
-from tal_jax.prepare import clips, damaged, matching
+from tal_jax.prepare import clips, damaged, matching, strides
 from tal_jax.prepare import feature_files as features
 from tal_jax.prepare import shards as packing
 from tal_jax.words import nearest, shown
@@ -28,7 +30,7 @@ class Options:
 
     annotations: str
     features: Mapping[str, str]  # stream name -> folder, or one HDF5 file
-    stride: str  # seconds per snippet, or "resized"
+    stride: str | None  # see `strides.parse`
     out: str
     proposals: str | None = None  # folder of CSV files
     dtype: str = "float16"
@@ -42,6 +44,8 @@ class Options:
     clip_features: Mapping[str, str] = field(default_factory=dict)  # stream name -> folder, or one HDF5 file
     workers: int | None = None  # processes; None: all cores
     shard_mb: int = 256
+    images_per_snippet: str | None = None  # in place of `stride`
+    accept: Sequence[str] = ()  # of `doubts.REASONS`
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class Plan:
     notes: Sequence[Note]
     fingerprint: str
     shard_bytes: int
+    annotations: str  # the file
+    stride_flag: str  # how the strides were said
+    doubts: Sequence[Doubt]  # that the user insists on
+    accept: Sequence[str]  # what else would be
 
 
 def pairs(flag: str, values: Sequence[str]) -> dict[str, str]:
@@ -78,7 +86,8 @@ def make_plan(options: Options) -> Plan:
     Raises:
       InputError: naming the file, the record and the remedy.
     """
-    stride = _stride(options.stride)
+    stride = strides.parse(options.stride, options.images_per_snippet)
+    check_accepted(options.accept)
     if not (math.isfinite(options.min_seconds) and options.min_seconds >= 0):
         raise InputError(f"--min_seconds={options.min_seconds}: expected seconds, 0 or more")
     widths = {name: _width(name, value) for name, value in options.widths.items()}
@@ -89,27 +98,37 @@ def make_plan(options: Options) -> Plan:
         if value not in features.LAYOUTS:
             raise InputError(f"--layout={name}={value}: expected TC (snippets first) or CT (channels first)")
     _check_clip_flags(options)
-    recordings, ignored_notes = ignored.leave_out(
-        annotations.read(options.annotations), options.ignore_labels, options.annotations
-    )
+    recordings = annotations.read(options.annotations, keep_untimed=True)
+    recordings, ignored_notes = ignored.leave_out(recordings, options.ignore_labels, options.annotations)
+    doubts = supervision.doubts(options.annotations, recordings)
+    settle(doubts, options.accept)  # before anything else of the set is looked at
     labels, untrained = _labels(options.annotations, recordings)
-    found, unfit = clips.read(options.clips, labels, options.ignore_labels) if options.clips is not None else ({}, [])
+    found: dict[str, annotations.Recording] = {}
+    unfit: list[Note] = []
+    if options.clips is not None:
+        untimed = "untimed" in options.accept
+        found, unfit = clips.read(options.clips, labels, options.ignore_labels, keep_untimed=untimed)
     listed, unknown = damaged.find(options.damaged, [recordings, {*found, *(note.id for note in unfit)}])
     streams, items, notes = matching.match(
         recordings,
         matching.Sources(options.annotations, "features", options.features),
         damaged=listed,
         missing=options.missing,
+        strides=stride,
         widths=widths,
         layouts=options.layouts,
     )
     notes += [*ignored_notes, *unknown, *untrained]
-    for item in items:
-        if bare := item.recording.labels_without_segment():
-            notes.append(Note("labels only", item.recording.id, ", ".join(bare)))
+    lengths = matching.timed(streams, items)
+    turned = matching.transposed(streams, items)
+    doubts += timing.contradicted_lengths(options.annotations, stride.flag, lengths, turned)
+    doubts += timing.misplaced_segments(options.annotations, lengths)
+    settle(doubts, options.accept)
+    notes += supervision.notes(item.recording for item in items)
+    notes += supervision.near_equal(labels)
     csv = _proposal_files(options, [item.recording.id for item in items], notes)
     settings = packing.Settings(
-        labels, streams, stride, options.dtype, options.min_seconds, tuple(sorted(options.ignore_labels))
+        labels, streams, stride.one, options.dtype, options.min_seconds, tuple(sorted(options.ignore_labels))
     )
     splits = {split: tuple(i for i in items if i.recording.subset == split) for split in dataset.SPLITS}
     groups = {split: packing.Group(settings, members) for split, members in splits.items() if members}
@@ -121,6 +140,7 @@ def make_plan(options: Options) -> Plan:
             ),
             damaged=listed,
             missing=options.missing,
+            strides=stride,
             widths={stream.name: stream.width for stream in streams},
             layouts=options.layouts,
         )
@@ -133,6 +153,10 @@ def make_plan(options: Options) -> Plan:
         notes=notes,
         fingerprint=_fingerprint(options, groups, csv),
         shard_bytes=min(options.shard_mb << 20, max(total // MIN_SHARDS, MIN_SHARD_BYTES)),
+        annotations=options.annotations,
+        stride_flag=stride.flag,
+        doubts=doubts,
+        accept=options.accept,
     )
 
 
@@ -149,18 +173,6 @@ def _check_clip_flags(options: Options) -> None:
             f"--clips={options.clips}: clips have the streams of the recordings, {names}, not {given}: give one "
             "--clip_features=NAME=DIR for each"
         )
-
-
-def _stride(text: str) -> float | None:
-    if text == "resized":
-        return None
-    try:
-        stride = float(text)
-    except ValueError:
-        stride = math.nan
-    if not (math.isfinite(stride) and stride > 0):
-        raise InputError(f"--stride={text}: expected seconds per snippet, or 'resized'")
-    return stride
 
 
 def _width(name: str, text: str) -> int:
@@ -219,6 +231,10 @@ def _fingerprint(options: Options, groups: Mapping[str, packing.Group], csv: Map
         # names and sizes only: a copy of the files elsewhere is the same data
         "files": {
             split: [[i.recording.id, [[Path(f.path).name, f.key] for f in i.files], i.sizes] for i in group.items]
+            for split, group in groups.items()
+        },
+        "strides": {
+            split: {i.recording.id: i.stride for i in group.items if i.stride != group.settings.stride}
             for split, group in groups.items()
         },
         "proposals": {id: [Path(path).name, os.path.getsize(path)] for id, path in sorted(csv.items())},

@@ -51,7 +51,7 @@ def prepare(options: Options) -> str:
             if not any(unfinished.glob(f"*{DONE}")):  # nothing worth going on with
                 shutil.rmtree(out if created else unfinished, ignore_errors=True)
             raise
-        summary = finish.finish(out, unfinished, shards, plan.notes, plan.fingerprint)
+        summary = finish.finish(out, unfinished, shards, plan)
     shutil.rmtree(unfinished)
     return summary.table()
 

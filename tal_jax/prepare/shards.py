@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from tal_jax.prepare import feature_files as features
 from tal_jax.prepare.feature_formats import File
 
 CUT_SNIPPETS, CUT_FRACTION = 2, 0.02  # streams of one recording may differ in length by the larger of these
-UNLIKE_SECONDS, UNLIKE_FRACTION = 2.0, 0.1  # features may differ from the duration by the larger of these
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Settings:
 
     labels: tuple[str, ...]
     streams: tuple[features.Stream, ...]
-    stride: float | None  # seconds per snippet; None: the features cover each recording evenly
+    stride: float | None  # seconds per snippet of all recordings; None: each has its own
     dtype: str  # of storage, one of dataset.DTYPES
     min_seconds: float  # instances of this length or less are left out
     ignored: tuple[str, ...] = ()  # classes that do not count
@@ -41,6 +40,8 @@ class Item:
     recording: annotations.Recording
     files: tuple[File, ...]
     sizes: tuple[int, ...]  # bytes that the features in each take, about
+    stride: float | None  # seconds per snippet; None: duration / number of snippets
+    shapes: tuple[tuple[int, int] | None, ...]  # of the arrays in the files, where their headers tell
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,9 @@ def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
                     "id": record.id,
                     "num_snippets": len(next(iter(record.features.values()))),
                     "duration": record.duration,
+                    "stride": record.stride,
+                    "labels": record.labels.tolist(),
+                    "present": record.present.tolist(),
                     "segment_seconds": (record.segments[:, 1] - record.segments[:, 0]).tolist(),
                 }
             )
@@ -136,8 +140,7 @@ def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note]]:
     """Reads, checks and converts one recording.
 
     Returns:
-      The record, and notes on what was left out or changed ("streams cut", "unlike duration", and see
-      `annotations.clean`).
+      The record, and notes on what was left out or changed ("streams cut", and see `annotations.clean`).
 
     Raises:
       InputError: naming the file, the record and the remedy.
@@ -147,23 +150,15 @@ def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note]]:
     arrays = [features.read(s, recording.id, f) for s, f in zip(settings.streams, item.files, strict=True)]
     arrays = _equal_lengths(item, arrays, notes)
     count = len(arrays[0])
-    if settings.stride is None:
-        if recording.duration is None:
+    duration = recording.duration
+    if duration is None:
+        if item.stride is None:
             raise InputError(
-                f"{item.files[0].path}: record {recording.id}: --stride=resized needs its duration: add it to the "
+                f"{item.files[0].path}: record {recording.id}: --stride=duration needs its duration: add it to the "
                 "annotations, or give --stride in seconds"
             )
-        duration = recording.duration
-        stride = duration / count
-    else:
-        stride = settings.stride
-        covered = count * stride
-        duration = covered if recording.duration is None else recording.duration
-        if abs(covered - duration) > max(UNLIKE_SECONDS, UNLIKE_FRACTION * duration):
-            text = (
-                f"{count} snippets x {stride:g} s = {covered:.1f} s, annotated {duration:.1f} s: is the stride right?"
-            )
-            notes.append(Note("unlike duration", recording.id, text))
+        duration = count * item.stride
+    stride = duration / count if item.stride is None else item.stride
     instances, more = annotations.clean(recording, duration, settings.min_seconds)
     notes += more
     index = {label: i for i, label in enumerate(settings.labels)}
@@ -189,13 +184,18 @@ def _ignored(recording: annotations.Recording, duration: float) -> np.ndarray:
     return segments[segments[:, 0] < segments[:, 1]]
 
 
+def alike(lengths: Sequence[int]) -> bool:
+    """Whether streams of these numbers of snippets may be of one recording: they are then cut to the shortest."""
+    return max(lengths) - min(lengths) <= max(CUT_SNIPPETS, CUT_FRACTION * max(lengths))
+
+
 def _equal_lengths(item: Item, arrays: list[np.ndarray], notes: list[Note]) -> list[np.ndarray]:
     lengths = [len(array) for array in arrays]
     shortest, longest = min(lengths), max(lengths)
     if shortest == longest:
         return arrays
     text = f"streams of {', '.join(map(str, lengths))} snippets"
-    if longest - shortest > max(CUT_SNIPPETS, CUT_FRACTION * longest):
+    if not alike(lengths):
         path = item.files[lengths.index(shortest)].path
         raise InputError(f"{path}: record {item.recording.id}: {text}: extract them again with one stride")
     notes.append(Note("streams cut", item.recording.id, f"{text}, cut to {shortest}"))

@@ -54,12 +54,32 @@ def open_recordings(data: DataSection, section: StageSection) -> Recordings:
     training = open_split(data.dir, data.train_split)
     if data.holdout_ids:
         kept, held = hold_out_ids(training, data.holdout_ids)
-        return Recordings(training, kept, training, held)
+        return _located(Recordings(training, kept, training, held), section)
     kept, held = hold_out(len(training), data.holdout)
     if len(held) or data.eval_split not in training.metadata.splits:
-        return Recordings(training, kept, training, held)
+        return _located(Recordings(training, kept, training, held), section)
     evaluation = open_split(data.dir, data.eval_split)
-    return Recordings(training, kept, evaluation, np.arange(len(evaluation)))
+    return _located(Recordings(training, kept, evaluation, np.arange(len(evaluation))), section)
+
+
+def _located(found: Recordings, section: StageSection) -> Recordings:
+    """Without recordings that have labels and no segment, where segments are learned from: they are no background.
+
+    Raises:
+      InputError: none is left to learn from.
+    """
+    if section.kind.weak:
+        return found
+    kept, measured = (
+        index[~split.weak_only[index]]
+        for split, index in ((found.training, found.train_index), (found.evaluation, found.eval_index))
+    )
+    if len(found.train_index) and not len(kept):
+        raise InputError(
+            f"{found.training.directory}: no {found.training.split} recording has a segment to learn from, but "
+            "labels alone: annotate segments, or take a weak config"
+        )
+    return dataclasses.replace(found, train_index=kept, eval_index=measured)
 
 
 def open_clips(data: DataSection) -> tuple[Split, np.ndarray, np.ndarray]:

@@ -109,7 +109,7 @@ def test_the_command_packs_two_streams_whatever_the_number_of_workers(tmp_path):
     before = content(tmp_path / "data")
     assert "already complete" in prepare.prepare(options(arguments, shard_mb=4))
     assert content(tmp_path / "data") == before
-    for changes in ({"dtype": "float32"}, {"stride": "0.25"}, {"min_seconds": 1.0}):
+    for changes in ({"dtype": "float32"}, {"stride": "0.25", "accept": ["durations"]}, {"min_seconds": 1.0}):
         with pytest.raises(InputError, match=r"other arguments.*--out"):
             prepare.prepare(options(arguments, shard_mb=4, **changes))
     assert content(tmp_path / "data") == before

@@ -1,0 +1,1 @@
+"""What the data of a set contradict, before anything is learned from them: times, lengths, segments, labels."""
