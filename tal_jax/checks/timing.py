@@ -18,6 +18,7 @@ REACH = 16.0  # snippets that encoders may leave out at the end, as their clips 
 PADDING = 3.0  # snippets that they may add there
 SHORT = 0.1  # of a length, at most, where it could as well be a factor
 SAME_FACTOR = 0.01  # recordings share a factor where it leaves no more than this of their length
+SHARED = 0.9  # of the recordings that do so
 OFF_FACTOR = 0.02  # a factor nearer to 1 is rounding of durations
 SCATTERED = 0.25  # lengths that are this far off, without a factor that they share, belong to something else
 FEW = 5  # segments of a split that say nothing by themselves
@@ -117,9 +118,8 @@ def contradicted_lengths(
         if len(turned.timed) and turned.unlike.sum() * 2 < len(turned.timed):
             text = f"is stream {name} transposed? Its other axis fits: --layout={name}=TC, or CT"
             return [Doubt("durations", f"{path}: {what}: {text}")]
-    factor = float(found.expected.sum() / found.counts.sum())
-    left = np.abs(found.expected - factor * found.counts)
-    shared = np.mean(left <= np.maximum(tolerance(found.timed), SAME_FACTOR * found.expected)) >= 0.9
+    factor, fits = _factor(found)
+    shared = fits.mean() >= SHARED
     if shared and abs(factor - 1) > OFF_FACTOR:
         better = f"{factor:.3g} times as much"
         if len({t.stride for t in found.timed}) == 1:
@@ -131,6 +131,16 @@ def contradicted_lengths(
         text = "no one stride fits: are features transposed (--layout=NAME=TC), or of other recordings?"
         return [Doubt("durations", f"{path}: {what}: {text}")]
     return []
+
+
+def _factor(found: Lengths) -> tuple[float, np.ndarray]:
+    """What to multiply the numbers of snippets with, and [N] whether that makes them as long as expected."""
+    allowed = np.maximum(tolerance(found.timed), SAME_FACTOR * found.expected)
+    factor = float(np.median(found.expected / found.counts))
+    fits = np.abs(found.expected - factor * found.counts) <= allowed
+    if fits.any():  # more exact: long recordings count more
+        factor = float(found.expected[fits].sum() / found.counts[fits].sum())
+    return factor, np.abs(found.expected - factor * found.counts) <= allowed
 
 
 def misplaced_segments(path: str, timed: Sequence[Timed]) -> list[Doubt]:

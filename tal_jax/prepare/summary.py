@@ -6,6 +6,7 @@ from typing import Any
 
 from tal_jax.data import dataset
 from tal_jax.data.annotations import Note
+from tal_jax.words import shown
 
 # What the printed summary shows at most, in the order in which it is shortened: (names of a kind, classes). The JSON
 # has all.
@@ -115,7 +116,8 @@ class Summary:
         heads = "".join(f" {split:>10}" for split in splits)
         lines = [f"{f'{len(ordered):,} classes, segments':<{LABEL_WIDTH}} {'recordings':>10}{heads} {'median s':>9}"]
         for label, found in ordered[:most]:
-            name = label if len(label) <= LABEL_WIDTH else f"{label[: LABEL_WIDTH - 2]}.."
+            name = shown(label)
+            name = name if len(name) <= LABEL_WIDTH else f"{name[: LABEL_WIDTH - 2]}.."
             counts = "".join(f" {found.segments.get(split, 0):>10,}" for split in splits)
             median = "-" if found.median_seconds is None else f"{found.median_seconds:.2f}"
             lines.append(f"{name:<{LABEL_WIDTH}} {found.recordings:>10,}{counts} {median:>9}")

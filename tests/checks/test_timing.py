@@ -50,6 +50,12 @@ def test_a_factor_that_all_share_is_refused_with_the_stride_that_fits(seconds, g
         assert word in doubt.text
 
 
+def test_a_few_other_mistakes_do_not_hide_the_factor():
+    recordings = [timed(40 + 3 * i, (40 + 3 * i) * 0.5, 0.25, id=f"r{i}") for i in range(12)]
+    recordings[4] = timed(52, 52 * 0.6, 0.25)
+    assert "is the stride 0.5 s?" in durations(recordings)[0].text
+
+
 def test_the_stride_of_other_frame_rates_is_as_exact_as_the_lengths_tell():
     """All at 30 images a second, taken for 25: 0.16 s in place of 4 / 30 = 0.1333 s."""
     recordings = [timed(int(s * 30 / 4), s, 0.16, id=f"r{s}") for s in (61, 127, 240, 555)]
