@@ -94,7 +94,7 @@ def test_fields_that_are_not_times_do_no_harm(packed, tmp_path):
 
 def test_annotations_under_another_name_are_not_lost(packed, tmp_path):
     entry = recording(20)
-    entry["events"] = entry.pop("annotations") + [{"label": "a", "segment": [1, 2]}]
+    entry["events"] = [*entry.pop("annotations"), {"label": "a", "segment": [1, 2]}]
     refused(packed, tmp_path, GOOD | {"w": entry}, "w: no \"annotations\", but 'events' holds some")
 
 
