@@ -1,6 +1,7 @@
 """What launch.prepare says of times, labels and classes: told, refused with a cause, or accepted by name."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def packed(tmp_path):
 def refused(packed, tmp_path, database, *words, **options):
     with pytest.raises(InputError) as error:
         packed(database, **options)
-    assert not (tmp_path / "data/dataset_info.json").exists()
+    assert not (Path(options.get("out", tmp_path / "data")) / "dataset_info.json").exists()
     assert "\n" not in str(error.value)
     for word in words:
         assert word in str(error.value)
