@@ -1,7 +1,7 @@
 """Measures the training and prediction steps of a stage on random batches, on whatever backend there is.
 
-python -m launch.benchmark --config=configs/supervised_hacs.py --stage=tcanet --batch=2 --snippets=1000 --channels=2304
-    --proposals=100 [--classes=200] [--steps=10] [--json=F.json]
+python -m launch.benchmark --config=configs/supervised_hacs.py --stage=tcanet --batch_size=2 --snippets=1000
+    --channels=2304 --proposals=100 [--classes=200] [--steps=10] [--json=F.json]
 """
 
 import os
@@ -13,7 +13,7 @@ from tal_jax.commands import app, config_flag
 
 _CONFIG = config_flag.define()
 _STAGE = flags.DEFINE_string("stage", None, "Name of the stage.", required=True)
-_BATCH = flags.DEFINE_integer("batch", 2, "Recordings in a batch.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 2, "Recordings in a batch.", lower_bound=1)
 _SNIPPETS = flags.DEFINE_integer("snippets", 100, "Snippets of a recording, T.", lower_bound=2)
 _CHANNELS = flags.DEFINE_integer("channels", 400, "Channels of the features, C.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 200, "Classes, K.", lower_bound=1)
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     found = measure(
         _CONFIG.value.to_dict(),
         _STAGE.value,
-        rows=_BATCH.value,
+        rows=_BATCH_SIZE.value,
         snippets=_SNIPPETS.value,
         channels=_CHANNELS.value,
         classes=_CLASSES.value,

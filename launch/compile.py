@@ -1,6 +1,6 @@
 """Compiles a stage's real steps for a TPU topology, without a TPU: do they fit, and what do they cost.
 
-python -m launch.compile --config=configs/supervised_hacs.py --stage=bmn --topology=v5e:16x16 [--batch=256]
+python -m launch.compile --config=configs/supervised_hacs.py --stage=bmn --topology=v5e:16x16 [--batch_size=256]
     [--snippets=T] [--channels=2304] [--classes=200] [--proposals=P] [--json=F.json]
 
 Needs libtpu (pip install libtpu). Status 1 if a step does not fit into a device's memory.
@@ -17,7 +17,9 @@ from tal_jax.commands import app, config_flag
 _CONFIG = config_flag.define()
 _STAGE = flags.DEFINE_string("stage", None, "Name of the stage.", required=True)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "v4, v5e, v5p or v6e and a shape, such as v5e:16x16.", required=True)
-_BATCH = flags.DEFINE_integer("batch", 0, "Rows of a global batch; 0: the config's, or one a device.", lower_bound=0)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 0, "Rows of a global batch; 0: the config's, or one a device.", lower_bound=0
+)
 _SNIPPETS = flags.DEFINE_integer("snippets", 0, "Snippets of a recording, T; 0: the stage's frame.", lower_bound=0)
 _CHANNELS = flags.DEFINE_integer("channels", 2304, "Channels of the features, C.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 200, "Classes, K.", lower_bound=1)
@@ -36,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
         _CONFIG.value.to_dict(),
         _STAGE.value,
         _TOPOLOGY.value,
-        rows=_BATCH.value,
+        rows=_BATCH_SIZE.value,
         snippets=_SNIPPETS.value,
         channels=_CHANNELS.value,
         classes=_CLASSES.value,
@@ -46,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     if _JSON.value:
         write_json(_JSON.value, found, indent=1)
     if not found["fits"]:
-        print("does not fit: give a smaller --batch or a larger --topology", file=sys.stderr)
+        print("does not fit: give a smaller --batch_size or a larger --topology", file=sys.stderr)
         sys.exit(1)
 
 

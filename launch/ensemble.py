@@ -1,6 +1,6 @@
 """Detects with several trained runs, of other encoders, streams or seeds, together.
 
-python -m launch.ensemble --runs=W1,W2 --out=D.json [--split=validation] [--weights=performance|uniform|0.6,0.4]
+python -m launch.ensemble --workdir=W1,W2 --out=D.json [--split=validation] [--weights=performance|uniform|0.6,0.4]
     [--fusion=outputs|detections] [--method=nms|voting] [--stage=NAME] [--data=DATA1,DATA2] [--checkpoint=best]
 python -m launch.ensemble --detections=D1.json,D2.json --out=D.json [--weights=0.6,0.4] [--method=nms|voting]
 
@@ -16,7 +16,7 @@ from absl import flags
 from tal_jax.commands import app
 
 _OUT = flags.DEFINE_string("out", None, "Detections file to write (JSON).", required=True)
-_RUNS = flags.DEFINE_list("runs", [], "Workdirs of trainings.")
+_WORKDIR = flags.DEFINE_list("workdir", [], "Workdirs of trainings.")
 _FILES = flags.DEFINE_list("detections", [], "Files of detections instead.")
 _SPLIT = flags.DEFINE_string("split", "validation", "Split of every run's prepared set.")
 _STAGE = flags.DEFINE_string("stage", "", "The stage, by default the last; bmn gives proposals.")
@@ -32,8 +32,8 @@ _BATCH = flags.DEFINE_integer("batch_size", 8, "Windows at a time.", lower_bound
 def main(argv: Sequence[str]) -> None:
     """Detects and writes."""
     del argv
-    if bool(_RUNS.value) == bool(_FILES.value):
-        app.fail("give --runs=W1,W2 (trainings) or --detections=D1.json,D2.json (files), one of them")
+    if bool(_WORKDIR.value) == bool(_FILES.value):
+        app.fail("give --workdir=W1,W2 (trainings) or --detections=D1.json,D2.json (files), one of them")
     from tal_jax.detect.ensemble import of_files, of_runs
     from tal_jax.devices.compilation import use_cache
     from tal_jax.evaluation.detection_files import write
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
         fused = of_files(_FILES.value, _WEIGHTS.value, method=_METHOD.value, detections=_KEPT.value)
     else:
         fused = of_runs(
-            _RUNS.value,
+            _WORKDIR.value,
             _SPLIT.value,
             stage=_STAGE.value,
             data=_DATA.value,
@@ -60,4 +60,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    app.run(main, reads=[_RUNS, _FILES, _DATA], writes=[_OUT])
+    app.run(main, reads=[_WORKDIR, _FILES, _DATA], writes=[_OUT])

@@ -1,6 +1,6 @@
 """Detections against ground truth: mAP with the rules of ActivityNet, or recall of proposals (--proposals).
 
-python -m launch.evaluate --ground_truth=A.json --detections=D.json --subset=validation [--tiou=0.5:0.95:0.05]
+python -m launch.evaluate --annotations=A.json --detections=D.json --split=validation [--tiou=0.5:0.95:0.05]
     [--json=R.json] [--proposals] [--blocked=FILE] [--ignore_labels=Ambiguous]
 """
 
@@ -17,9 +17,9 @@ from tal_jax.evaluation import table
 from tal_jax.evaluation.detection import evaluate_detections, parse_tiou
 from tal_jax.evaluation.proposals import evaluate_proposals
 
-_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations in the ActivityNet layout.", required=True)
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "Annotations in the ActivityNet layout.", required=True)
 _DETECTIONS = flags.DEFINE_string("detections", None, "Detections in the ActivityNet submission layout.", required=True)
-_SUBSET = flags.DEFINE_string("subset", None, "training, validation or testing.", required=True)
+_SPLIT = flags.DEFINE_string("split", None, "training, validation or testing.", required=True)
 _TIOU = flags.DEFINE_string("tiou", "0.5:0.95:0.05", "first:last:step, both ends included, or a comma list.")
 _JSON = flags.DEFINE_string("json", None, "File for the results, as fractions in [0, 1].")
 _PROPOSALS = flags.DEFINE_bool("proposals", False, "Report AR@AN and AUC, without looking at labels.")
@@ -33,11 +33,11 @@ def main(argv: Sequence[str]) -> None:
     """Reads both files, prints the account and the table, writes the JSON."""
     del argv
     tiou = parse_tiou(_TIOU.value)
-    path = _GROUND_TRUTH.value
+    path = _ANNOTATIONS.value
     recordings, _ = ignored.leave_out(annotations.read(path), ignored.parse(_IGNORE.value), path)
     blocked = selection.read_blocked(_BLOCKED.value) if _BLOCKED.value else frozenset()
     detections = submission.read(_DETECTIONS.value)
-    chosen = selection.select(recordings, detections, _SUBSET.value, blocked)
+    chosen = selection.select(recordings, detections, _SPLIT.value, blocked)
     if _PROPOSALS.value:
         recall = evaluate_proposals(chosen.truth, chosen.detections, tiou)
         text, content = table.proposal_table(recall), table.proposal_json(recall)
@@ -52,4 +52,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, reads=[_GROUND_TRUTH, _DETECTIONS, _BLOCKED], writes=[_JSON])
+    app.run(main, reads=[_ANNOTATIONS, _DETECTIONS, _BLOCKED], writes=[_JSON])

@@ -1,10 +1,10 @@
 """Trains every row of a weakly-supervised config (report, Table 2), tunes each, and prints what each module adds.
 
-python -m launch.ladder --config=configs/weak_watch.py --data=DATA --ground_truth=A.json --out=runs/demo-weak
+python -m launch.ladder --config=configs/weak_watch.py --data=DATA --annotations=A.json --workdir=runs/demo-weak
     [--rows=cas,mdcm,ccm,ktm,full] [--seed=0] [--supervised=D.json]
 
-Writes OUT/ladder.json (row -> average mAP over 0.1:0.1:0.7 with the decoding of the config), OUT/scores.json (both
-averages; also without smoothing, and as launch.tune chose), OUT/ROW.json (detections) and OUT/cas.png. A row that is
+Writes W/ladder.json (row -> average mAP over 0.1:0.1:0.7 with the decoding of the config), W/scores.json (both
+averages; also without smoothing, and as launch.tune chose), W/ROW.json (detections) and W/cas.png. A row that is
 finished is not trained again.
 """
 
@@ -18,8 +18,8 @@ from tal_jax.commands import app, config_flag
 
 _CONFIG = flags.DEFINE_string("config", None, "Config file whose variants are the rows.", required=True)
 _DATA = flags.DEFINE_string("data", None, "Prepared set, with clips.", required=True)
-_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations of the split to measure on.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder for workdirs and results.", required=True)
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "Annotations of the split to measure on.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for workdirs and results.", required=True)
 _ROWS = flags.DEFINE_list("rows", ["cas", "mdcm", "ccm", "ktm", "full"], "Variants, from simple to full.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the training.", lower_bound=0)
 _SPLIT = flags.DEFINE_string("split", "validation", "Split to measure on.")
@@ -37,8 +37,8 @@ def main(argv: Sequence[str]) -> None:
     config = config_flag.located("configs", _CONFIG.value)
     table = weak_ablation.run_ablation(
         weak_ablation.load_rows(config, _ROWS.value, _DATA.value, _SEED.value),
-        Path(_OUT.value),
-        ground_truth=_GROUND_TRUTH.value,
+        Path(_WORKDIR.value),
+        ground_truth=_ANNOTATIONS.value,
         split=_SPLIT.value,
         supervised=_SUPERVISED.value,
         pictured=_PICTURED.value,
@@ -52,4 +52,4 @@ def _results() -> list[str]:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    app.run(main, reads=[_CONFIG, _DATA, _GROUND_TRUTH, _SUPERVISED], fills=[_OUT], files=_results, abrupt=True)
+    app.run(main, reads=[_CONFIG, _DATA, _ANNOTATIONS, _SUPERVISED], fills=[_WORKDIR], files=_results, abrupt=True)

@@ -1,6 +1,6 @@
 """Draws some recordings, with what is there and what was detected.
 
-python -m launch.plot --ground_truth=A.json --detections=D.json --subset=validation --out=F.png [--recordings=6]
+python -m launch.plot --annotations=A.json --detections=D.json --split=validation --out=F.png [--recordings=6]
     [--min_score=0.3]
 """
 
@@ -14,9 +14,9 @@ from tal_jax.evaluation import detection_files as submission
 from tal_jax.evaluation import ground_truth as selection
 from tal_jax.plots import detections as figure
 
-_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations in the ActivityNet layout.", required=True)
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "Annotations in the ActivityNet layout.", required=True)
 _DETECTIONS = flags.DEFINE_string("detections", None, "Detections in the ActivityNet submission layout.", required=True)
-_SUBSET = flags.DEFINE_string("subset", None, "training, validation or testing.", required=True)
+_SPLIT = flags.DEFINE_string("split", None, "training, validation or testing.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Picture to write: .png, .pdf or .svg.", required=True)
 _RECORDINGS = flags.DEFINE_integer("recordings", 6, "How many recordings to show.")
 _MIN_SCORE = flags.DEFINE_float("min_score", 0.3, "Least score to show, as a fraction of the recording's best.")
@@ -25,8 +25,8 @@ _MIN_SCORE = flags.DEFINE_float("min_score", 0.3, "Least score to show, as a fra
 def main(argv: Sequence[str]) -> None:
     """Reads both files and writes the picture."""
     del argv
-    recordings = annotations.read(_GROUND_TRUTH.value)
-    chosen = selection.select(recordings, submission.read(_DETECTIONS.value), _SUBSET.value)
+    recordings = annotations.read(_ANNOTATIONS.value)
+    chosen = selection.select(recordings, submission.read(_DETECTIONS.value), _SPLIT.value)
     shown = figure.strips(chosen, recordings, _RECORDINGS.value, _MIN_SCORE.value)
     text = figure.caption(shown, len(chosen.recordings), _MIN_SCORE.value)
     classes = {label for recording in recordings.values() for label in recording.labels}
@@ -35,4 +35,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, reads=[_GROUND_TRUTH, _DETECTIONS], writes=[_OUT])
+    app.run(main, reads=[_ANNOTATIONS, _DETECTIONS], writes=[_OUT])

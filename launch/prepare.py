@@ -38,7 +38,7 @@ IGNORE = flags.DEFINE_multi_string(
 )
 MISSING = flags.DEFINE_enum("missing", "error", ["error", "skip"], "What to do with recordings without features.")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.0, "Leave out instances of this length or less.")
-DAMAGED = flags.DEFINE_string("damaged", None, "Recordings to leave out: 'hacs', or a file with one id a line.")
+BLOCKED = flags.DEFINE_string("blocked", None, "Recordings to leave out: 'hacs', or a file with one id a line.")
 WORKERS = flags.DEFINE_integer("workers", None, "Processes; all cores by default.", lower_bound=1)
 ACCEPT = flags.DEFINE_multi_string(
     "accept", [], f"Insist, where the data contradict themselves; a refusal names the reason: {', '.join(REASONS)}."
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
                 missing=MISSING.value,
                 min_seconds=MIN_SECONDS.value,
                 ignore_labels=ignored.parse(IGNORE.value),
-                damaged=DAMAGED.value,
+                damaged=BLOCKED.value,
                 clips=CLIPS.value,
                 clip_features=plan.pairs("clip_features", CLIP_FEATURES.value),
                 workers=WORKERS.value,
@@ -76,4 +76,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, reads=[ANNOTATIONS, FEATURES, PROPOSALS, CLIPS, CLIP_FEATURES, DAMAGED], fills=[OUT])
+    app.run(main, reads=[ANNOTATIONS, FEATURES, PROPOSALS, CLIPS, CLIP_FEATURES, BLOCKED], fills=[OUT])

@@ -2,7 +2,7 @@
 
 python -m launch.detect --workdir=WEAK --split=training --out=T.json
 python -m launch.pseudo --annotations=A.json --detections=T.json --out=P.json
-    [--subset=training] [--threshold=0.6] [--overlap=0.2] [--noexclusive]
+    [--split=training] [--threshold=0.6] [--overlap=0.2] [--noexclusive]
 python -m launch.prepare --annotations=P.json .. --out=DATA2, then launch.train with a supervised config
 
 Of the annotations of the subset only the classes are used. Other subsets stay as they are.
@@ -20,7 +20,7 @@ from tal_jax.experiments.pseudo_labels import pseudo_labels
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Annotations in the ActivityNet layout.", required=True)
 _DETECTIONS = flags.DEFINE_string("detections", None, "Detections in the ActivityNet submission layout.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Annotations to write (JSON).", required=True)
-_SUBSET = flags.DEFINE_string("subset", "training", "Whose recordings are labelled.")
+_SPLIT = flags.DEFINE_string("split", "training", "Whose recordings are labelled.")
 _THRESHOLD = flags.DEFINE_float(
     "threshold", 0.6, "Least score, relative to the best of the class in the recording.", 0.0, 1.0
 )
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     found = pseudo_labels(
         annotations.read(_ANNOTATIONS.value),
         submission.read(_DETECTIONS.value),
-        _SUBSET.value,
+        _SPLIT.value,
         threshold=_THRESHOLD.value,
         overlap=_OVERLAP.value,
         exclusive=_EXCLUSIVE.value,

@@ -1,7 +1,7 @@
 """One self-contained page on detections: mAP, curves, error diagnosis, and a browser over recordings.
 
-python -m launch.report --ground_truth=A.json --detections=[NAME=]D.json [--detections=..] [--workdir=[NAME=]W ..]
-    --out=report/ [--subset=validation] [--tiou=0.5:0.95:0.05] [--blocked=FILE]
+python -m launch.report --annotations=A.json --detections=[NAME=]D.json [--detections=..] [--workdir=[NAME=]W ..]
+    --out=report/ [--split=validation] [--tiou=0.5:0.95:0.05] [--blocked=FILE]
     [--ignore_labels=Ambiguous] [--shown=N]
 
 Writes OUT/index.html and OUT/figures/NAME.png, NAME.csv. Up to four detections files are compared side by side. A
@@ -16,11 +16,11 @@ from absl import flags
 
 from tal_jax.commands import app
 
-_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Annotations in the ActivityNet layout.", required=True)
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "Annotations in the ActivityNet layout.", required=True)
 _DETECTIONS = flags.DEFINE_multi_string("detections", None, "Detections in the submission layout.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder to write.", required=True)
 _WORKDIR = flags.DEFINE_multi_string("workdir", [], "Folder of a training.")
-_SUBSET = flags.DEFINE_string("subset", "", "training, validation or testing; by default that of the detections.")
+_SPLIT = flags.DEFINE_string("split", "", "training, validation or testing; by default that of the detections.")
 _TIOU = flags.DEFINE_string("tiou", "0.5:0.95:0.05", "first:last:step, both ends included, or a comma list.")
 _BLOCKED = flags.DEFINE_string("blocked", None, "File with ids of recordings to leave out, one on each line.")
 _IGNORE = flags.DEFINE_multi_string(
@@ -42,11 +42,11 @@ def main(argv: Sequence[str]) -> None:
 
         use_cache()
     page, runs = report_on(
-        _GROUND_TRUTH.value,
+        _ANNOTATIONS.value,
         _DETECTIONS.value,
         _OUT.value,
         workdirs=_WORKDIR.value,
-        subset=_SUBSET.value,
+        subset=_SPLIT.value,
         tiou=_TIOU.value,
         blocked_file=_BLOCKED.value or "",
         ignore_labels=parse(_IGNORE.value),
@@ -61,4 +61,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    app.run(main, reads=[_GROUND_TRUTH, _DETECTIONS, _WORKDIR, _BLOCKED, _DATA], fills=[_OUT])
+    app.run(main, reads=[_ANNOTATIONS, _DETECTIONS, _WORKDIR, _BLOCKED, _DATA], fills=[_OUT])

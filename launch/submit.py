@@ -1,6 +1,6 @@
 """Checks detections against the annotation file, and writes them as the servers of ActivityNet and HACS take them.
 
-python -m launch.submit --detections=D.json --annotations=A.json --subset=validation|testing --out=S.json
+python -m launch.submit --detections=D.json --annotations=A.json --split=validation|testing --out=S.json
     [--external_data=TEXT] [--top=100] [--clip] [--missing=empty] [--max_per_recording=N] [--classes=FILE]
 
 The detections may come from any system. What is wrong is named and nothing is written; the ids lose their "v_", every
@@ -20,7 +20,7 @@ from tal_jax.evaluation.server_check import VERSION, Rules, check, read_classes
 
 _DETECTIONS = flags.DEFINE_string("detections", None, "Detections in the ActivityNet submission layout.", required=True)
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Annotations in the ActivityNet layout.", required=True)
-_SUBSET = flags.DEFINE_string("subset", None, "training, validation or testing.", required=True)
+_SPLIT = flags.DEFINE_string("split", None, "training, validation or testing.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Submission to write (JSON).", required=True)
 _EXTERNAL = flags.DEFINE_string(
     "external_data", None, 'What other data was used, "" for none; what the detections file says, by default.'
@@ -28,7 +28,7 @@ _EXTERNAL = flags.DEFINE_string(
 _VERSION = flags.DEFINE_string("version", VERSION, "The submission's field version.")
 _CLIP = flags.DEFINE_bool("clip", False, "Cut times to the recording, 0 to its duration.")
 _TOP = flags.DEFINE_integer("top", 0, "Keep the best of each recording; 0: all.", lower_bound=0)
-_MISSING = flags.DEFINE_enum("missing", "refuse", ["refuse", "empty"], "Recordings that the detections do not mention.")
+_MISSING = flags.DEFINE_enum("missing", "error", ["error", "empty"], "Recordings that the detections do not mention.")
 _MAX = flags.DEFINE_integer("max_per_recording", 0, "Refuse more; 0: any number.", lower_bound=0)
 _CLASSES = flags.DEFINE_string("classes", "", "File with labels beside those of the annotations, one on each line.")
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     checked = check(
         submission.read(_DETECTIONS.value),
         recordings,
-        _SUBSET.value,
+        _SPLIT.value,
         Rules(_MAX.value, _TOP.value, _CLIP.value, _MISSING.value == "empty", classes=classes),
         source=_DETECTIONS.value,
         annotations=_ANNOTATIONS.value,

@@ -25,10 +25,18 @@ def fault(text: str) -> str:
     """
     rest = REGION_FLAG.sub("\U0001f3f4", text)
     for place, character in enumerate(rest):
-        if not _allowed(character):
+        if not allowed(character):
             name = unicodedata.name(character, "a control character" if ord(character) < 0xA0 else "no letter")
             return f"it holds U+{ord(character):04X} ({name}) at place {place + 1}"
     return "" if any(_visible(character) for character in rest) else "nothing of it can be seen"
+
+
+def allowed(character: str) -> bool:
+    """Whether a character may stand in one line of text that people read; see `fault`."""
+    # Characters that this Python does not know yet are mostly emoji; the last two of every plane are none at all.
+    group, code = unicodedata.category(character), ord(character)
+    unknown = group == "Cn" and code & 0xFFFE != 0xFFFE and not 0xFDD0 <= code <= 0xFDEF
+    return character.isprintable() or character in JOINERS or group == "Zs" or unknown
 
 
 def check_label(where: str | os.PathLike, label: Any) -> str:
@@ -93,13 +101,6 @@ def hint(key: str, names: Collection[str], otherwise: str = "it has") -> str:
     known = list(names)
     more = f" and {len(known) - 20} more" if len(known) > 20 else ""
     return nearest(key, known) or f"{otherwise} {', '.join(map(shown, known[:20])) or 'none'}{more}"
-
-
-def _allowed(character: str) -> bool:
-    # Characters that this Python does not know yet are mostly emoji; the last two of every plane are none at all.
-    group, code = unicodedata.category(character), ord(character)
-    unknown = group == "Cn" and code & 0xFFFE != 0xFFFE and not 0xFDD0 <= code <= 0xFDEF
-    return character.isprintable() or character in JOINERS or group == "Zs" or unknown
 
 
 def _visible(character: str) -> bool:

@@ -2,13 +2,14 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from tal_jax.commands import config_flag, endings
+from tal_jax.commands import config_flag, endings, synonyms
 from tal_jax.commands.endings import fail
 from tal_jax.data import outputs
 from tal_jax.errors import InputError
@@ -24,6 +25,8 @@ def invocation(name: str) -> str:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
+        # Keys of a config are read from sys.argv itself.
+        argv = sys.argv[:] = synonyms.rewritten(argv)
         rest = flags.FLAGS(list(argv))
     except (AttributeError, KeyError, flags.Error, InputError, TypeError, ValueError) as e:
         fail(_flag_error(e))

@@ -19,7 +19,9 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
+from tal_jax.commands.synonyms import as_typed
 from tal_jax.errors import DIVERGED_STATUS, RESTART_STATUS, InputError, Interrupted, TrainingDiverged
+from tal_jax.words import allowed
 
 INTERRUPTED_STATUS = 130  # as a shell says it of SIGINT
 
@@ -78,7 +80,7 @@ def fail(message: str, *, abrupt: bool = False, status: int = 2) -> NoReturn:
     """
     kind = "" if status in (RESTART_STATUS, INTERRUPTED_STATUS) else "error: "
     with contextlib.suppress(OSError):
-        print(f"{program()}: {kind}{one_line(message)}", file=sys.stderr, flush=True)
+        print(f"{program()}: {kind}{one_line(as_typed(message))}", file=sys.stderr, flush=True)
     if abrupt:
         with contextlib.suppress(OSError, AttributeError, ValueError):
             sys.stdout.flush()
@@ -88,7 +90,7 @@ def fail(message: str, *, abrupt: bool = False, status: int = 2) -> NoReturn:
 
 def one_line(message: str) -> str:
     """A text as one line without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(str(message).split()))
+    return "".join(c if allowed(c) else repr(c)[1:-1] for c in " ".join(str(message).split()))
 
 
 def reason(error: OSError) -> str:

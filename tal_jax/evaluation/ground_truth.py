@@ -64,7 +64,7 @@ def select(
     index = {key: i for i, key in enumerate(counted)}
     labels = sorted({instance.label for r in counted.values() for instance in r.instances})
     if not labels:
-        raise InputError(f"--subset={subset}: none of its {len(counted)} recordings has a segment: nothing to evaluate")
+        raise InputError(f"--split={subset}: none of its {len(counted)} recordings has a segment: nothing to evaluate")
     class_index = {label: k for k, label in enumerate(labels)}
     rows = [(index[key], instance) for key, r in counted.items() for instance in r.instances]
     truth = segment_table(
@@ -79,7 +79,7 @@ def select(
     if submission.recordings and not any(key in members for key in submission.recordings):
         raise InputError(
             f"detections: none of the {len(submission.recordings)} recordings is in the subset {name} (first: "
-            f"{submission.recordings[0]!r}; the subset has {next(iter(members))!r}): check --subset and the ids"
+            f"{submission.recordings[0]!r}; the subset has {next(iter(members))!r}): check --split and the ids"
         )
     ignored = [key for key in submission.recordings if key in recordings and key not in members and key not in blocked]
     left_out = {*ignored, *blocked}
@@ -142,7 +142,7 @@ def subset_name(recordings: Mapping[str, Recording], subset: str) -> str:
     sizes = Counter(r.subset for r in recordings.values())
     if not sizes[name]:
         there = ", ".join(f"{key} ({n} recordings)" for key, n in sorted(sizes.items())) or "none at all"
-        raise InputError(f"--subset={subset}: the ground truth has no such recordings: it has {there}")
+        raise InputError(f"--split={subset}: the ground truth has no such recordings: it has {there}")
     return name
 
 

@@ -70,7 +70,7 @@ def id_faults(
     if elsewhere:
         other = subsets[server_id(elsewhere[0])]
         text = f"recording {elsewhere[0]!r}{_more(elsewhere)} is of the subset {other}, not {subset}: "
-        text += "remove it, or choose another --subset"
+        text += "remove it, or choose another --split"
         faults.append(Fault("recordings of other subsets", len(elsewhere), text))
     if twice:
         text = (

@@ -93,7 +93,7 @@ def compile_for(
     proposals = proposals or data.train_proposals or data.proposals
     rows = rows or max(section.batch_size, across)
     if rows % across:
-        raise InputError(f"--batch={rows}: does not divide over {across} devices")
+        raise InputError(f"--batch_size={rows}: does not divide over {across} devices")
     sizes = {"snippets": snippets, "channels": channels, "classes": classes}
     with jax.set_mesh(mesh), no_cache():
         task, section = synthetic_task(config, stage, **sizes)

@@ -16,6 +16,7 @@ from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.evaluation.segment_table import SegmentTable, descending
 from tal_jax.plots.colours import NO_CLASS, label_colours
+from tal_jax.words import allowed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,7 +180,7 @@ def save(figure: "Figure", path: str | os.PathLike) -> None:
 
 def printable(label: str) -> str:
     """The label on one line of at most LABEL_CHARACTERS."""
-    text = "".join(c if c.isprintable() else "?" for c in label)
+    text = "".join(c if allowed(c) else "?" for c in label)
     return text if len(text) <= LABEL_CHARACTERS else text[: LABEL_CHARACTERS - 1] + "…"
 
 

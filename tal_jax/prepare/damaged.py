@@ -10,7 +10,7 @@ from tal_jax.data.annotations import Note
 HACS = ("S8GtH2Zayds", "saZkh1Xacp0", "uRCf7b3qk0I", "ukyFvye2yK0", "VsZiOEzQqyI", "KhkQyn-WblM")
 
 LISTS = {"hacs": HACS}
-FLAG = "--damaged"
+FLAG = "--blocked"
 
 
 def read(source: str | os.PathLike) -> frozenset[str]:

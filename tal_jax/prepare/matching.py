@@ -56,7 +56,7 @@ def match(
       InputError: a recording without features and missing="error", none left, one without a stride, or see
         `features.find` and `features.agree`.
     """
-    notes = [Note("damaged", id, "listed in --damaged") for id in sorted(recordings.keys() & damaged)]
+    notes = [Note("damaged", id, "listed in --blocked") for id in sorted(recordings.keys() & damaged)]
     wanted = {id: recordings[id] for id in sorted(recordings.keys() - damaged)}
     files = {name: features.find(name, folder, wanted, sources.flag) for name, folder in sources.folders.items()}
     lacking = []
@@ -74,7 +74,7 @@ def match(
     kept = sorted(wanted.keys() - {note.id for note in lacking})
     if not kept:
         raise InputError(
-            f"{sources.annotations}: no recording is left to prepare: check --{sources.flag} and --damaged"
+            f"{sources.annotations}: no recording is left to prepare: check --{sources.flag} and --blocked"
         )
     notes += lacking
     seconds = strides.of(sources.annotations, {id: recordings[id] for id in kept})

@@ -18,7 +18,7 @@ KINDS = {
     "accepted": "contradictions accepted",
     "near-equal labels": "labels that are nearly equal",
     "damaged": "recordings left out as damaged",
-    "damaged unknown": "ids in --damaged that no recording has",
+    "damaged unknown": "ids in --blocked that no recording has",
     "ignored": "classes ignored",
     "untrained": "classes without a training example",
     "missing features": "recordings left out without features",

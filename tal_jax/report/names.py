@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tal_jax.errors import InputError
+from tal_jax.words import fault
 
 
 def named(given: Sequence[str], flag: str) -> dict[str, str]:
@@ -26,7 +27,7 @@ def named(given: Sequence[str], flag: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, path in pairs:
         name = name or short[path]
-        if name in found or not name.isprintable():
+        if name in found or fault(name):
             raise InputError(f"{flag}: {name!r:.60} cannot name {path}: give each a name of its own, {flag}=NAME=PATH")
         found[name] = path
     return found

@@ -457,10 +457,10 @@ def test_lists_of_damaged_recordings_say_what_they_miss(tmp_path):
     arguments, _ = random_set(tmp_path)
     (tmp_path / "list").write_bytes("\ufeffv_r003\r\n\r\nr006.mp4\r\nr0006\r\n".encode())
     text = prepare.prepare(options(arguments, damaged=str(tmp_path / "list")))
-    assert "2 recordings left out as damaged:\n  r003: listed in --damaged\n  r006" in text
-    assert "1 ids in --damaged that no recording has:\n  r0006: did you mean 'r00" in text
+    assert "2 recordings left out as damaged:\n  r003: listed in --blocked\n  r006" in text
+    assert "1 ids in --blocked that no recording has:\n  r0006: did you mean 'r00" in text
     (tmp_path / "list").write_text("nobody\n")
-    with pytest.raises(InputError, match=r"--damaged=.*list: none of its 1 ids is a recording \(first: 'nobody'; ids"):
+    with pytest.raises(InputError, match=r"--blocked=.*list: none of its 1 ids is a recording \(first: 'nobody'; ids"):
         prepare.prepare(options(arguments, out=str(tmp_path / "other"), damaged=str(tmp_path / "list")))
     assert not (tmp_path / "other").exists()
     prepare.prepare(options(arguments, out=str(tmp_path / "other"), damaged="hacs"))  # has none of them

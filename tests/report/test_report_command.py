@@ -197,7 +197,7 @@ def test_what_does_not_fit_a_page(tmp_path):
     recordings, content = annotations.read(truth), submission.read(found)
     with pytest.raises(InputError, match="91 thresholds"):
         analyse("d", recordings, content, "validation", parse_tiou("0.05:0.95:0.01"))
-    with pytest.raises(InputError, match="--subset=testing"):
+    with pytest.raises(InputError, match="--split=testing"):
         analyse("d", recordings, content, "testing", parse_tiou("0.5"))
     run = analyse("d", recordings, content, "validation", parse_tiou("0.5"))
     with pytest.raises(InputError, match="at most 4 of different names"):
