@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from tal_jax.checks import ignored
 from tal_jax.checks.doubts import REASONS
 from tal_jax.commands import app
-from tal_jax.data import dataset, ignored
+from tal_jax.data import dataset
 from tal_jax.prepare import plan, prepare, strides
 
 ANNOTATIONS = flags.DEFINE_string("annotations", None, "ActivityNet-style JSON file.", required=True)

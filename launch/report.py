@@ -34,7 +34,7 @@ _DATA = flags.DEFINE_string("data", "", "With --workdir: another prepared set th
 def main(argv: Sequence[str]) -> None:
     """Evaluates, reads the workdirs and writes the page."""
     del argv
-    from tal_jax.data.ignored import parse
+    from tal_jax.checks.ignored import parse
     from tal_jax.detect.report_files import report_on
 
     if _WORKDIR.value:

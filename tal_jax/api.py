@@ -176,8 +176,8 @@ def evaluate(
     Raises:
       InputError: something is wrong with the files, or the detections have no labels.
     """
+    from tal_jax.checks.ignored import leave_out
     from tal_jax.data import annotations
-    from tal_jax.data.ignored import leave_out
     from tal_jax.evaluation import detection_files
     from tal_jax.evaluation.detection import evaluate_detections, parse_tiou
     from tal_jax.evaluation.ground_truth import select

@@ -1,1 +1,1 @@
-"""What the data of a set contradict, before anything is learned from them: times, lengths, segments, labels."""
+"""What the data of a set contradict, and what of them does not count, before anything is learned from them."""

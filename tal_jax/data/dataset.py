@@ -51,7 +51,7 @@ class Record:
     labels: np.ndarray  # [G] int32, into Metadata.labels
     present: np.ndarray  # [L] int32 sorted: every class that it is annotated with, by segments or by label alone
     ignored: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # [I, 2] float64 seconds: of classes that do
-    # not count, see `data.ignored`
+    # not count, see `checks.ignored`
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from tal_jax.checks.ignored import leave_out
 from tal_jax.data import annotations
-from tal_jax.data.ignored import leave_out
 from tal_jax.evaluation import detection_files, ground_truth
 from tal_jax.evaluation.detection import parse_tiou
 from tal_jax.report import Analysis, analyse, compose, named, require_libraries, write_report

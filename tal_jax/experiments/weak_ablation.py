@@ -13,10 +13,10 @@ import jax
 import numpy as np
 
 from tal_jax import bundled
+from tal_jax.checks.ignored import leave_out_known
 from tal_jax.data import annotations, atomic
 from tal_jax.data.annotations import Recording
 from tal_jax.data.dataset import Split, open_split
-from tal_jax.data.ignored import leave_out_known
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
 from tal_jax.evaluation import detection_files as submission

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Collection
 
+from tal_jax.checks.ignored import leave_out_known
 from tal_jax.data import annotations
 from tal_jax.data.annotations import Note, Recording
-from tal_jax.data.ignored import leave_out_known
 from tal_jax.errors import InputError
 from tal_jax.words import nearest, quoted
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tal_jax.checks import supervision, timing
+from tal_jax.checks import ignored, supervision, timing
 from tal_jax.checks.doubts import Doubt, check_accepted, settle
-from tal_jax.data import annotations, dataset, ignored
+from tal_jax.data import annotations, dataset
 from tal_jax.data.annotations import Note
 from tal_jax.data.dataset import VERSION
 from tal_jax.errors import InputError

@@ -6,12 +6,12 @@ Here a config enters the stages; behind this, a stage carries what it needs of i
 import dataclasses
 from pathlib import Path
 
-from tal_jax.data import sensor_axes
 from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.dataset import Metadata, Split
 from tal_jax.data.framing import choose_framing
 from tal_jax.data.holdout import is_every_nth
 from tal_jax.errors import InputError
+from tal_jax.sensors import axes as sensor_axes
 from tal_jax.stages.methods import build_task
 from tal_jax.stages.recordings import Recordings, held_out_digest, open_clips, open_recordings
 from tal_jax.stages.sections import Config, DataSection, FrameSection, StageSection

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tal_jax.data import normalization as statistics
-from tal_jax.data import sensor_axes
 from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.rows import Assembler
+from tal_jax.sensors import axes as sensor_axes
 from tal_jax.stages.artifacts import Artifact, check_inputs, check_set, read_artifact, write_inputs
 from tal_jax.stages.config import parse
 from tal_jax.stages.plan import StagePlan, augmentation_of, plan_stage

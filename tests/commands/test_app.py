@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 # Flags of text that name no file.
 TEXT = set(
     """
-    stage split ignore_labels tiou stride weights rows seeds version external_data topology family encoders host width layout
+    accept images_per_snippet
+    stage split ignore_labels tiou stride weights rows seeds version external_data topology family encoders host width
+    layout
     """.split()  # noqa: SIM905
 )
 COMMANDS = sorted(path.stem for path in (ROOT / "launch").glob("[a-z]*.py"))

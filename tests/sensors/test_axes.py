@@ -7,9 +7,9 @@ import pytest
 
 from tal_jax.data.augmentation import Augmentation, Turning
 from tal_jax.data.dataset import open_split
-from tal_jax.data.sensor_axes import find_devices, named_devices, read, write
 from tal_jax.errors import InputError
 from tal_jax.prepare import prepare
+from tal_jax.sensors.axes import find_devices, named_devices, read, write
 
 WIDTHS = {"rgb": 4, "acc": 12, "gyr": 12, "axes": 6, "g": 3, "other": 12}
 RANGE = tuple(range(12))

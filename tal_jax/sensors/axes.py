@@ -15,8 +15,8 @@ import numpy as np
 from tal_jax.data import atomic
 from tal_jax.data.augmentation import Device, Turning
 from tal_jax.data.dataset import Split
-from tal_jax.data.sensor_layouts import Layout, Unclear, tell, tell_companion
 from tal_jax.errors import InputError
+from tal_jax.sensors.layouts import Layout, Unclear, tell, tell_companion
 from tal_jax.words import fault, hint
 
 RECORDINGS = 50  # to look at

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tal_jax.data.augmentation import random_rotation
-from tal_jax.data.sensor_layouts import ORDERS, Layout, Unclear, tell, tell_companion
 from tal_jax.demo.encoders import ENCODERS
 from tal_jax.demo.sessions import load
+from tal_jax.sensors.layouts import ORDERS, Layout, Unclear, tell, tell_companion
 
 
 def rng(seed=0):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tal_jax import evaluate
-from tal_jax.data import annotations, ignored
+from tal_jax.checks import ignored
+from tal_jax.data import annotations
 from tal_jax.data.annotations import Instance, Recording
 from tal_jax.errors import InputError
 from tal_jax.evaluation import curves, diagnosis, table
