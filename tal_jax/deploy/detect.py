@@ -33,7 +33,8 @@ def detect(
       path: the folder of an exported model.
       features: the sources of features, see `feature_inputs.find`.
       stride: seconds per snippet; None takes the model's.
-      annotation_file: JSON file with the durations of the recordings; "" where snippets x stride is exact enough.
+      annotation_file: JSON file with the durations of the recordings (and, for a model whose recordings had a stride
+        each, their strides); "" where snippets x stride is exact enough.
       proposal_file: file of proposals, for a model without a stage that makes them; "" without one.
       class_score_file: file of class scores, for a model without a stage that makes them; "" without one.
       batch_size: how many recordings, or windows of long ones, are computed at a time.
@@ -50,6 +51,7 @@ def detect(
     found = files.find(model, features)
     known = annotations.read(annotation_file) if annotation_file else {}
     durations = {id: float(r.duration) for id, r in known.items() if r.duration}
+    strides = {id: r.stride for id, r in known.items() if r.stride and model.stride is None}
     for name, given in (("proposals", proposal_file), ("class_scores", class_score_file)):
         if name in model.needs and not given:
             raise InputError(f"{path}: the model makes no {name.replace('_', ' ')}: give --{name}=FILE")
@@ -58,6 +60,7 @@ def detect(
         found,
         stride=stride,
         durations=durations,
+        strides=strides,
         proposals=proposals.read(proposal_file) if proposal_file else {},
         class_scores=class_scores.read(class_score_file, model.labels) if class_score_file else {},
     )

@@ -65,6 +65,7 @@ def recordings(
     *,
     stride: float | None,
     durations: Mapping[str, float],
+    strides: Mapping[str, float],
     proposals: Mapping[str, Segments],
     class_scores: Mapping[str, np.ndarray],
 ) -> Iterator[Recording]:
@@ -75,6 +76,7 @@ def recordings(
       files: id -> stream -> file, as `find` returns them.
       stride: seconds per snippet; None takes the model's.
       durations: seconds by id, of the recordings whose durations are known.
+      strides: seconds per snippet by id, in place of the model's.
       proposals: segments [P, 2] in seconds and scores [P] by id, of the recordings that have any.
       class_scores: [K] by id, of the recordings that have them.
 
@@ -89,7 +91,7 @@ def recordings(
         yield Recording(
             [_array(id, name, streams[name], width) for name, width in model.streams.items()],
             id,
-            stride,
+            strides.get(id) if stride is None else stride,
             durations.get(id),
             proposals.get(id),
             class_scores.get(id),

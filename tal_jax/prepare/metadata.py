@@ -80,7 +80,7 @@ def finish(
         },
         all_notes,
         _classes(metadata.labels, rows),
-        [_stride_line(plan, rows)],
+        [_stride_line(plan, rows), *plan.facts],
     )
     atomic.write(out / SUMMARY, json.dumps(summary.to_json(), indent=1).encode())
     folder = unfinished / "tfds"

@@ -61,6 +61,7 @@ class Plan:
     stride_flag: str  # how the strides were said
     doubts: Sequence[Doubt]  # that the user insists on
     accept: Sequence[str]  # what else would be
+    facts: Sequence[str]  # lines on what was understood
 
 
 def pairs(flag: str, values: Sequence[str]) -> dict[str, str]:
@@ -157,6 +158,7 @@ def make_plan(options: Options) -> Plan:
         stride_flag=stride.flag,
         doubts=doubts,
         accept=options.accept,
+        facts=stride.unused([i.recording for group in groups.values() for i in group.items]),
     )
 
 

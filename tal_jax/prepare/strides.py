@@ -3,7 +3,7 @@
 import csv
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,19 @@ class Strides:
                 "each, or say the strides in another way"
             )
         return found
+
+    def unused(self, recordings: Iterable[Recording]) -> list[str]:
+        """Lines on what the annotations say of strides and frame rates and these flags do not use."""
+        lines = []
+        for name, used, flag in (
+            ("fps", self.images is not None, "--images_per_snippet=N"),
+            ("stride", self.field, f"--stride={FIELD}"),
+        ):
+            values = sorted({value for r in recordings if (value := getattr(r, name)) is not None})
+            if values and not used:
+                said = f"{values[0]:.5g}" + (f" to {values[-1]:.5g}" if len(values) > 1 else "")
+                lines.append(f'annotations hold "{name}", {said}: not used ({flag} would)')
+        return lines
 
     def _of(self, recording: Recording) -> float | None:
         if self.images is not None:

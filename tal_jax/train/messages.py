@@ -103,14 +103,20 @@ def describe(stage: Stage, state: TrainState, start: int) -> str:
     rows = [f"  {name:<{width}} {count:>12,}" for name, count in counts.items()]
     return "\n".join(
         [
-            f"stage {stage.name}: {len(stage.recordings.train_index)} recordings, {section.steps} steps of "
-            f"{section.batch_size}" + (f", going on from step {start}" if start else ""),
+            f"stage {stage.name}: {len(stage.recordings.train_index)} recordings{left_out(stage)}, "
+            f"{section.steps} steps of {section.batch_size}" + (f", going on from step {start}" if start else ""),
             f"  frame: {framing.mode}, {framing.snippets} snippets of {framing.scale:g} stored ones",
             *turning(stage.assembler.augmentation),
             *rows,
             f"  {'parameters':<{width}} {sum(counts.values()):>12,}",
         ]
     )
+
+
+def left_out(stage: Stage) -> str:
+    """How many recordings are not learned from, as they have labels and no segment; "" where that is none."""
+    count = 0 if stage.task.weak else int(stage.training.weak_only.sum())
+    return f" ({count} with labels alone are left out)" if count else ""
 
 
 def turning(augmentation: Augmentation) -> list[str]:

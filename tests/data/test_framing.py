@@ -1,5 +1,6 @@
 """Framing against plain averages and interpolation written from the definition."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,13 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tal_jax.data.dataset import Metadata
-from tal_jax.data.framing import choose_framing
+from tal_jax.data.framing import choose_framing, long_action_snippets
 from tal_jax.errors import InputError
 from tal_jax.windows import Framing, resample
 
 
 def metadata(stride=0.1, lengths=(0.5, 0.5, 0.8, 1.0, 1.2, 1.6, 2.0, 3.2, 4.0)):
     return Metadata(("a",), {"imu": 3}, stride, {"training": 9}, lengths, {}, 4, "float32", "f")
+
+
+def test_a_long_action_is_counted_in_the_usual_stride_where_each_recording_has_its_own():
+    one = long_action_snippets(metadata())
+    each = dataclasses.replace(metadata(stride=None), typical_stride=0.2)
+    assert one == pytest.approx(4.0 / 0.1, rel=0.5)
+    assert long_action_snippets(each) == pytest.approx(one / 2)
+    assert long_action_snippets(metadata(stride=None)) == 0  # resized: nothing can be said
 
 
 def average_loop(x, offset, scale, count):

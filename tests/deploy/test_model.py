@@ -93,8 +93,8 @@ def test_rows_name_labels_and_proposals():
     ]
 
 
-def opened(model, sources):
-    given = {"stride": None, "durations": {}, "proposals": {}, "class_scores": {}}
+def opened(model, sources, **given):
+    given = {"stride": None, "durations": {}, "strides": {}, "proposals": {}, "class_scores": {}} | given
     return list(files.recordings(model, files.find(model, sources), **given))
 
 
@@ -109,6 +109,8 @@ def test_files(tmp_path):
     np.save(tmp_path / "x" / "a.npy", np.asfortranarray(rng.normal(size=(2, 7))))  # channels first
     np.savetxt(tmp_path / "y" / "b.csv", rng.normal(size=(7, 3)), delimiter=",")
     (tmp_path / "y" / "b.npy").unlink()
+    assert [r.stride for r in opened(model, [y, x], strides={"b": 0.25})] == [None, 0.25]
+    assert [r.stride for r in opened(model, [y, x], strides={"b": 0.25}, stride=0.5)] == [0.5, 0.5]
     found = opened(model, [y, x])
     assert [r.id for r in found] == ["a", "b"]
     assert all([s.shape for s in r.streams] == [(7, 2), (7, 3)] for r in found)

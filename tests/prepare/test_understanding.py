@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from tal_jax.data import dataset
+from tal_jax.data.rows import Assembler
 from tal_jax.errors import InputError
 from tal_jax.prepare import prepare
 from tal_jax.prepare.summary import ClassSummary, SplitSummary, Summary
+from tal_jax.windows import Framing
 
 
 def recording(count, *segments, subset="training", stride=0.5, **fields):
@@ -173,6 +175,10 @@ def test_frame_rates_of_each_recording(packed, tmp_path):
     assert split.strides.tolist() == [0.16, 0.125]
     assert split.metadata.stride is None
     assert split.metadata.typical_stride == pytest.approx(0.1425)
+    rows = Assembler(framing=Framing("window", 128), streams=("x",), width=3, num_classes=1, max_segments=1)
+    row = rows.detection_row(split[0], 0, 0.0)[0]
+    np.testing.assert_allclose(row.segments, [[10, 20]], rtol=1e-6)  # 1.6 s / 0.16 s
+    assert (row.stride, row.duration) == (np.float32(0.16), 100)
     wrong = database | {"r25": database["r25"] | {"fps": 50}, "v": database["v"] | {"fps": 64}}
     refused(packed, tmp_path, wrong, "2 of 3 recordings", stride=None, images_per_snippet="4", out=str(tmp_path / "b"))
 
@@ -188,6 +194,7 @@ def test_strides_of_each_recording(packed, tmp_path):
         split = dataset.open_split(tmp_path / f"data{i}", "training")
         assert [split[n].stride for n in range(2)] == split.strides.tolist() == [0.5, 0.25]
     text = packed(database, stride="0.5", out=str(tmp_path / "one"))
+    assert 'annotations hold "stride", 0.25 to 0.5: not used (--stride=annotations would)' in text
     assert "s: 20 snippets x 0.5 s = 10.0 s, annotated 5.0 s: a stride of 0.25 s would fit" in text
     (tmp_path / "s.csv").write_text("id,stride\nr,0.5\ns,0.5\n")
     with pytest.raises(InputError, match="other arguments"):
