@@ -16,6 +16,7 @@ from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.evaluation.segment_table import SegmentTable, descending
 from tal_jax.plots.colours import NO_CLASS, label_colours
+from tal_jax.plots.fonts import choose_fonts, say_missing
 from tal_jax.words import allowed
 
 if TYPE_CHECKING:
@@ -162,20 +163,26 @@ def require_matplotlib() -> None:
 
 
 def save(figure: "Figure", path: str | os.PathLike) -> None:
-    """Writes the picture in the format of the suffix, all of it or nothing.
+    """Writes the picture in the format of the suffix, all of it or nothing; says which letters no font has.
 
     Raises:
       InputError: a suffix that is not .png, .pdf or .svg, or a folder that does not exist.
     """
+    from matplotlib import rc_context
+
     kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in ("png", "pdf", "svg"):
         raise InputError(f"{path}: unknown kind of picture: let the name end in .png, .pdf or .svg")
+    line = choose_fonts(figure)
+    if kind == "svg":
+        line = ""  # its text stays text, which whoever shows it draws with fonts of his own
     try:
-        with atomic.writing(path) as temporary, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # a label in a script without a font: boxes
+        with atomic.writing(path) as temporary, warnings.catch_warnings(), rc_context({"svg.fonttype": "none"}):
+            warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # which is said in one line
             figure.savefig(temporary, format=kind, dpi=130)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as e:
         raise InputError(f"{path}: cannot be written ({e.strerror}): name a file in a folder that exists") from e
+    say_missing(path, line)
 
 
 def printable(label: str) -> str:
