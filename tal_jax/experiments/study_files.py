@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from tal_jax.data import atomic
+from tal_jax.data.csv_cells import cell
 from tal_jax.data.parquet import write_table
 from tal_jax.errors import InputError
 from tal_jax.experiments import study_groups
@@ -142,5 +143,6 @@ def _aligned(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _write_csv(path: Path, table: pa.Table) -> None:
     buffer = io.BytesIO()
-    csv.write_csv(table, buffer)
+    columns = [[cell(value) for value in c.to_pylist()] if pa.types.is_string(c.type) else c for c in table.columns]
+    csv.write_csv(pa.table(columns, names=[cell(name) for name in table.column_names]), buffer)
     atomic.write(path, buffer.getvalue())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tal_jax.errors import InputError
-from tal_jax.plots.colours import label_colours
+from tal_jax.plots.colours import label_colours, remark
 from tal_jax.plots.detections import LEGEND_CLASSES, Bar, printable, require_matplotlib
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def draw(shown: Sequence[Sequences], labels: Sequence[str], text: str) -> "Figur
     names += [f"and {len(present) - LEGEND_CLASSES} more"] * (len(present) > LEGEND_CLASSES)
     names += [f"not in the recording, CAS above {VISIBLE:g}"] * bool(absent)
     legend_columns = _legend_columns(names)
-    caption = textwrap.wrap(text, CAPTION_CHARACTERS)
+    caption = textwrap.wrap(f"{text} {remark(by_name)}", CAPTION_CHARACTERS)
     inches = sum(heights) + LEGEND_LINE * math.ceil(len(names) / legend_columns) + CAPTION_LINE * len(caption) + 0.4
     figure = Figure(figsize=(WIDTH, inches), layout="constrained", facecolor="white")
     grid = figure.subplots(len(lines), columns, height_ratios=heights, squeeze=False).ravel()

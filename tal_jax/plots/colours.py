@@ -29,6 +29,12 @@ def label_colours(classes: Iterable[str], others: Iterable[str] = ()) -> dict[st
     return {name: colours[i % len(colours)] for i, name in enumerate(names)}
 
 
+def remark(names: Iterable[str]) -> str:
+    """Says that colours repeat, where there are more names than colours; "" otherwise."""
+    count = len(set(names))
+    return f"{count} classes share {DISTINCT} colours, in the order of their names." if count > DISTINCT else ""
+
+
 @functools.cache
 def _distinct() -> tuple[str, ...]:
     """DISTINCT colours: COLOURS, then again and again the one farthest from those before it, as the eye sees it."""

@@ -15,7 +15,7 @@ from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.evaluation.segment_table import SegmentTable, descending
-from tal_jax.plots.colours import NO_CLASS, label_colours
+from tal_jax.plots.colours import NO_CLASS, label_colours, remark
 from tal_jax.plots.fonts import choose_fonts, say_missing
 from tal_jax.words import allowed
 
@@ -150,7 +150,7 @@ def draw(shown: Sequence[Strip], labels: Sequence[str], text: str, classes: Iter
     legend = figure.legend(handles, names, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
     for entry in legend.get_texts():
         entry.set_parse_math(False)  # a label may hold dollar signs
-    figure.supxlabel(text, fontsize=8, color="#404040")
+    figure.supxlabel(" ".join([text, remark(by_name)]).strip(), fontsize=8, color="#404040", parse_math=False)
     return figure
 
 

@@ -83,13 +83,13 @@ def _covering(missing: set[int]) -> tuple[list[str], set[int]]:
         if path not in known:  # installed since matplotlib last looked
             with contextlib.suppress(Exception):  # whatever is wrong with a font, there are others
                 font_manager.fontManager.addfont(path)
-    candidates = {}
+    candidates: dict[str, tuple[tuple, set[int]]] = {}
     for entry in font_manager.fontManager.ttflist:
         plain = (entry.style == "normal", entry.weight in (400, "normal", "regular"), "Sans" in entry.name)
         has = set() if entry.name.startswith(LAST_RESORT) else _letters(entry.fname) & missing
         if has and plain > candidates.get(entry.name, ((), set()))[0]:
             candidates[entry.name] = (plain, has)
-    families = []
+    families: list[str] = []
     while missing and candidates:
         name = max(candidates, key=lambda n: (len(candidates[n][1] & missing), candidates[n][0], n))
         has = candidates.pop(name)[1] & missing

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tal_jax.data.csv_cells import cell
 from tal_jax.errors import InputError
 from tal_jax.plots.colours import COLOURS
 from tal_jax.report.rows import Rows
@@ -60,11 +61,11 @@ class Figure:
         return {**self.spec, "datasets": {DATA: self.rows if self.shown is None else self.shown}}
 
     def csv(self) -> str:
-        """All rows, a line each, beneath the names of the columns."""
+        """All rows, a line each, beneath the names of the columns; no cell is a formula."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
+        writer = csv.writer(text, lineterminator="\n")
+        columns = list(self.rows[0]) if self.rows else []
+        writer.writerows([map(cell, columns), *(map(cell, map(row.__getitem__, columns)) for row in self.rows)])
         return text.getvalue()
 
     def png(self) -> bytes:

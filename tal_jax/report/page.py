@@ -14,6 +14,7 @@ from tal_jax.data import atomic
 from tal_jax.data.annotations import Recording
 from tal_jax.errors import InputError
 from tal_jax.evaluation import table
+from tal_jax.plots.fonts import note, say_missing, undrawable
 from tal_jax.report import browser, tables
 from tal_jax.report.analysis import Analysis
 from tal_jax.report.figure import DATA, Figure, render, require_libraries, vega_lite_version
@@ -94,7 +95,10 @@ def write_report(out: str | Path, report: Report) -> Path:
         files[f"{name}.csv"] = Figure(name, "", "", "", {}, rows).csv().encode()
     for n, i in enumerate(timeline.pictured(content)):
         files[f"recording_{n + 1}.png"] = render(timeline.filled(report.timeline, content, i))
-    return _write(Path(out), report.html, files)
+    path = _write(Path(out), report.html, files)
+    names = (*content["labels"], *content["runs"], *(content["ids"][i] for i in timeline.pictured(content)))
+    say_missing(path.parent / FIGURES, note(undrawable(names)))
+    return path
 
 
 def page(

@@ -52,7 +52,8 @@ class Progress:
             values["step_seconds"] = (now - self._clock) / (step - self._last)
             values["waiting"] = self._waited / max(now - self._clock, 1e-9)
             self._clock, self._last, self._waited = now, step, 0.0
-        self._events.add(step, values)
+        group = "train" if "loss" in values else "validation"  # TensorBoard has a section for each; a run is a stage
+        self._events.add(step, {f"{group}/{name}": value for name, value in values.items()})
         # JSON knows no NaN; null says "not a number" to every reader.
         line = {k: v if math.isfinite(v) else None for k, v in values.items()}
         self._file.write(json.dumps({"step": step, **line}) + "\n")

@@ -125,3 +125,12 @@ def test_files_hold_every_training_and_the_summary(outcomes, tmp_path):
     assert summary[2]["average_mAP_is"] == "better"
     assert (tmp_path / "summary.png").read_bytes()[:4] == b"\x89PNG"
     assert "| **+" in (tmp_path / "summary.md").read_text()
+
+
+def test_no_cell_of_a_csv_file_is_a_formula(tmp_path):
+    rows = [outcome(name, seed, 0.5) for name in ("=1+1", "base") for seed in (0, 1)]
+    study_files.write(tmp_path, rows, summarize(rows, "base", resamples=2), title="title", baseline="base")
+    for name in ("runs.csv", "summary.csv"):
+        table = csv.read_csv(tmp_path / name)
+        assert set(table["row"].to_pylist()) == {"'=1+1", "base"}
+        assert all(isinstance(value, float) for value in table["average_mAP"].to_pylist())

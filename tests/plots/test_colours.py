@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tal_jax.plots.colours import COLOURS, DISTINCT, NO_CLASS, label_colours
+from tal_jax.plots.colours import COLOURS, DISTINCT, NO_CLASS, label_colours, remark
 
 NAMES = [f"class {i:03d}" for i in range(DISTINCT)]
 
@@ -49,3 +49,5 @@ def test_colours_are_distinct_and_seen_on_white():
 def test_more_classes_than_colours_repeat_them():
     colours = label_colours([*NAMES, "one more"])
     assert colours["one more"] == COLOURS[0]
+    assert remark(colours) == f"{DISTINCT + 1} classes share {DISTINCT} colours, in the order of their names."
+    assert remark(NAMES) == ""

@@ -101,6 +101,12 @@ def page(driver, hostile):
     assert driver.execute_script("return document.body.dataset.hacked") is None
 
 
+def test_files_that_the_page_saves_hold_no_formulas(page):
+    rows = [{"a": "=1+1", "b": -1.5, "c": None, "d": '@"a"'}, {"a": "走る", "b": 2, "c": "-2", "d": ""}]
+    text = page.execute_script("return tal.csv(arguments[0])", rows)
+    assert text.splitlines() == ["a,b,c,d", """'=1+1,-1.5,,"'@""a""\"""", "走る,2,-2,"]
+
+
 def test_figures_are_drawn_without_errors(page):
     figures = page.find_elements(By.CSS_SELECTOR, "figure[data-figure]")
     assert len(figures) == 9

@@ -1,5 +1,6 @@
 """Event files as TensorBoard's own message definitions read them."""
 
+import json
 import math
 import struct
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from tal_jax.data import tfrecord
 from tal_jax.train.events import EventFile
+from tal_jax.train.progress import Progress
 
 
 def events(folder):
@@ -50,6 +52,25 @@ def test_a_file_that_goes_on_tells_readers_what_is_written_again(tmp_path, start
     file.close()
     version, again = events(tmp_path)
     assert (version.file_version, again.step, again.session_log.status) == ("brain.Event:2", start, SessionLog.START)
+
+
+def test_tags_are_grouped_and_lines_are_not(tmp_path):
+    """TensorBoard shows a section for what is before the slash, and a run for the folder of each stage."""
+    progress = Progress(tmp_path / "bmn", name="bmn", total=2, start=0)
+    progress.log(1, {"loss": 0.5, "learning_rate": 0.25})
+    progress.log(2, {"average_mAP": 0.75, "mAP@0.50": 1.0})
+    progress.close()
+    _, train, validation = events(tmp_path / "bmn")
+    values = {v.tag: v.simple_value for v in train.summary.value}
+    assert {"train/loss", "train/learning_rate", "train/step_seconds", "train/waiting"} == set(values)
+    assert (values["train/loss"], values["train/learning_rate"]) == (0.5, 0.25)
+    assert {v.tag: v.simple_value for v in validation.summary.value} == {
+        "validation/average_mAP": 0.75,
+        "validation/mAP@0.50": 1.0,
+    }
+    first, second = map(json.loads, (tmp_path / "bmn" / "metrics.jsonl").read_text().splitlines())
+    assert (first["step"], first["loss"]) == (1, 0.5)
+    assert second == {"step": 2, "average_mAP": 0.75, "mAP@0.50": 1.0}
 
 
 def test_the_framing_is_that_of_another_writer(tmp_path):

@@ -42,10 +42,12 @@ tal.save = (name, content, kind) => {
   if (kind) setTimeout(() => URL.revokeObjectURL(url), 1000);
 };
 
+// As data/csv_cells.py: what begins as a formula does has an apostrophe before it, numbers stay numbers.
 tal.csv = (rows) => {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const cell = (value) => {
-    const text = value === null || value === undefined ? "" : String(value);
+    let text = value === null || value === undefined ? "" : String(value);
+    if (/^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]/.test(text) && Number.isNaN(Number(text))) text = `'${text}`;
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   return [columns, ...rows.map((row) => columns.map((c) => row[c]))].map((line) => line.map(cell).join(",") + "\n").join("");
