@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from tal_jax.checks import ignored
 from tal_jax.commands import app
-from tal_jax.data import annotations, ignored
+from tal_jax.data import annotations
 from tal_jax.evaluation import detection_files as submission
 from tal_jax.evaluation import ground_truth as selection
 from tal_jax.plots import detections as figure
