@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from tal_jax.checks import ignored
+from tal_jax.checks.units import UNITS
 from tal_jax.commands import app
 from tal_jax.data import annotations
 from tal_jax.errors import InputError
@@ -24,6 +25,7 @@ _SPLIT = flags.DEFINE_string("split", None, "training, validation or testing.", 
 _TIOU = flags.DEFINE_string("tiou", "0.5:0.95:0.05", "first:last:step, both ends included, or a comma list.")
 _JSON = flags.DEFINE_string("json", None, "File for the results, as fractions in [0, 1].")
 _PROPOSALS = flags.DEFINE_bool("proposals", False, "Report AR@AN and AUC, without looking at labels.")
+_UNITS = flags.DEFINE_enum("units", None, UNITS, "Of the detections' times; seconds, unless they cannot be.")
 _BLOCKED = flags.DEFINE_string("blocked", None, "File with ids of recordings to leave out, one on each line.")
 _IGNORE = flags.DEFINE_multi_string(
     "ignore_labels", [], "Classes that do not count, such as Ambiguous, separated by commas: THUMOS14's rule."
@@ -38,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     recordings, _ = ignored.leave_out(annotations.read(path), ignored.parse(_IGNORE.value), path)
     blocked = selection.read_blocked(_BLOCKED.value) if _BLOCKED.value else frozenset()
     detections = submission.read(_DETECTIONS.value)
-    chosen = selection.select(recordings, detections, _SPLIT.value, blocked)
+    chosen = selection.select(recordings, detections, _SPLIT.value, blocked, _UNITS.value or "")
     if _PROPOSALS.value:
         recall = evaluate_proposals(chosen.truth, chosen.detections, tiou)
         text, content = table.proposal_table(recall), table.proposal_json(recall)

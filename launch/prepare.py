@@ -13,6 +13,7 @@ from absl import flags
 
 from tal_jax.checks import ignored
 from tal_jax.checks.doubts import REASONS
+from tal_jax.checks.units import UNITS
 from tal_jax.commands import app
 from tal_jax.data import dataset
 from tal_jax.prepare import plan, prepare, strides
@@ -26,7 +27,10 @@ IMAGES_PER_SNIPPET = flags.DEFINE_string(
     "images_per_snippet", None, "In place of --stride: the annotations hold the fps of every video."
 )
 OUT = flags.DEFINE_string("out", None, "Folder of the prepared set.", required=True)
-PROPOSALS = flags.DEFINE_string("proposals", None, "Folder of CSV files, one per recording, times in seconds.")
+PROPOSALS = flags.DEFINE_string("proposals", None, "Folder of CSV files, one per recording.")
+PROPOSAL_UNITS = flags.DEFINE_enum(
+    "proposal_units", None, UNITS, "Of the proposals' times; seconds, unless they cannot be."
+)
 CLIPS = flags.DEFINE_string(
     "clips", None, "ActivityNet-style JSON file of trimmed clips; its training subset is packed."
 )
@@ -58,6 +62,7 @@ def main(argv: Sequence[str]) -> None:
                 stride=STRIDE.value,
                 out=OUT.value,
                 proposals=PROPOSALS.value,
+                proposal_units=PROPOSAL_UNITS.value,
                 dtype=DTYPE.value,
                 widths=plan.pairs("width", WIDTH.value),
                 layouts=plan.pairs("layout", LAYOUT.value),

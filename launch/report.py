@@ -26,6 +26,9 @@ _BLOCKED = flags.DEFINE_string("blocked", None, "File with ids of recordings to 
 _IGNORE = flags.DEFINE_multi_string(
     "ignore_labels", [], "Classes that do not count, such as Ambiguous, separated by commas: THUMOS14's rule."
 )
+_UNITS = flags.DEFINE_enum(
+    "units", None, ["seconds", "fractions"], "Of the detections' times; seconds, unless they cannot be."
+)
 _SHOWN = flags.DEFINE_integer("shown", None, "Detections of each recording in the browser; 20, or 10 of many.", 1)
 _PICTURED = flags.DEFINE_integer("pictured", 200, "Recordings with class activation sequences.", lower_bound=1)
 _DATA = flags.DEFINE_string("data", "", "With --workdir: another prepared set than the one trained on.")
@@ -50,6 +53,7 @@ def main(argv: Sequence[str]) -> None:
         tiou=_TIOU.value,
         blocked_file=_BLOCKED.value or "",
         ignore_labels=parse(_IGNORE.value),
+        units=_UNITS.value or "",
         shown=_SHOWN.value,
         pictured=_PICTURED.value,
         data_dir=_DATA.value,

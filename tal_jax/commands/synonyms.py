@@ -15,6 +15,7 @@ NAMES = {  # other name -> those of flags that it may mean
     "damaged": ("blocked",),
     "batch": ("batch_size",),
     "runs": ("workdir",),
+    "proposal_units": ("units",),
     "out": ("workdir", "json"),
 }
 WORDS = {"refuse": "error"}  # of flags that take one of a few words

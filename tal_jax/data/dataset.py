@@ -20,12 +20,14 @@ import google_crc32c
 import numpy as np
 
 from tal_jax.data import tfrecord
+from tal_jax.data.annotations import SUBSETS
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.guarded.record_checks import check_metadata, check_record
 from tal_jax.guarded.seal import FILE_NAME as SEAL
 from tal_jax.guarded.seal import REMEDY, RESTORE, read_seal
 from tal_jax.guarded.split_index import EXTRA_BYTES, HEADER_BYTES, check_shards, index_path, read_index
+from tal_jax.words import hint
 
 VERSION = 3  # of what is written
 UNSEALED = 2  # read as well, with a word; sets of any other version are refused
@@ -166,6 +168,11 @@ def _say_unsealed(directory: Path) -> None:
     )
 
 
+def split_named(name: str) -> str:
+    """A split's own name: "validation" of "val" or "Validation", say, which annotation files write as well."""
+    return SUBSETS.get(name.strip().lower(), name)
+
+
 def open_split(directory: str | os.PathLike, split: str) -> "Split":
     """Opens one split for random access.
 
@@ -188,10 +195,11 @@ class Split:
     """
 
     def __init__(self, directory: str | os.PathLike, split: str):
+        split = split_named(split)
         self.directory, self.split = Path(directory), split
         self.metadata = read_metadata(directory)
         if split not in self.metadata.splits:
-            raise InputError(f"{directory}: no split {split!r}: it has {', '.join(self.metadata.splits)}")
+            raise InputError(f"{directory}: no split {split!r}: {hint(split, self.metadata.splits)}")
         path, seal = index_path(directory, split), read_seal(directory)
         content = own_files.read_bytes(path, RESTORE) if seal is None else seal.read(path.name)
         index = read_index(path, content, self.metadata.splits[split])

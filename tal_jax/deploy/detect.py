@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
+from tal_jax.checks import units
 from tal_jax.data import annotations, class_scores, proposals
 from tal_jax.deploy import feature_inputs as files
 from tal_jax.deploy.model import Model, Recording
@@ -55,20 +57,24 @@ def detect(
     for name, given in (("proposals", proposal_file), ("class_scores", class_score_file)):
         if name in model.needs and not given:
             raise InputError(f"{path}: the model makes no {name.replace('_', ' ')}: give --{name}=FILE")
+    given_proposals = proposals.read(proposal_file) if proposal_file else {}
+    last = np.array([segments[:, 1].max(initial=0.0) for segments, _ in given_proposals.values()])
     opened = files.recordings(
         model,
         found,
         stride=stride,
         durations=durations,
         strides=strides,
-        proposals=proposals.read(proposal_file) if proposal_file else {},
+        proposals=given_proposals,
         class_scores=class_scores.read(class_score_file, model.labels) if class_score_file else {},
     )
     lengths: dict[str, float] = {}
 
     def noted() -> Iterator[Recording]:
         for recording in opened:
-            lengths[recording.id] = model.checked(recording).duration
+            length = lengths[recording.id] = model.checked(recording).duration
+            if units.are_fractions(last, [length]):
+                raise units.refusal(f"{proposal_file}: record {recording.id}", [length], "multiply by the durations")
             yield recording
 
     parts = progress(model.detect(noted(), batch_size), len(found))

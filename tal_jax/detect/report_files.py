@@ -23,6 +23,7 @@ def report_on(
     tiou: str = "0.5:0.95:0.05",
     blocked_file: str = "",
     ignore_labels: Collection[str] = (),
+    units: str = "",
     shown: int | None = None,
     pictured: int = 200,
     data_dir: str = "",
@@ -38,6 +39,7 @@ def report_on(
       tiou: the thresholds as text, see `parse_tiou`.
       blocked_file: a file with the ids of recordings to leave out, one on each line; "" leaves out none.
       ignore_labels: classes that do not count, see `ignored.leave_out`.
+      units: of the detections' times, see `time_units.in_seconds`.
       shown: see `compose`.
       pictured: how many recordings get activation sequences at most.
       data_dir: folder of another prepared set for the workdirs than the one each was trained on; "" is each one's own.
@@ -56,7 +58,7 @@ def report_on(
     files = {name: detection_files.read(path) for name, path in named(detections, "--detections").items()}
     wanted = subset or likely_subset(recordings, next(iter(files.values())))
     subset = ground_truth.subset_name(recordings, wanted)
-    runs = [analyse(name, recordings, content, subset, thresholds, blocked) for name, content in files.items()]
+    runs = [analyse(name, recordings, content, subset, thresholds, blocked, units) for name, content in files.items()]
     materials = []
     if workdirs:
         from tal_jax.detect.report_inputs import read_material  # which starts jax

@@ -12,6 +12,7 @@ from tal_jax.data.annotations import SUBSETS, Recording
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import SegmentTable, segment_table
+from tal_jax.evaluation.time_units import in_seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,11 @@ class Selection:
 
 
 def select(
-    recordings: Mapping[str, Recording], submission: Submission, subset: str, blocked: Collection[str] = ()
+    recordings: Mapping[str, Recording],
+    submission: Submission,
+    subset: str,
+    blocked: Collection[str] = (),
+    units: str = "",
 ) -> Selection:
     """Joins ground truth and detections of one subset by recording id.
 
@@ -52,11 +57,13 @@ def select(
       submission: the detections, as `detection_files.read` returns them.
       subset: "training", "validation", "testing" or another spelling of annotation files ("train", "val", "test").
       blocked: recordings to leave out, of ground truth and detections, as lists of ids write them, see `id_lists`.
+      units: of the detections' times, see `time_units.in_seconds`.
 
     Raises:
-      InputError: an unknown or empty subset, no ground truth in it, not one recording in common, or nothing that is
-        blocked is a recording.
+      InputError: an unknown or empty subset, no ground truth in it, not one recording in common, nothing that is
+        blocked is a recording, or see `time_units.in_seconds`.
     """
+    submission = in_seconds(submission, recordings, units)
     blocked, unmatched = _blocked(blocked, recordings, submission)
     name = subset_name(recordings, subset)
     members = {key: r for key, r in recordings.items() if r.subset == name}
@@ -138,7 +145,7 @@ def subset_name(recordings: Mapping[str, Recording], subset: str) -> str:
     Raises:
       InputError: unknown or empty; the message lists the subsets there are.
     """
-    name = SUBSETS.get(subset.lower(), subset)
+    name = SUBSETS.get(subset.strip().lower(), subset)
     sizes = Counter(r.subset for r in recordings.values())
     if not sizes[name]:
         there = ", ".join(f"{key} ({n} recordings)" for key, n in sorted(sizes.items())) or "none at all"

@@ -19,6 +19,7 @@ from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import subset_name
 from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks
 from tal_jax.evaluation.server_faults import Fault, Named, Rules, detection_faults, id_faults, server_id
+from tal_jax.evaluation.time_units import in_seconds
 from tal_jax.words import check_label
 
 VERSION = "VERSION 1.3"  # of the ActivityNet data set; the kit asks for the field, not for a value
@@ -86,6 +87,7 @@ def check(
         kind, and the number of all the others, kind by kind.
     """
     subset = subset_name(recordings, subset)
+    submission = in_seconds(submission, recordings)
     known = {*(label for r in recordings.values() for label in r.labels), *rules.classes}
     if not known:
         raise InputError(f"{annotations}: has no label in any subset: give --classes=FILE, with one label on each line")

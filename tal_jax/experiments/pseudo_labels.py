@@ -11,6 +11,7 @@ from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import subset_name
 from tal_jax.evaluation.segment_table import temporal_iou
+from tal_jax.evaluation.time_units import in_seconds
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,10 @@ def pseudo_labels(
       exclusive: hold segments of any two classes to `overlap`; False holds those of the same class.
 
     Raises:
-      InputError: the subset is empty or unknown, or there is no detection in it.
+      InputError: the subset is empty or unknown, there is no detection in it, or see `time_units.in_seconds`.
     """
     name = subset_name(recordings, subset)
+    submission = in_seconds(submission, recordings)
     table = submission.table
     order = np.argsort(table.recording, kind="stable")
     bounds = np.searchsorted(table.recording[order], np.arange(len(submission.recordings) + 1))

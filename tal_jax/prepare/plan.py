@@ -5,18 +5,18 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tal_jax.checks import ignored, supervision, timing
+from tal_jax.checks import ignored, supervision, timing, units
 from tal_jax.checks.doubts import Doubt, check_accepted, settle
 from tal_jax.data import annotations, dataset
 from tal_jax.data.annotations import Note
 from tal_jax.data.dataset import VERSION
 from tal_jax.errors import InputError
-from tal_jax.prepare import clips, damaged, matching, strides
+from tal_jax.prepare import clips, damaged, matching, proposal_files, strides
 from tal_jax.prepare import feature_files as features
 from tal_jax.prepare import shards as packing
 from tal_jax.words import nearest, shown
@@ -33,6 +33,7 @@ class Options:
     stride: str | None  # see `strides.parse`
     out: str
     proposals: str | None = None  # folder of CSV files
+    proposal_units: str | None = None  # "seconds" or "fractions"; None: seconds, unless they cannot be
     dtype: str = "float16"
     widths: Mapping[str, str] = field(default_factory=dict)  # stream name -> C
     layouts: Mapping[str, str] = field(default_factory=dict)  # stream name -> "TC" or "CT"
@@ -54,6 +55,7 @@ class Plan:
 
     splits: Mapping[str, packing.Group]  # splits without recordings left out; clips last
     proposals: Mapping[str, str]  # id -> CSV file
+    fractions: bool  # whether their times are fractions of the recordings
     notes: Sequence[Note]
     fingerprint: str
     shard_bytes: int
@@ -127,7 +129,9 @@ def make_plan(options: Options) -> Plan:
     settle(doubts, options.accept)
     notes += supervision.notes(item.recording for item in items)
     notes += supervision.near_equal(labels)
-    csv = _proposal_files(options, [item.recording.id for item in items], notes)
+    ends = {t.recording.id: t.end for t in lengths}
+    csv, lacking = proposal_files.find(options.proposals, options.proposal_units, ends)
+    notes += lacking
     settings = packing.Settings(
         labels, streams, stride.one, options.dtype, options.min_seconds, tuple(sorted(options.ignore_labels))
     )
@@ -151,6 +155,7 @@ def make_plan(options: Options) -> Plan:
     return Plan(
         splits=groups,
         proposals=csv,
+        fractions=options.proposal_units == units.FRACTIONS,
         notes=notes,
         fingerprint=_fingerprint(options, groups, csv),
         shard_bytes=min(options.shard_mb << 20, max(total // MIN_SHARDS, MIN_SHARD_BYTES)),
@@ -212,17 +217,6 @@ def _labels(path: str, recordings: Mapping[str, annotations.Recording]) -> tuple
     return tuple(classes), notes
 
 
-def _proposal_files(options: Options, recordings: Collection[str], notes: list[Note]) -> dict[str, str]:
-    if options.proposals is None:
-        return {}
-    found = features.find_files(options.proposals, recordings, (".csv",), "--proposals")
-    if not found:
-        raise InputError(f"--proposals={options.proposals}: no file ID.csv for any recording: check the folder")
-    for id in sorted(set(recordings) - found.keys()):
-        notes.append(Note("missing proposals", id, f"no {id}.csv in {options.proposals}"))
-    return found
-
-
 def _fingerprint(options: Options, groups: Mapping[str, packing.Group], csv: Mapping[str, str]) -> str:
     values: dict[str, Any] = {
         "version": VERSION,
@@ -239,6 +233,7 @@ def _fingerprint(options: Options, groups: Mapping[str, packing.Group], csv: Map
             split: {i.recording.id: i.stride for i in group.items if i.stride != group.settings.stride}
             for split, group in groups.items()
         },
+        **({"units": options.proposal_units} if options.proposal_units == units.FRACTIONS else {}),
         "proposals": {id: [Path(path).name, os.path.getsize(path)] for id, path in sorted(csv.items())},
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

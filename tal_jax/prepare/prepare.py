@@ -19,8 +19,8 @@ from tal_jax.data import atomic, dataset, proposals
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.prepare import metadata as finish
+from tal_jax.prepare import proposal_files, workers
 from tal_jax.prepare import shards as packing
-from tal_jax.prepare import workers
 from tal_jax.prepare.plan import Options, Plan, make_plan
 from tal_jax.prepare.summary import Summary
 
@@ -119,5 +119,13 @@ def _pack(out: Path, shards: Sequence[packing.Shard], plan: Plan, processes: int
         for shard in workers.run(packing.write_shard, pending, processes):
             bar.update(len(shard.items))
     if plan.proposals:
-        items = tqdm(sorted(plan.proposals.items()), unit=" proposal files", disable=None)
-        proposals.write(out / proposals.FILE_NAME, ((id, *proposals.read_csv(path)) for id, path in items))
+        durations = _durations(shards) if plan.fractions else None
+        items = proposal_files.read(plan.proposals, durations)
+        items = tqdm(items, total=len(plan.proposals), unit=" proposal files", disable=None)
+        proposals.write(out / proposals.FILE_NAME, items)
+
+
+def _durations(shards: Sequence[packing.Shard]) -> dict[str, float]:
+    """Seconds of every recording of finished shards; clips may have the ids of others."""
+    done = [packing.read_done(shard) for shard in shards if shard.split != dataset.CLIPS]
+    return {row["id"]: row["duration"] for shard in done if shard for row in shard["records"]}

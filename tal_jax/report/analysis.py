@@ -62,6 +62,7 @@ def analyse(
     subset: str,
     tiou: np.ndarray,
     blocked: frozenset[str] = frozenset(),
+    units: str = "",
 ) -> Analysis:
     """All numbers of one detections file; mAP, AR@AN and AUC by the functions of launch.evaluate.
 
@@ -72,6 +73,7 @@ def analyse(
       subset: the subset to evaluate on.
       tiou: [A] thresholds of temporal IoU in (0, 1].
       blocked: ids of recordings to leave out.
+      units: of the detections' times, see `time_units.in_seconds`.
 
     Raises:
       InputError: as `ground_truth.select` does; detections without labels, or more than THRESHOLDS thresholds.
@@ -80,7 +82,7 @@ def analyse(
         raise InputError(f"--tiou: {len(tiou)} thresholds, a page has room for {THRESHOLDS}: take a larger step")
     if (submission.table.label < 0).any():
         raise InputError(f"{name}: has detections without a label: add labels, or see launch.evaluate --proposals")
-    chosen = select(recordings, submission, subset_name(recordings, subset), blocked)
+    chosen = select(recordings, submission, subset_name(recordings, subset), blocked, units)
     truth, detections = chosen.truth, chosen.detections
     matching = match_detections(truth, detections, tiou, chosen.excusing)
     overlap = diagnosis.overlaps(truth, detections)

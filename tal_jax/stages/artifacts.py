@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tal_jax.checks.units import are_fractions, refusal
 from tal_jax.data import atomic, class_scores, clip_features, proposals
-from tal_jax.data.dataset import Metadata
+from tal_jax.data.dataset import Metadata, Split
 from tal_jax.data.parquet import read_origin
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
@@ -126,6 +129,19 @@ def check_set(artifact: Artifact, metadata: Metadata, directory: Path) -> None:
             f"{artifact.path}: made from another set than {directory}: run the stage that makes it on this set, in "
             "another --workdir, or give a file made from it"
         )
+
+
+def check_seconds(artifact: Artifact, split: Split) -> None:
+    """Raises InputError where proposals of another system are fractions of the recordings in a split, not seconds."""
+    if artifact.origin is not None:
+        return
+    lengths = {
+        str(id): float(d) for id, d in zip(split.ids, split.durations, strict=True) if str(id) in artifact.values
+    }
+    last = np.array([artifact.values[id][0][:, 1].max(initial=0.0) for id in lengths])
+    if are_fractions(last, list(lengths.values())):
+        remedy = "multiply by the durations, or give them to launch.prepare, --proposals=DIR --proposal_units=fractions"
+        raise refusal(str(artifact.path), list(lengths.values()), remedy)
 
 
 def check_inputs(workdir: Path, stage: str, artifacts: Mapping[str, Artifact]) -> None:

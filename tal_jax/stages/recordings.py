@@ -7,11 +7,12 @@ import json
 import numpy as np
 
 from tal_jax.data.dataset import CLIPS as CLIPS_SPLIT
-from tal_jax.data.dataset import Split, open_split, read_metadata
+from tal_jax.data.dataset import SPLITS, Split, open_split, read_metadata, split_named
 from tal_jax.data.holdout import hold_out, hold_out_ids, without
 from tal_jax.errors import InputError
 from tal_jax.stages.sections import DataSection, StageSection
 from tal_jax.tasks.task import CLIPS
+from tal_jax.words import hint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,10 @@ def open_recordings(data: DataSection, section: StageSection) -> Recordings:
         kept, held = hold_out_ids(training, data.holdout_ids)
         return _located(Recordings(training, kept, training, held), section)
     kept, held = hold_out(len(training), data.holdout)
-    if len(held) or data.eval_split not in training.metadata.splits:
+    if data.eval_split and split_named(data.eval_split) not in (*SPLITS, CLIPS_SPLIT):
+        known = hint(data.eval_split, SPLITS, "there are")
+        raise InputError(f"config: data.eval_split: no split {data.eval_split!r}: {known}")
+    if len(held) or split_named(data.eval_split) not in training.metadata.splits:
         return _located(Recordings(training, kept, training, held), section)
     evaluation = open_split(data.dir, data.eval_split)
     return _located(Recordings(training, kept, evaluation, np.arange(len(evaluation))), section)

@@ -12,7 +12,7 @@ from tal_jax.data import normalization as statistics
 from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.rows import Assembler
 from tal_jax.sensors import axes as sensor_axes
-from tal_jax.stages.artifacts import Artifact, check_inputs, check_set, read_artifact, write_inputs
+from tal_jax.stages.artifacts import Artifact, check_inputs, check_seconds, check_set, read_artifact, write_inputs
 from tal_jax.stages.config import parse
 from tal_jax.stages.plan import StagePlan, augmentation_of, plan_stage
 from tal_jax.stages.recordings import held_out_digest
@@ -80,6 +80,8 @@ def _artifacts(plan: StagePlan) -> dict[str, Artifact]:
     names = [name for name in plan.section.needs if name in OF_RECORDINGS]
     labels = plan.trained_on.labels
     found = {name: read_artifact(plan.config, plan.name, name, plan.workdir, labels) for name in names}
+    if PROPOSALS in found:
+        check_seconds(found[PROPOSALS], plan.training)
     if newest_step(plan.workdir, plan.name):  # what was converted has learned from none of them
         check_inputs(plan.workdir, plan.name, found)
     return {name: of_this_set(artifact, plan, name) for name, artifact in found.items()}

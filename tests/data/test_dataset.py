@@ -290,7 +290,10 @@ def test_incomplete_sets_are_refused(prepared, tmp_path):
         dataset.read_metadata(tmp_path / "absent")
     folder = clone(prepared[0], tmp_path / "data")
     with pytest.raises(InputError, match="no split 'testing'"):
-        dataset.open_split(folder, "testing")
+        dataset.open_split(folder, "test")
+    with pytest.raises(InputError, match=r"no split 'trainig': did you mean 'training'\?"):
+        dataset.open_split(folder, "trainig")
+    assert [dataset.open_split(folder, name).split for name in ("train", "Training ")] == ["training"] * 2
     (folder / "training.index.npz").write_bytes(b"PK\x03\x04noise")
     with pytest.raises(InputError, match=r"training\.index\.npz"):
         dataset.open_split(folder, "training")

@@ -210,3 +210,33 @@ def test_a_stage_is_measured_on_what_it_did_not_learn_from(config, data, tmp_pat
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="did not hold out") if refused else contextlib.nullcontext():
         check_held_out(stage.recordings, parse(held).data, "bmn", tmp_path)
+
+
+def test_proposals_of_another_system_may_not_be_fractions(data, config, tmp_path):
+    """BSN's and BMN's own are fractions of the recordings, which TCANet would look for in the first second."""
+    split = open_split(data, "training")
+    given = parse(config)
+    path = tmp_path / "p.parquet"
+    files = {**given.stages["tcanet"].files, "proposals": str(path)}
+    stages = {**given.stages, "tcanet": dataclasses.replace(given.stages["tcanet"], files=files)}
+    given = dataclasses.replace(given, stages=stages)
+    shares, scores = np.array([[0.1, 0.4], [0.0, 1.0]]), np.array([0.9, 0.1])
+    proposals.write(path, [(str(id), shares, scores) for id in split.ids])
+    assert np.median(split.durations) > 5
+    with pytest.raises(InputError, match=rf"^{path}: every segment ends by 1.01, .* --proposal_units=fractions"):
+        build_stage(given, "tcanet", tmp_path)
+    items = [(str(id), shares * d, scores) for id, d in zip(split.ids, split.durations, strict=True)]
+    proposals.write(path, items)
+    build_stage(given, "tcanet", tmp_path)
+
+
+def test_splits_go_by_every_name_of_theirs(data, config, tmp_path):
+    """A name that is none was no evaluation, in silence."""
+    given = parse(config)
+    for name in ("val", "validation"):
+        changed = dataclasses.replace(given, data=dataclasses.replace(given.data, eval_split=name, train_split="train"))
+        recordings = build_stage(changed, "bmn", tmp_path).recordings
+        assert (recordings.training.split, recordings.evaluation.split) == ("training", "validation")
+    wrong = dataclasses.replace(given, data=dataclasses.replace(given.data, eval_split="validaton"))
+    with pytest.raises(InputError, match=r"data\.eval_split: no split 'validaton': did you mean 'validation'\?"):
+        build_stage(wrong, "bmn", tmp_path)

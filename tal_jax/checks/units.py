@@ -1,0 +1,45 @@
+"""Times of proposals and detections: seconds, or fractions of their recordings, as BSN and BMN write them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tal_jax.errors import InputError
+
+SECONDS, FRACTIONS = "seconds", "fractions"
+UNITS = (SECONDS, FRACTIONS)
+LARGEST = 1.01  # of a fraction: methods round the ends of their grids
+LONG = 5.0  # seconds: that everything in recordings of this length ends within the first one is no chance
+
+
+def are_fractions(ends: np.ndarray, lengths: Sequence[float] | np.ndarray) -> bool:
+    """Whether times are probably fractions: all end within the first second, most recordings much later.
+
+    Args:
+      ends: [n] ends of the segments.
+      lengths: [N] where their recordings end, in seconds; 0 where that is unknown.
+    """
+    known = [length for length in lengths if length > 0]
+    return bool(len(ends) and known and np.max(ends) <= LARGEST and np.median(known) > LONG)
+
+
+def refusal(where: str, lengths: Sequence[float] | np.ndarray, remedy: str) -> InputError:
+    """What to raise where `are_fractions`; `remedy` says how the unit is given, or how to write seconds."""
+    median = float(np.median([length for length in lengths if length > 0]))
+    return InputError(
+        f"{where}: every segment ends by {LARGEST:g}, in recordings of {median:.4g} s: these are fractions of the "
+        f"recordings, not seconds: {remedy}"
+    )
+
+
+def scaled(where: str, segments: np.ndarray, duration: float | None) -> np.ndarray:
+    """Segments [P, 2] in seconds from fractions of a recording.
+
+    Raises:
+      InputError: naming `where`: an end is no fraction, or the duration is unknown.
+    """
+    if len(segments) and segments.max() > LARGEST:
+        raise InputError(f"{where}: an end of {segments.max():g} is no fraction: are these seconds?")
+    if len(segments) and not duration:
+        raise InputError(f"{where}: its duration is unknown, which fractions need: add it to the annotations")
+    return np.asarray(segments) * (duration or 0.0)
