@@ -9,8 +9,10 @@ import numpy as np
 import orjson
 import pytest
 
+from benchmarks.hostile_bodies import JSON, NPY
 from tal_jax.deploy import json_bodies
 from tal_jax.deploy.json_bodies import Refused
+from tal_jax.deploy.requests import npy
 
 MODEL = SimpleNamespace(channels=5, streams={"imu": 3, "baro": 2}, labels=("run", "sit", "跳"))
 SIZE = 100_000  # bytes of a body that shall take much
@@ -141,49 +143,6 @@ def test_more_rows_than_are_taken():
     assert read(body, 11)["features"][0].shape == (11, 5)
 
 
-def bombs(size=SIZE):
-    """Texts of so many bytes, by name, whose values would take many times as many."""
-    rows = lambda row: b'{"features": [' + row * (size // len(row)) + b"[1]]}"  # noqa: E731
-    filled = lambda start, unit, end=b"": start + unit * ((size - len(start)) // len(unit)) + end  # noqa: E731
-    short = b",".join([b'"ab"'] * (size // 6))
-    yield "short strings and a long one", b'{"features": [[' + short + b',"' + b"x" * (size // 5) + b'"]]}'
-    yield "rows of strings", rows(b'["a","b"],')
-    yield "empty lists", rows(b"[],")
-    yield "empty lists in a row", filled(b'{"features": [[', b"[],", b"1]]}")
-    yield "empty objects", filled(b'{"features": [', b"{},", b"1]}")
-    yield "open lists", filled(b"", b"[")
-    yield "open lists in features", filled(b'{"features":', b"[")
-    yield "lists opened and closed", filled(b'{"features":', b"[", b"1") + b"]" * size + b"}"
-    yield "open objects", filled(b"", b'{"a":')
-    yield "open objects in features", filled(b'{"features":', b'{"imu":')
-    yield "closed lists", filled(b'{"features": [[1]', b"]")
-    yield "one row of numbers", filled(b'{"features": [[', b"257,", b"1]]}")
-    yield "rows of one number", rows(b"[1],")
-    yield "rows of one number of a wide first", filled(b'{"features": [[1,2,3,4,5]', b",[1]", b"]}")
-    yield "one number", filled(b'{"features": [[', b"1", b"]]}")
-    yield "one number in a field", filled(b'{"stride": ', b"1", b"}")
-    yield "one fraction", filled(b'{"features": [[0.', b"1", b"]]}")
-    yield "one exponent", filled(b'{"features": [[1e', b"1", b"]]}")
-    yield "one string", filled(b'{"features": "', "跳".encode(), b'"}')
-    yield "one string of a row", filled(b'{"features": [["\xf0\x9f\x98\x80', b"x", b'"]]}')
-    yield "one name", filled(b'{"', b"x", b'":1}')
-    yield "backslashes", filled(b'{"', b"\\\\", b'":1}')
-    yield "many names", b"{" + b",".join(b'"%x":1' % i for i in range(size // 10)) + b"}"
-    yield "one name many times", filled(b"{", b'"stride":1,', b'"duration":1}')
-    yield "many labels", b'{"class_scores": {' + b",".join(b'"%x":1' % i for i in range(size // 10)) + b"}}"
-    yield "many scores", filled(b'{"class_scores": [', b"1,", b"1]}")
-    yield "segments that are lists", filled(b'{"proposals": {"segments": [', b"[[]],", b"[]]}}")
-    yield "segments that are short", filled(b'{"proposals": {"segments": [', b"[0],", b"[0,1]]}}")
-    yield "blanks", filled(b"", b" ")
-    yield "blanks in a row", filled(b'{"features": [[', b" \n", b"]]}")
-    yield "blanks between rows", filled(b'{"features": [[1,2]', b"\t", b"[1,2]]}")
-    yield "commas", filled(b'{"features": [[', b",", b"]]}")
-    yield "constants", filled(b'{"features": [[', b"true,", b"null]]}")
-    yield "minus signs", filled(b'{"features": [[', b"-", b"1]]}")
-    yield "zeros", filled(b"", b"\0")
-    yield "UTF-16", json.dumps({"features": [[1.5] * 5] * (size // 60)}).encode("utf-16")
-
-
 def peak(call, *arguments):
     tracemalloc.start()
     try:
@@ -193,13 +152,13 @@ def peak(call, *arguments):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize(("name", "body"), [*bombs()], ids=[name for name, _ in bombs(1000)])
-def test_no_body_takes_more_than_an_honest_one(name, body):
+@pytest.mark.parametrize("name", JSON)
+def test_no_body_takes_more_than_an_honest_one(name):
     """Counted in bytes; a body itself is not among them."""
     row = [round(random.Random(0).uniform(-2, 2), 3) for _ in range(5)]
     honest = bytearray(orjson.dumps({"features": [row] * (SIZE // len(orjson.dumps(row)))}))
     expected = peak(json_bodies.fields, MODEL, honest, 20_000)
-    body = bytearray(body[: len(honest)])  # at the limit; what is cut off is the end
+    body = bytearray(JSON[name](len(honest))[: len(honest)])  # at the limit; what is cut off is the end
 
     def refused():
         with pytest.raises(Refused):
@@ -207,3 +166,17 @@ def test_no_body_takes_more_than_an_honest_one(name, body):
 
     peak(refused)  # pytest keeps lines of source
     assert peak(refused) + len(body) <= 1.5 * (expected + len(honest)), name
+
+
+@pytest.mark.parametrize("name", NPY)
+def test_npy_files_that_are_none(name):
+    body = bytearray(NPY[name](SIZE))
+
+    def refused():
+        with pytest.raises(Refused) as error:
+            npy(body)
+        assert error.value.status in (400, 422)
+        assert "\n" not in str(error.value)
+
+    refused()
+    assert peak(refused) < 100_000

@@ -15,6 +15,7 @@ import pytest
 from support.commands import PATIENCE, ROOT, command, environment, run, until
 from support.sensor_set import STRIDE, prepare_set, tiny_config
 
+from benchmarks.serve_hostile import SHARE, attack
 from tal_jax.deploy import load
 from tal_jax.deploy.export import export
 from tal_jax.train.loop import train_and_evaluate
@@ -200,6 +201,9 @@ def damaged():
     yield "text", npy(np.full((10, 3), "x")), 422, "<U1"
     yield "complex", npy(np.zeros((10, 3), complex)), 422, "complex"
     yield "claims", claim + b"\0" * 12, 400, "12000000000 by the header"
+    yield "sizes below zero", npy(np.zeros((10, 3))).replace(b"(10, 3), ", b"(-5,-6), "), 400, "without type"
+    yield "no and endless", good.replace(b"(10, 3), }   ", b"(0,10**40), }"), 400, "without type"
+    yield "true", good.replace(b"(10, 3), ", b"(True,3), "), 400, "not a .npy"
     yield "long header", b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr'", 400, "not a .npy"
     yield "snippets", npy(np.zeros((401, 3), np.float16)), 413, "at most 400"
 
@@ -300,6 +304,33 @@ def test_what_it_tells_of_itself(server):
     assert re.search(r'tal_requests_total\{status="200"\} [1-9]', text)
     assert "tal_waiting_recordings 0.0" in text
     assert re.search(r'tal_batch_windows_count\{stage="bmn"\} [1-9]', text)
+
+
+def test_hostile_requests(server):
+    """A share of `python -m benchmarks.serve_hostile`; the bodies are of up to 0.3 MB, the honest ones smaller."""
+    friends, foes, same = attack(
+        server.process.pid, server.port, width=3, rows=20, count=400, seed=1, connections=8, limit=300_000
+    )
+    assert friends.odd == []
+    assert foes.odd == []
+    assert sum(foes.statuses.values()) == 400
+    assert foes.peak <= SHARE * friends.peak
+    assert max(foes.health) < 5  # of tests, several at a time; alone it is a fifth of a second
+    assert same
+
+
+def test_a_refusal_comes_after_the_answer_to_what_was_right(server):
+    """Both are sent at once; the honest one is answered first, and whole."""
+    body = npy(features(20))
+    with server.socket(head(len(body)), body + b"POST /detect HTTP/1.1\r\n: damaged\r\n\r\n") as opened:
+        text = b""
+        while part := opened.recv(65536):
+            text += part
+    first, second = text.split(b"HTTP/1.1 ")[1:]
+    assert first.startswith(b"200")
+    assert len(json.loads(first.partition(b"\r\n\r\n")[2])["detections"]) > 0
+    assert second.startswith(b"400")
+    assert json.loads(second.partition(b"\r\n\r\n")[2]) == {"error": "not a request of HTTP/1.1"}
 
 
 def test_too_many_and_the_end(model):
