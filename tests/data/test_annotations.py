@@ -98,6 +98,35 @@ def test_refuses_ids_that_are_no_file_names(tmp_path, id):
     str(error.value).encode()
 
 
+def test_strides_and_frame_rates_are_read_where_they_are_numbers_and_written_again(tmp_path):
+    given = [
+        ({"stride": 0.5, "fps": "30000/1001"}, (0.5, 30000 / 1001)),
+        ({"stride": "0.25", "fps": 25}, (0.25, 25.0)),
+        ({"stride": None, "fps": "unknown"}, (None, None)),
+        ({"stride": -1, "fps": 0}, (None, None)),
+        ({"stride": "1/0", "fps": True}, (None, None)),
+    ]
+    path = write(tmp_path / "a.json", {f"r{i}": entry(**fields) for i, (fields, _) in enumerate(given)})
+    found = annotations.read(path)
+    assert [(r.stride, r.fps) for r in found.values()] == [expected for _, expected in given]
+    again = json.dumps(annotations.layout(found.values(), "1"))
+    (tmp_path / "b.json").write_text(again)
+    assert annotations.read(tmp_path / "b.json") == found
+
+
+def test_times_that_cannot_be_used_are_counted_over_all_recordings(tmp_path):
+    wrong = {"label": "a", "start": 1, "end": 2}
+    database = {f"r{i}": entry(annotations=[wrong, wrong]) for i in range(5)} | {"good": entry()}
+    path = write(tmp_path / "a.json", database)
+    with pytest.raises(
+        InputError, match=r"10 annotations without usable times, of r0, r1, r2 \(and 2 more\): .*'start'"
+    ):
+        annotations.read(path)
+    found = annotations.read(path, keep_untimed=True)
+    assert (found["r4"].instances, found["r4"].labels, len(found["r4"].untimed)) == ((), ("a",), 2)
+    assert found["good"].untimed == ()
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"absent\.json"):
         annotations.read(tmp_path / "absent.json")
