@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tal_jax.data import annotations
+from tal_jax.data import annotations, json_files
 from tal_jax.data.json_files import read_json, write_json
 from tal_jax.errors import InputError
 from tal_jax.evaluation import detection_files
@@ -55,6 +55,44 @@ def test_what_is_refused(tmp_path, text, says):
         read_json(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+
+
+def test_depth_is_bounded(tmp_path):
+    """json takes 900 levels, and the message that prints such a value ended in a RecursionError."""
+    path = tmp_path / "a.json"
+    for levels in (51, 52, 300, 900):
+        for text in ("[" * levels + "]" * levels, '{"a": ' * levels + "1" + "}" * levels):
+            path.write_text(text)
+            if levels == 51:
+                read_json(path)
+                continue
+            with pytest.raises(InputError, match=r"more than 50 brackets") as error:
+                read_json(path)
+            assert len(str(error.value)) < 300
+    path.write_text('{"database": {"r": ' + "[" * 900 + "]" * 900 + "}}")
+    with pytest.raises(InputError, match=r"more than 50 brackets"):
+        annotations.read(path)
+
+
+def test_size_is_bounded(tmp_path, monkeypatch):
+    """A device without an end is read no further than a file may have bytes."""
+    monkeypatch.setattr(json_files, "MAX_BYTES", 100_000)
+    with pytest.raises(InputError, match="more than 100000 bytes"):
+        read_json("/dev/zero")
+    path = tmp_path / "a.json"
+    path.write_text("[" + "1," * 100_000 + "1]")
+    with pytest.raises(InputError, match="more than 100000 bytes"):
+        read_json(path)
+    path.write_text("{" + f'"{"k" * 1000}": 1, "{"k" * 1000}": 2' + "}")
+    with pytest.raises(InputError, match="appears twice") as error:
+        read_json(path)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_encodings(tmp_path, encoding):
+    (tmp_path / "a.json").write_bytes('{"跳": 1}'.encode(encoding))
+    assert read_json(tmp_path / "a.json") == {"跳": 1}
 
 
 def test_the_same_key_in_different_objects_is_none_twice(tmp_path):
