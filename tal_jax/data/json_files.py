@@ -58,9 +58,7 @@ def parse_json(path: str | os.PathLike, content: str | bytes | bytearray) -> Any
         level = [x for node in level for x in _inside(node) if isinstance(x, dict | list)]
         if not level:
             return value
-    raise InputError(
-        f"{path}: more than {DEPTH} brackets in each other: check which file it is"
-    )
+    raise InputError(f"{path}: more than {DEPTH} brackets in each other: check which file it is")
 
 
 def _inside(node: Any) -> Iterable[Any]:
