@@ -11,11 +11,17 @@ not finite.
 """
 
 import os
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tal_jax.commands import app, cluster, config_flag
+
+if TYPE_CHECKING:
+    from tal_jax.stages.sections import Config
 
 _CONFIG = config_flag.define()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.")
@@ -28,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
     """Prints the whole config, or trains."""
     del argv
     from tal_jax.devices.compilation import use_cache
+    from tal_jax.devices.processes import say
     from tal_jax.stages.config import as_text, parse, to_tree
     from tal_jax.train.loop import train_and_evaluate  # jax starts only after the flags are known to be right
 
@@ -35,11 +42,23 @@ def main(argv: Sequence[str]) -> None:
     if _PRINT.value:
         print(as_text(to_tree(parse(config))))
         return
-    if _WORKDIR.value is None:
+    if (workdir := _WORKDIR.value) is None:
         app.fail(f"--workdir is missing: {flags.FLAGS['workdir'].help}")
     cluster.join()
     use_cache()
-    train_and_evaluate(config, _WORKDIR.value, _STAGE.value, timeout=cluster.timeout())
+    train_and_evaluate(config, workdir, _STAGE.value, timeout=cluster.timeout())
+    say(_next(parse(config), workdir, _STAGE.value))
+
+
+def _next(config: "Config", workdir: str, stage: str) -> str:
+    """The command that shows what was learned, on the recordings that nothing was learned from where there are any."""
+    from tal_jax.stages.workdir import read_set
+
+    found = read_set(Path(workdir).absolute(), stage or config.track[-1])
+    splits = found[0].splits if found is not None else {}
+    split = config.data.eval_split if config.data.eval_split in splits else config.data.train_split
+    part = f" --stage={stage}" if stage not in ("", config.track[-1]) else ""
+    return f"next: {app.invocation('detect')} --workdir={shlex.quote(workdir)}{part} --split={split} --out=D.json"
 
 
 if __name__ == "__main__":

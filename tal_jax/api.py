@@ -3,7 +3,6 @@
 Each does what the command of its name does, with the command's flags as keyword arguments.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,6 +99,7 @@ def train(
       tal_jax.errors.Interrupted: the process was asked to stop; the same call goes on.
       tal_jax.errors.TrainingDiverged: a loss or its gradient is not finite.
     """
+    from tal_jax.train.history import last_scores
     from tal_jax.train.loop import train_and_evaluate
 
     settings = _config(config)
@@ -109,7 +109,7 @@ def train(
     except (KeyError, AttributeError, TypeError, ValueError) as e:
         raise InputError(f"config: {' '.join(str(e).split())}") from e
     train_and_evaluate(settings.to_dict(), str(workdir), stage)
-    return _last_scores(Path(workdir) / (stage or settings.track[-1]) / "metrics.jsonl")
+    return last_scores(Path(workdir) / (stage or settings.track[-1]))
 
 
 def detect(
@@ -203,10 +203,3 @@ def _config(given: PathLike | ConfigDict | Mapping[str, Any]) -> ConfigDict:
         return with_defaults(ConfigDict(given.to_dict() if isinstance(given, ConfigDict) else given))
     name, variant = bundled.split_variant(str(given))
     return with_defaults(bundled.load_config(bundled.locate("configs", name), *variant))
-
-
-def _last_scores(path: Path) -> dict[str, float]:
-    """The scores in the last line of a training's log that has any; {} without."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    scores: dict[str, float] = next((line for line in reversed(lines) if "average" in line), {})
-    return {name: value for name, value in scores.items() if name != "step"}

@@ -45,7 +45,7 @@ def _flag_error(error: Exception) -> str:
     text = str(error).strip().splitlines()[-1]
     if found := re.search(r"Flag --(\S+) must have a value other than None", text):
         return f"--{found[1]} is missing: {flags.FLAGS[found[1]].help}"
-    if found := re.match(r"flag --(config\.[^=]+)=(.*): ", text):
+    if found := re.match(r"flag --(config\.[^=]+)=(.*?): ", text):
         return config_flag.explained(found[1], found[2]) or text
     return text
 

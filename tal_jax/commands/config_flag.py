@@ -86,7 +86,11 @@ class _FileParser(flags.ArgumentParser):
         from tal_jax.stages.config import with_defaults
 
         name, variant = bundled.split_variant(argument)
-        config = with_defaults(bundled.load_config(located("configs", name), *variant)).lock()
+        path = located("configs", name)
+        try:
+            config = with_defaults(bundled.load_config(path, *variant)).lock()
+        except InputError as e:
+            raise InputError(str(e) if path in str(e) else f"{path}: {e}") from e
         for key in _changed(sys.argv):
             _check_known(config, key)
         return config

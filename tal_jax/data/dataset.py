@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -116,6 +117,25 @@ def sealed(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "crc32c": google_crc32c.value(json.dumps(values, sort_keys=True).encode())}
 
 
+def _no_set(path: Path) -> InputError:
+    """What is there instead of a complete set, and what to do."""
+    what = f"{path}: no complete data set"
+    if not path.is_dir():
+        # Old workdirs keep the path as training was given it.
+        state = "but a file" if path.exists() else "there is none" + ("" if path.is_absolute() else f" in {Path.cwd()}")
+        return InputError(f"{what}, {state}: check the path, or run launch.prepare with --out={path}")
+    kinds = Counter(file.suffix for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    if (path / "unfinished").is_dir() or any("tfrecord" in suffix for suffix in kinds):
+        return InputError(f"{what}, its preparation has not finished: run launch.prepare with --out={path} again")
+    if kinds:
+        suffix, count = kinds.most_common(1)[0]
+        return InputError(
+            f"{what}, but {count} files NAME{suffix}: if they are features, pack them first, with launch.prepare "
+            f"--annotations=A.json --features=NAME={path} --stride=SECONDS --out=DATA, and give DATA"
+        )
+    return InputError(f"{what}, it holds no files: check the path, or run launch.prepare with --out={path}")
+
+
 def read_metadata(directory: str | os.PathLike) -> Metadata:
     """Reads what a prepared set holds.
 
@@ -124,14 +144,7 @@ def read_metadata(directory: str | os.PathLike) -> Metadata:
     """
     path = Path(directory)
     if not (path / "dataset_info.json").is_file():
-        state = "there is none"
-        if path.is_dir() and any(path.iterdir()):
-            state = "its preparation has not finished"
-        elif not path.is_absolute():  # a workdir keeps the path that training was given
-            state += f" in {Path.cwd()}"
-        raise InputError(
-            f"{path}: no complete data set, {state}: check the path, or run launch.prepare with --out={path}"
-        )
+        raise _no_set(path)
     seal = read_seal(path)
     if seal is not None:
         seal.check()

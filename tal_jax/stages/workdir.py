@@ -1,6 +1,7 @@
 """A workdir's own files: the config and the set of every stage, which stages are finished, and the lock."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -64,6 +65,7 @@ def locked(workdir: Path) -> Iterator[None]:
     """
     owner = workdir / "lock.owner"  # beside the lock, which others may not be able to read
     lock = FileLock(workdir / "lock", timeout=0)
+    new = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -83,6 +85,10 @@ def locked(workdir: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             owner.unlink(missing_ok=True)
+        if new and [path.name for path in workdir.iterdir()] == ["lock"]:  # refused: nothing is to be left
+            with contextlib.suppress(OSError):
+                (workdir / "lock").unlink()
+                workdir.rmdir()
         lock.release()
 
 
@@ -108,10 +114,10 @@ def check_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
         own_files.member(path, own_files.member(path, content, "stages", dict, remedy), name, dict, remedy)
         track = content.pop("track", [])
         try:
-            stored = flat({**to_tree(parse(content)), "track": track})
+            stored = flat({**to_tree(_located(parse(content))), "track": track})
         except InputError as e:
             raise InputError(f"{path}: of another version? {e}: {remedy}") from e
-        wanted = flat(_of_stage(config, name))
+        wanted = flat(_of_stage(_located(config), name))
         different = [
             f"{k} {stored.get(k)!r} -> {wanted.get(k)!r}"
             for k in sorted(stored.keys() | wanted.keys())
@@ -127,17 +133,33 @@ def check_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
 def write_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
     """Writes the config for the workdir, and for each of these stages that has saved nothing yet.
 
+    Its paths are written from the root on: the next command may be called in another folder.
+
     Args:
       config: the config of the track.
       workdir: the folder of the track.
       stages: the names of the stages.
     """
+    config = _located(config)
     for name in stages:
         path = workdir / name / "config.json"
         if not (path.exists() and has_checkpoint(workdir, name)):
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write(path, json.dumps(_of_stage(config, name), indent=1).encode())
     atomic.write(workdir / "config.json", json.dumps(to_tree(config), indent=1).encode())
+
+
+def _located(config: Config) -> Config:
+    """The config with the paths of its set and files from the root on, where this process would look for them."""
+
+    def whole(path: str) -> str:
+        return os.path.abspath(path) if path else path
+
+    stages = {
+        name: dataclasses.replace(section, files={what: whole(file) for what, file in section.files.items()})
+        for name, section in config.stages.items()
+    }
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, dir=whole(config.data.dir)), stages=stages)
 
 
 def _of_stage(config: Config, name: str) -> dict[str, Any]:

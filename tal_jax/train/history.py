@@ -27,8 +27,9 @@ def read_history(workdir: str | Path, stages: list[str]) -> tuple[Point, ...]:
     points = []
     for stage in stages:
         values: dict[str, dict[int, float | None]] = {}
-        for metric, step, value in _lines(Path(workdir) / stage / SCALARS):
-            values.setdefault(metric, {}).setdefault(step, value)
+        for step, logged in _lines(Path(workdir) / stage / SCALARS):
+            for metric, value in logged.items():
+                values.setdefault(metric, {}).setdefault(step, value)
         points += [
             Point(stage, metric, step, value)
             for metric, curve in values.items()
@@ -37,7 +38,21 @@ def read_history(workdir: str | Path, stages: list[str]) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, int, float | None]]:
+def last_scores(folder: Path) -> dict[str, float]:
+    """The scores of a stage's last evaluation, fractions in [0, 1] by name; {} without any.
+
+    Args:
+      folder: the stage's, WORKDIR/STAGE.
+
+    Raises:
+      InputError: see `read_history`.
+    """
+    found = [values for _, values in _lines(folder / SCALARS) if "average" in values]
+    return {name: value for name, value in found[-1].items() if value is not None} if found else {}
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, float | None]]]:
+    """The step and the numbers of every line."""
     if not os.path.lexists(path):
         return
     remedy = "restore it, or remove it: the curves are lost with it, and nothing else"
@@ -46,12 +61,12 @@ def _lines(path: Path) -> Iterator[tuple[str, int, float | None]]:
         try:
             content = json.loads(line)
             step = int(content.pop("step"))
-            found = [(str(metric), step, _finite(value)) for metric, value in content.items()]
+            found = {str(metric): _finite(value) for metric, value in content.items()}
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
             if number == len(lines):
                 return  # cut short by a kill
             raise InputError(f"{path}: line {number} is damaged ({e!r:.60}): remove it") from e
-        yield from found
+        yield step, found
 
 
 def _finite(value: Any) -> float | None:

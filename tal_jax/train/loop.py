@@ -31,7 +31,7 @@ from tal_jax.tasks.task import Params
 from tal_jax.train.checkpoint import Checkpoints
 from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.interruption import Interruption, Watchdog
-from tal_jax.train.messages import check_finite, describe, report_missing_proposals, report_population
+from tal_jax.train.messages import check_finite, describe, outcome, report_missing_proposals, report_population
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.population import Program, make_program, population, spread
 from tal_jax.train.progress import Progress, Silent
@@ -65,13 +65,16 @@ def train_and_evaluate(
         meet("track checked")  # all know by now what is finished
         say(as_text(differences(track.config)))
         _claim(track)
+        later = sum(plan.section.steps for plan in track.running.values())
         for name in track.names:
             if name in track.running:
-                train_stage(track.running[name], interruption, watchdog)
+                later -= track.running[name].section.steps
+                train_stage(track.running[name], interruption, watchdog, later)
             elif name in track.done:
                 say(f"stage {name}: finished, nothing to do")
             else:
                 say(f"stage {name}: not needed, its results come from elsewhere")
+        say(outcome(track))
 
 
 def _claim(track: TrackPlan) -> None:
@@ -87,13 +90,14 @@ def _claim(track: TrackPlan) -> None:
     meet("workdir claimed")
 
 
-def train_stage(plan: StagePlan, interruption: Interruption, watchdog: Watchdog) -> None:
+def train_stage(plan: StagePlan, interruption: Interruption, watchdog: Watchdog, later: int = 0) -> None:
     """Trains one stage from its last checkpoint to its last step, evaluates it and writes its artifact.
 
     Args:
       plan: the plan of the stage, whose workdir is locked by this process.
       interruption: asked after every step whether to save and stop.
       watchdog: notified of every step.
+      later: steps of the stages that follow, for the time that is left.
 
     Raises:
       InputError: an artifact of an earlier stage is missing or does not fit, or every checkpoint is damaged.
@@ -111,7 +115,7 @@ def train_stage(plan: StagePlan, interruption: Interruption, watchdog: Watchdog)
     start, state = checkpoints.restore(training.program.init())
     say(describe(stage, training.program.member_shapes(state), start))
     steps = stage.section.steps
-    progress = Progress(workdir / name, name=name, total=steps, start=start) if first() else Silent()
+    progress = Progress(workdir / name, name=name, total=steps, start=start, later=later) if first() else Silent()
     try:
         run = _Run(stage, training, checkpoints, progress, interruption, watchdog, begin)
         params = run.steps(state, start)
@@ -240,7 +244,8 @@ class _Run:
         program, predictor, rows = self.training.program, self.training.predictor, self.training.rows
         results = [evaluate_stage(self.stage, predictor, params, rows) for params in program.eval_params(state)]
         result = {name: values["mean"] for name, values in spread(results).items()}
-        self.progress.log(step, result)
+        if result:
+            self.progress.log(step, result)
         self.watchdog.moved()
         if program.members and step == self.stage.section.steps:
             report_population(self.stage, program.members, results)

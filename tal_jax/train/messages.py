@@ -13,6 +13,9 @@ from tal_jax.data.rows import Origin
 from tal_jax.devices.processes import first, say
 from tal_jax.errors import InputError, TrainingDiverged
 from tal_jax.stages.stage import Stage
+from tal_jax.stages.track import TrackPlan
+from tal_jax.stages.workdir import has_checkpoint
+from tal_jax.train.history import last_scores
 from tal_jax.train.population import Member, spread
 from tal_jax.train.step import TrainState
 
@@ -107,6 +110,7 @@ def describe(stage: Stage, state: TrainState, start: int) -> str:
             f"{section.steps} steps of {section.batch_size}" + (f", going on from step {start}" if start else ""),
             f"  frame: {framing.mode}, {framing.snippets} snippets of {framing.scale:g} stored ones",
             *turning(stage.assembler.augmentation),
+            *unmeasured(stage),
             *rows,
             f"  {'parameters':<{width}} {sum(counts.values()):>12,}",
         ]
@@ -117,6 +121,29 @@ def left_out(stage: Stage) -> str:
     """How many recordings are not learned from, as they have labels and no segment; "" where that is none."""
     count = 0 if stage.task.weak else int(stage.training.weak_only.sum())
     return f" ({count} with labels alone are left out)" if count else ""
+
+
+def unmeasured(stage: Stage) -> list[str]:
+    """The line that says why nothing is measured during training; no line where something is."""
+    split, index = stage.recordings.evaluation, stage.recordings.eval_index
+    if len(index):
+        return []
+    data, splits = stage.config.data, split.metadata.splits
+    reason = f"no split {data.eval_split!r} (it has {', '.join(splits)})"
+    if data.eval_split in splits:
+        reason = f"no recording of {data.eval_split!r} with segments"
+    return [f"  not measured: {data.dir} has {reason}: data.holdout=0.2 keeps training recordings for it"]
+
+
+def outcome(track: TrackPlan) -> str:
+    """The lines at the end of a training: the last scores of every stage, in percent."""
+    found = []
+    for name in track.names:
+        scores = last_scores(track.workdir / name)
+        text = "  ".join(f"{key} {100 * value:.1f}" for key, value in scores.items() if key != "average")
+        if has_checkpoint(track.workdir, name):
+            found.append(f"stage {name}: {f'{text} (%)' if text else 'trained, not measured'}")
+    return "\n".join(found)
 
 
 def turning(augmentation: Augmentation) -> list[str]:

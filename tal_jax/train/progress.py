@@ -16,10 +16,21 @@ from tal_jax.train.events import EventFile
 class Progress:
     """Shows step time and time left, as a bar on a terminal; writes every metric as a JSON line and as an event.
 
+    The time left is that of the stage; where others follow, also that of the track, as if their steps took as long.
+
     A run that goes on from a checkpoint drops the lines of later steps, which it will write again.
     """
 
-    def __init__(self, directory: Path, *, name: str, total: int, start: int):
+    def __init__(self, directory: Path, *, name: str, total: int, start: int, later: int = 0):
+        """Opens the files.
+
+        Args:
+          directory: the stage's folder.
+          name: the stage's name.
+          total: the stage's steps.
+          start: how many of them are taken.
+          later: steps of the stages that follow.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "metrics.jsonl"
         if path.exists():
@@ -28,7 +39,7 @@ class Progress:
             atomic.write(path, "".join(f"{line}\n" for line in kept).encode())
         self._file = path.open("a")
         self._events = EventFile(directory, start=start + 1 if start else None)
-        self._name, self._total = name, total
+        self._name, self._total, self._later = name, total, later
         # disable=None: a bar only on a terminal; a log file gets a line for every logged step instead.
         self._bar = tqdm(total=total, initial=start, desc=name, unit="step", disable=None, dynamic_ncols=True)
         self._clock, self._last, self._waited = time.monotonic(), start, 0.0
@@ -63,11 +74,21 @@ class Progress:
         shown = {str(k): f"{v:.3g}" for k, v in values.items() if k in ("loss", "waiting", "average_mAP", "AR@100")}
         if "step_seconds" in values:
             shown["ms"] = f"{1000 * values['step_seconds']:.0f}"
-        self._bar.set_postfix(shown, refresh=False)
+        left = self._left(step, values.get("step_seconds"))
+        self._bar.set_postfix({**shown, **{k: v for k, v in left.items() if k == "track"}}, refresh=False)
         if self._bar.disable:
-            left = values.get("step_seconds", 0.0) * (self._total - step)
-            text = " ".join(f"{k}={v}" for k, v in shown.items())
-            print(f"{self._name} {step}/{self._total} {text} left={tqdm.format_interval(left)}", flush=True)
+            text = "".join(f" {k}={v}" for k, v in {**shown, **left}.items())
+            print(f"{self._name} {step}/{self._total}{text}", flush=True)
+
+    def _left(self, step: int, seconds: float | None) -> dict[str, str]:
+        """The time that is left, for the line or bar; nothing where no step was timed."""
+        if seconds is None:
+            return {}
+        own = seconds * (self._total - step)
+        found = {"left": tqdm.format_interval(own)}
+        if self._later:
+            found["track"] = f"about {tqdm.format_interval(own + seconds * self._later)}"
+        return found
 
     def close(self) -> None:
         """Ends the bar and the files."""

@@ -12,10 +12,12 @@ from flax.errors import FlaxError
 from tal_jax.batch_layout import Sizes
 from tal_jax.devices.mesh import make_mesh, rows_per_process
 from tal_jax.errors import InputError
+from tal_jax.stages.methods import build_task
 from tal_jax.stages.plan import StagePlan
 from tal_jax.stages.sections import Config
+from tal_jax.stages.task_fields import model_fields
 from tal_jax.stages.track import TrackPlan, plan_track
-from tal_jax.tasks.task import PROPOSALS
+from tal_jax.tasks.task import PROPOSALS, Task
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.population import check_population, population
 from tal_jax.types import Batch
@@ -38,8 +40,8 @@ def plan_training(
     track = plan_track(config, workdir, stage)
     for position, plan in enumerate(track.running.values()):
         _check_step(plan)
-        if trace and position:  # the first one's are traced right away in any case
-            _check_model(plan)
+        if trace:
+            _check_model(plan, whole=position > 0)  # the first one's loss is traced right away in any case
     return track
 
 
@@ -52,13 +54,34 @@ def _check_step(plan: StagePlan) -> None:
     check_population(population(config.seed, config.population, config.learning_rates), mesh)
 
 
-def _check_model(plan: StagePlan) -> None:
-    """Traces a stage's first parameters, its loss and its prediction on shapes alone, which takes seconds.
+def _check_model(plan: StagePlan, *, whole: bool) -> None:
+    """Traces a stage's first parameters and, as a `whole`, its loss and prediction, on shapes alone: it takes seconds.
 
     Raises:
-      InputError: a value of the model or of the task that only they notice.
+      InputError: a value of the model or of the task that only they notice; the text names the key where the model can
+        be trained with that one's default.
     """
-    frame, task = plan.section.data, plan.task
+    if not (reason := _fault(plan, plan.task, whole)):
+        return
+    section = plan.section
+    defaults = model_fields(section.kind).defaults
+    changed = [key for key, value in section.model.items() if key in defaults and value != defaults[key]]
+    for key in changed:
+        model = {**section.model, key: defaults[key]}
+        task = build_task(
+            dataclasses.replace(section, model=model), plan.trained_on, plan.framing, f"stages.{plan.name}"
+        )
+        if not _fault(plan, task, whole):
+            raise InputError(
+                f"config: stages.{plan.name}.model.{key} is {section.model[key]!r:.60}, with which no such model can "
+                f"be trained: {reason:.300}: its default is {defaults[key]!r:.60}"
+            )
+    raise InputError(f"config: stages.{plan.name}: no such model can be trained: {reason:.300}")
+
+
+def _fault(plan: StagePlan, task: Task, whole: bool) -> str:
+    """Why a model cannot be trained, "" where it can; see `_check_model`."""
+    frame = plan.section.data
     takes = PROPOSALS in plan.section.needs
     sizes = Sizes(
         plan.framing.snippets,
@@ -73,8 +96,10 @@ def _check_model(plan: StagePlan) -> None:
         batch = dataclasses.replace(batch, clips=Batch.spec(clips, plan.section.batch_size))
     try:
         params = jax.eval_shape(task.init, jax.random.key(0), batch)
+        if not whole:
+            return ""
         jax.eval_shape(task.loss, params, batch, jax.random.key(0), jax.ShapeDtypeStruct((), np.float32))
         jax.eval_shape(task.predict, params, dataclasses.replace(batch, clips=None))
     except (ValueError, TypeError, ZeroDivisionError, FlaxError) as e:
-        reason = " ".join(str(e).split())
-        raise InputError(f"config: stages.{plan.name}: no such model can be trained: {reason:.300}") from e
+        return " ".join(str(e).partition("-" * 20)[0].split()) or type(e).__name__
+    return ""

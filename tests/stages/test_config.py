@@ -190,7 +190,7 @@ def test_a_misspelt_key_in_a_file_ends_the_command(data, tmp_path):
     done = run("train", f"--config={file}", f"--workdir={tmp_path / 'w'}")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"launch.train: error: flag --config={file}: config: stages.tcanet.options.nms_sigm: ")
+    assert line.startswith(f"launch.train: error: {file}: config: stages.tcanet.options.nms_sigm: ")
     assert line.endswith("no such key: did you mean 'nms_sigma'?")
     assert not list(tmp_path.glob("w/*/*"))
 
