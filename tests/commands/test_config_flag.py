@@ -52,10 +52,17 @@ def test_the_users_own_file_comes_first(tmp_path):
         ("weak_watsh:cas", "weak_watsh: no such name: did you mean weak_watch?"),
         ("nowhere/x.py", "nowhere/x.py: no such file: "),
         ("weak_watch:casx", "casx"),
+        ("weak_watch --config.data.dri=x", "config: data.dri: no such key: did you mean 'dir'?"),
+        ("weak_watch --config.dta.dir=x", "config: dta: no such key: did you mean 'data'?"),
+        ("weak_watch --noconfig.data.normalise", "config: data.normalise: no such key: did you mean 'normalize'?"),
+        ("weak_watch --config.stages.mgfn.steps=abc", "--config.stages.mgfn.steps=abc: expected a value such as 200"),
+        ("weak_watch --config.stages.mgfn.steps.x=1", "config: stages.mgfn.steps: a value, without 'x' in it"),
+        ("utf16.py", "utf16.py: SyntaxError"),
     ],
 )
 def test_what_does_not_exist_ends_in_one_line(tmp_path, value, words):
-    done = shown(tmp_path, f"--config={value}")
+    (tmp_path / "utf16.py").write_text("def get_config(): pass", encoding="utf-16")
+    done = shown(tmp_path, *f"--config={value}".split())
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
