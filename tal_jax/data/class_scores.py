@@ -12,6 +12,7 @@ import pyarrow as pa
 from tal_jax.data.json_files import read_json
 from tal_jax.data.parquet import read_table, write_table
 from tal_jax.errors import InputError
+from tal_jax.words import nearest
 
 LABELS_KEY = b"labels"
 
@@ -95,7 +96,10 @@ def _read_json(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.n
             pairs = entry.items() if isinstance(entry, dict) else [(item["label"], item["score"]) for item in entry]
             for label, score in pairs:
                 if label not in position:
-                    raise InputError(f"{path}: record {id}: label {label!r:.60} is not of the data set: rename it")
+                    raise InputError(
+                        near=nearest(str(label), labels)
+                        or f"rename it{path}: record {id}: label {label!r:.60} is not of the data set: {near}"
+                    )
                 row[position[label]] = float(score)
         except (TypeError, KeyError, ValueError, AttributeError) as e:
             if isinstance(e, InputError):

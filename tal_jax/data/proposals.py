@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tal_jax.data.id_lists import read_text
 from tal_jax.data.parquet import read_table, write_table
 from tal_jax.errors import InputError
 from tal_jax.guarded.seal import check_file
@@ -49,7 +50,7 @@ def read_csv(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
       InputError: the file is missing, lacks a column, or holds anything but finite numbers with start < end.
     """
     try:
-        header, *lines = Path(path).read_text(encoding="utf-8").splitlines() or [""]
+        header, *lines = read_text(path, "--proposals").splitlines() or [""]
         names = [cell.strip().strip('"').lower() for cell in header.split(",")]
         columns = [_column(path, names, wanted) for wanted in (START_NAMES, END_NAMES, SCORE_NAMES)]
         lines = [line for line in lines if line.strip()]
@@ -58,8 +59,6 @@ def read_csv(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
             if lines
             else np.empty((0, 3), np.float32)
         )
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): check --proposals") from e
     except (ValueError, IndexError) as e:
         if isinstance(e, InputError):
             raise

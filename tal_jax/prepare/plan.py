@@ -19,7 +19,7 @@ from tal_jax.errors import InputError
 from tal_jax.prepare import clips, damaged, matching, proposal_files, strides
 from tal_jax.prepare import feature_files as features
 from tal_jax.prepare import shards as packing
-from tal_jax.words import nearest, shown
+from tal_jax.words import hint, nearest, shown
 
 MIN_SHARDS, MIN_SHARD_BYTES = 16, 4 << 20  # enough shards to share work out, none tiny
 
@@ -96,7 +96,7 @@ def make_plan(options: Options) -> Plan:
     widths = {name: _width(name, value) for name, value in options.widths.items()}
     for flag, values in (("width", options.widths), ("layout", options.layouts)):
         for name in set(values) - set(options.features):
-            raise InputError(f"--{flag}={name}=..: no such stream: --features has {', '.join(options.features)}")
+            raise InputError(f"--{flag}={name}=..: no such stream: {hint(name, options.features, '--features has')}")
     for name, value in options.layouts.items():
         if value not in features.LAYOUTS:
             raise InputError(f"--layout={name}={value}: expected TC (snippets first) or CT (channels first)")

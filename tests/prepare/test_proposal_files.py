@@ -52,6 +52,12 @@ def test_the_user_may_insist_on_seconds(arguments, tmp_path):
     np.testing.assert_allclose(proposals.read(tmp_path / "data")["a"][0], [[0.2, 0.4], [0, 1]], rtol=1e-6)
 
 
+def test_files_of_windows_are_read(arguments, tmp_path):
+    (tmp_path / "csv" / "v_b.csv").write_bytes("\ufeffxmin,xmax,score\r\n3,17.5,0.5\r\n".encode())
+    prepare(Options(**arguments))
+    assert proposals.read(tmp_path / "data")["b"][0].tolist() == [[3, 17.5]]
+
+
 def test_seconds_are_no_fractions(arguments, tmp_path):
     (tmp_path / "csv" / "v_b.csv").write_text("start,end,score\n3,17.5,0.5\n")
     with pytest.raises(InputError, match=r"v_b.csv: record b: an end of 17.5 is no fraction: are these seconds"):
