@@ -11,7 +11,8 @@ import numpy as np
 
 LONGEST = 1 << 12  # bytes of a header; one of numbers has about 128
 AXES = 32
-_VALUE = r"'[^'\\]*'|\"[^\"\\]*\"|True|False|\[[^\]]*\]|\((?:\s*\d{1,18}L?\s*,){0,32}(?:\s*\d{1,18}L?)?\s*\)"
+_SIZE = r"\s*(?:0|[1-9]\d{0,17})L?\s*"
+_VALUE = rf"'[^'\\]*'|\"[^\"\\]*\"|True|False|\[[^\]]*\]|\((?:{_SIZE},){{0,32}}(?:{_SIZE}|\s*)\)"
 _ENTRY = rf"\s*['\"](descr|fortran_order|shape)['\"]\s*:\s*({_VALUE})\s*"
 _HEADER = re.compile(rf"\s*\{{{_ENTRY},{_ENTRY},{_ENTRY}(?:,\s*)?\}}\s*", re.ASCII)
 _PLAIN = re.compile(r"[<>|=]?[a-zA-Z?]\d{0,4}")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support.unsealed import unseal
 
-from benchmarks.fuzz import Bench, run_case
+from benchmarks.fuzz import every_case, run_case
+from benchmarks.fuzzing.sets import Bench
 from tal_jax.errors import InputError
 
 
@@ -15,10 +16,15 @@ def bench(tmp_path_factory):
     return Bench(tmp_path_factory.mktemp("fuzz") / "good")
 
 
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    return every_case(tmp_path_factory.mktemp("cases"))
+
+
 @pytest.mark.parametrize("part", range(4))
-def test_mutated_input_is_read_rightly_or_refused(bench, part):
-    for number in range(50 * part, 50 * part + 50):
-        outcome, text = run_case(bench, number, seed=1)
+def test_mutated_input_is_read_rightly_or_refused(cases, tmp_path, part):
+    for number in range(100 * part, 100 * part + 100):
+        outcome, text = run_case(cases, tmp_path, number, seed=1)
         assert outcome in ("right", "refused"), f"case {number}: {text}"
 
 
