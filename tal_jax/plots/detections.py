@@ -170,16 +170,16 @@ def save(figure: "Figure", path: str | os.PathLike) -> None:
     """
     from matplotlib import rc_context
 
-    kind = Path(path).suffix.lower().removeprefix(".")
-    if kind not in ("png", "pdf", "svg"):
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in ("png", "pdf", "svg"):
         raise InputError(f"{path}: unknown kind of picture: let the name end in .png, .pdf or .svg")
     line = choose_fonts(figure)
-    if kind == "svg":
+    if suffix == "svg":
         line = ""  # its text stays text, which whoever shows it draws with fonts of his own
     try:
         with atomic.writing(path) as temporary, warnings.catch_warnings(), rc_context({"svg.fonttype": "none"}):
             warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # which is said in one line
-            figure.savefig(temporary, format=kind, dpi=130)
+            figure.savefig(temporary, format=suffix, dpi=130)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as e:
         raise InputError(f"{path}: cannot be written ({e.strerror}): name a file in a folder that exists") from e
     say_missing(path, line)
