@@ -2,7 +2,12 @@
 
 import csv
 import io
+import json
 
+import pytest
+
+from tal_jax.errors import InputError
+from tal_jax.evaluation import detection_files
 from tal_jax.report.figure import Figure
 
 
@@ -18,3 +23,11 @@ def test_no_cell_is_a_formula_and_numbers_are_numbers():
         ["走る, \n", "3", "", "'@a"],
     ]
     assert Figure("name", "", "", "", {}, []).csv() == "\n"
+
+
+@pytest.mark.parametrize("label", ["a\x1b[2Jb", "a\u202eb", "a\nb"])
+def test_labels_that_nobody_can_read_never_reach_a_page(tmp_path, label):
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps({"results": {"v": [{"label": label, "score": 0.5, "segment": [1, 5]}]}}))
+    with pytest.raises(InputError, match="is not a line of text"):
+        detection_files.read(path)

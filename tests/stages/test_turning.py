@@ -8,7 +8,7 @@ from support.sensor_set import prepare_set, tiny_config
 from tal_jax.errors import InputError
 from tal_jax.stages.config import parse
 from tal_jax.stages.stage import build_stage, remember
-from tal_jax.stages.workdir import check_config, write_config
+from tal_jax.stages.workdir import check_config, read_config, write_config
 from tal_jax.train.messages import turning
 
 
@@ -95,3 +95,14 @@ def test_a_workdir_from_before_these_keys_goes_on(data, tmp_path):
     write_config(parse(older), tmp_path, ["bmn"])
     (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
     check_config(parse(config), tmp_path, ["bmn"])
+
+
+@pytest.mark.parametrize("named", [("imu",), (("imu",),), (("imu[0:3]",),)])
+def test_devices_are_read_back_from_a_workdir(data, tmp_path, named):
+    config = parse(config_of(data, named))
+    write_config(config, tmp_path, ["bmn"])
+    (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
+    check_config(config, tmp_path, ["bmn"])
+    assert read_config(tmp_path).data.triaxial == named
+    with pytest.raises(InputError, match=r"data\.triaxial"):
+        check_config(parse(config_of(data, ())), tmp_path, ["bmn"])
