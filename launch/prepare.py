@@ -35,7 +35,9 @@ CLIPS = flags.DEFINE_string(
     "clips", None, "ActivityNet-style JSON file of trimmed clips; its training subset is packed."
 )
 CLIP_FEATURES = flags.DEFINE_multi_string("clip_features", [], "NAME=DIR: the clips' features, for every stream.")
-DTYPE = flags.DEFINE_enum("dtype", "float16", dataset.DTYPES, "How features are stored.")
+DTYPE = flags.DEFINE_enum(
+    "dtype", "float16", dataset.DTYPES, "How features are stored; a stream that 16 bits would harm is float32."
+)
 WIDTH = flags.DEFINE_multi_string("width", [], "NAME=C: channels of a stream, where the files do not tell.")
 LAYOUT = flags.DEFINE_multi_string("layout", [], "NAME=TC or NAME=CT, where the files do not tell.")
 IGNORE = flags.DEFINE_multi_string(

@@ -38,7 +38,7 @@ def metadata(name):
     }[name.split("_")[-1]]  # fmt: skip
     lengths = tuple(x * (0.3 if stride == 0.1 else 1.5) for x in (1, 1, 2, 4, 5, 6, 8, 9, 10))
     labels = tuple(f"c{i:03d}" for i in range(classes))
-    return Metadata(labels, {"x": width}, stride, {"training": 100}, lengths, {}, 20, "float16", "f")
+    return Metadata(labels, {"x": width}, stride, {"training": 100}, lengths, {}, 20, {"x": "float16"}, "f")
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)

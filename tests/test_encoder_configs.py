@@ -31,7 +31,17 @@ def test_every_variant_builds(variant):
     assert set(config.data.widths) == set(config.data.streams)
     lengths = tuple(1.5 * x for x in (1, 1, 2, 4, 5, 6, 8, 9, 10))
     labels = tuple(f"c{i:03d}" for i in range(200))
-    data = Metadata(labels, dict(config.data.widths), 8 / 15, {"training": 100}, lengths, {}, 20, "float16", "f")
+    data = Metadata(
+        labels,
+        dict(config.data.widths),
+        8 / 15,
+        {"training": 100},
+        lengths,
+        {},
+        20,
+        dict.fromkeys(config.data.widths, "float16"),
+        "f",
+    )
     for name in config.track:
         section = config.stages[name]
         framing = choose_framing(data, 1500, **section.data.framing_fields())

@@ -13,8 +13,8 @@ HOUSE = ROOT / "tal_jax"
 # From the top down: a folder imports from those after it only.
 FOLDERS = (
     "commands", "demo", "experiments", "convert", "deploy", "detect", "train", "stages", "devices", "report", "plots",
-    "evaluation", "encoders", "video", "prepare", "checks", "sensors", "data", "guarded", "tasks", "losses", "models",
-    "ops",
+    "evaluation", "encoders", "video", "prepare", "checks", "sensors", "data", "guarded", "tables", "tasks", "losses",
+    "models", "ops",
 )  # fmt: skip
 # Single files, beneath all folders.
 GROUND = {"segments", "windows", "errors", "types", "frames", "batch_layout", "bundled", "callable_module", "words"}

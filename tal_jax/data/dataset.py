@@ -68,7 +68,7 @@ class Metadata:
     segment_seconds: tuple[float, ...]  # lengths of the training segments at QUANTILES; () where there are none
     recording_seconds: dict[str, tuple[float, ...]]  # split -> durations at QUANTILES
     segments_per_recording: int  # the most in any recording, clips not counted
-    dtype: str  # of the stored features, one of DTYPES
+    dtypes: dict[str, str]  # stream name -> how its features are stored, one of DTYPES
     fingerprint: str  # of the arguments and the annotations it was prepared from
     ignored: tuple[str, ...] = ()  # classes of the annotations that are neither learned nor measured
     content: str = ""  # of all records as they are stored; "": a set of before this was noted
@@ -78,7 +78,7 @@ class Metadata:
     def is_set_of(self, other: "Metadata") -> bool:
         """Whether both are of one set, or of equal ones: contents count where both are known, else fingerprints."""
         if self.content and other.content:
-            one, two = ((m.content, m.labels, m.streams, m.dtype) for m in (self, other))
+            one, two = ((m.content, m.labels, m.streams, m.dtypes) for m in (self, other))
             return one == two
         return self.fingerprint == other.fingerprint
 
@@ -93,17 +93,20 @@ class Metadata:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Metadata":
         """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
-        if values["dtype"] not in DTYPES:
-            raise ValueError(f"no dtype {values['dtype']!r:.20}")
+        streams = dict(values["streams"])
+        dtypes = dict(values["dtypes"])
+        odd = [dtype for dtype in dtypes.values() if dtype not in DTYPES]
+        if odd or dtypes.keys() != streams.keys():
+            raise ValueError(f"no dtype {odd[0]!r:.20}" if odd else "not one dtype for each stream")
         return cls(
             labels=tuple(values["labels"]),
-            streams=dict(values["streams"]),
+            streams=streams,
             stride=values["stride"],
             splits=dict(values["splits"]),
             segment_seconds=tuple(values["segment_seconds"]),
             recording_seconds={split: tuple(q) for split, q in values["recording_seconds"].items()},
             segments_per_recording=values["segments_per_recording"],
-            dtype=values["dtype"],
+            dtypes=dtypes,
             fingerprint=values["fingerprint"],
             ignored=tuple(values.get("ignored", ())),
             content=str(values.get("content", "")),
@@ -243,7 +246,7 @@ class Split:
         crc = None if self._crc is None else int(self._crc[i])
         data = tfrecord.read(self._open(shard), path, int(self._offset[i]), int(self._length[i]), id, crc)
         try:
-            record = decode(self.metadata.streams, self.metadata.dtype, data)
+            record = decode(self.metadata.streams, self.metadata.dtypes, data)
             check_record(record, len(self.metadata.labels))
         except ValueError as e:
             raise InputError(f"{path}: record {id}: {e}: {REMEDY}") from e
@@ -291,12 +294,11 @@ class Split:
             return self._descriptors[shard]
 
 
-def record_features(labels: tuple[str, ...], streams: dict[str, int], dtype: str, ignored: bool = False) -> Any:
+def record_features(
+    labels: tuple[str, ...], streams: Mapping[str, int], dtypes: Mapping[str, str], ignored: bool = False
+) -> Any:
     """The `tfds.features.FeaturesDict` of a record, in a set that ignores classes with their segments."""
     import tensorflow_datasets as tfds  # half a second: not for those who only read the metadata
-    from ml_dtypes import bfloat16
-
-    kind = bfloat16 if dtype == "bfloat16" else np.dtype(dtype).type
 
     # encoding="bytes" is twenty times faster than a list of numbers, and keeps float64 what it is
     def tensor(shape: tuple[int | None, ...], kind: type) -> Any:
@@ -306,7 +308,7 @@ def record_features(labels: tuple[str, ...], streams: dict[str, int], dtype: str
     return tfds.features.FeaturesDict(
         {
             "id": tfds.features.Text(),
-            "features": {name: tensor((None, width), kind) for name, width in streams.items()},
+            "features": {name: tensor((None, width), storage(dtypes[name]).type) for name, width in streams.items()},
             "stride": tensor((), np.float64),
             "duration": tensor((), np.float64),
             "segments": tensor((None, 2), np.float64),
@@ -335,29 +337,36 @@ def encode(spec: Any, record: Record) -> bytes:
     return example.SerializeToString(deterministic=True)  # protobuf maps have no order of their own
 
 
-def decode(streams: Mapping[str, int], dtype: str, data: bytes) -> Record:
+def storage(dtype: str) -> np.dtype:
+    """The type that one of DTYPES names."""
+    from ml_dtypes import bfloat16
+
+    return np.dtype(bfloat16 if dtype == "bfloat16" else dtype)
+
+
+def decode(streams: Mapping[str, int], dtypes: Mapping[str, str], data: bytes) -> Record:
     """The inverse of `encode`: reads the `tf.train.Example` itself, which takes a tenth of the time of TFDS's decoder.
 
     Args:
       streams: number of channels C of each stream by name.
-      dtype: the type that features are stored in.
+      dtypes: the type that the features of each stream are stored in.
       data: the bytes of one record.
 
     Raises:
       ValueError: not such a record.
     """
     from google.protobuf.message import DecodeError
-    from ml_dtypes import bfloat16
     from tensorflow_datasets.proto import tf_example_pb2
 
-    kind = np.dtype(bfloat16 if dtype == "bfloat16" else dtype)
     try:
         values = tf_example_pb2.Example.FromString(data).features.feature
         numbers = {name: values[name].bytes_list.value[0] for name in ("id", "stride", "duration", "segments")}
         return Record(
             id=numbers["id"].decode(),
             features={
-                name: np.frombuffer(values[f"features/{name}"].bytes_list.value[0], kind).reshape(-1, width)
+                name: np.frombuffer(values[f"features/{name}"].bytes_list.value[0], storage(dtypes[name])).reshape(
+                    -1, width
+                )
                 for name, width in streams.items()
             },
             stride=float(np.frombuffer(numbers["stride"], np.float64)[0]),

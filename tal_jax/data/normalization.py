@@ -10,6 +10,8 @@ from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.windows import Normalization
 
+TINY = 1e-37  # float32 has no digits below, and devices take it for zero
+
 
 def measure(split: Split, streams: tuple[str, ...], recordings: int = 500) -> Normalization:
     """Statistics over evenly chosen recordings of a split, streams concatenated in order."""
@@ -21,8 +23,8 @@ def measure(split: Split, streams: tuple[str, ...], recordings: int = 500) -> No
         count, total, square = count + len(x), total + x.sum(0), square + (x**2).sum(0)
     mean = total / count
     std = np.sqrt(np.maximum(square / count - mean**2, 0))
-    # A channel that never moves carries nothing; dividing by its rounding error would.
-    std = np.where(std > 1e-6 * (1 + np.abs(mean)), std, 1.0)
+    # A channel that never moves carries nothing; dividing by its rounding error would. One that is small moves too.
+    std = np.where(std > np.maximum(1e-6 * np.abs(mean), TINY), std, 1.0)
     return Normalization(mean.astype(np.float32), std.astype(np.float32))
 
 

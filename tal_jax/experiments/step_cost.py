@@ -80,7 +80,7 @@ def synthetic_task(
         raise InputError(f"--stage={stage}: no such stage: {hint(stage, config.stages, 'the config has')}")
     section = config.stages[stage]
     labels = tuple(f"class {k:04d}" for k in range(classes))
-    metadata = Metadata(labels, {"features": channels}, 1.0, {"training": 1}, (), {}, 1, "float32", "")
+    metadata = Metadata(labels, {"features": channels}, 1.0, {"training": 1}, (), {}, 1, {"features": "float32"}, "")
     return build_task(section, metadata, Framing("window", snippets), f"stages.{stage}"), section
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from tal_jax.errors import InputError
-from tal_jax.prepare.feature_formats import EXTENSIONS, File, h5, load, npy_shape
+from tal_jax.prepare.feature_formats import EXTENSIONS, File, load, npy_shape
+from tal_jax.tables import hdf5
 
 LAYOUTS = ("TC", "CT")
+LARGEST = float(np.finfo(np.float32).max)
 SAMPLE = 16  # formats without a header are read whole, so only so many files vote on the width
 
 
@@ -37,7 +39,7 @@ def find(name: str, source: str, ids: Iterable[str], flag: str = "features") -> 
       InputError: no such folder or file, or two files for one recording.
     """
     if Path(source).is_file() and Path(source).suffix in (".h5", ".hdf5"):
-        with h5(File(source), name) as file:
+        with hdf5.opened(source, name) as file:
             keys = set(file)
         pairs = ((id, _first(_spellings(id), keys)) for id in ids)
         return {id: File(source, key) for id, key in pairs if key is not None}
@@ -112,7 +114,21 @@ def agree(
     return Stream(name, width, layouts.pop() if len(layouts) == 1 else None), remark
 
 
+@dataclass(frozen=True)
+class Opened:
+    """One recording's stream, and what was told from its file."""
+
+    features: np.ndarray  # [T, C] of the file's own floating or integer type, finite as float32, T > 0
+    layout: str  # of the file, "TC" or "CT"
+    notes: tuple[str, ...]  # what was assumed
+
+
 def read(stream: Stream, id: str, file: File) -> np.ndarray:
+    """One recording's stream, [T, C]: the features of `opened`, whose arguments and errors these are."""
+    return opened(stream, id, file).features
+
+
+def opened(stream: Stream, id: str, file: File) -> Opened:
     """Reads one recording's stream.
 
     Args:
@@ -120,14 +136,12 @@ def read(stream: Stream, id: str, file: File) -> np.ndarray:
       id: the id of the recording, for errors.
       file: the file that `find` returned.
 
-    Returns:
-      [T, C] of the file's own floating or integer type, finite, T > 0.
-
     Raises:
-      InputError: the file is missing, damaged, empty, of another width, ambiguous, or holds NaN or infinity.
+      InputError: the file is missing, damaged, empty, of another width, ambiguous, or holds NaN, infinity, or numbers
+        that are infinite as float32.
     """
     where = f"{file.path}: record {id}"
-    array, oriented = load(stream.name, id, file)
+    array, oriented, notes = load(stream.name, id, file)
     if array.size == 0:
         raise InputError(f"{where}: stream {stream.name} is empty: extract it again or leave the recording out")
     layout = "TC" if oriented else stream.layout
@@ -141,13 +155,13 @@ def read(stream: Stream, id: str, file: File) -> np.ndarray:
     features = array if layout == "TC" else array.T
     if features.shape[1] != stream.width:
         raise _wrong_width(stream.name, id, file, array.shape, stream.width)
-    finite = np.isfinite(features)
+    finite = np.isfinite(features) if array.dtype.itemsize <= 4 else np.abs(features) <= LARGEST
     if not finite.all():
         t = int(np.argmin(finite.all(axis=1)))
-        raise InputError(
-            f"{where}: NaN or infinity in snippet {t} of stream {stream.name}: extract it again or leave it out"
-        )
-    return features
+        x = features[t][~finite[t]][0]
+        found = f"{x:.4g}, too large for float32," if np.isfinite(x) else "NaN or infinity"
+        raise InputError(f"{where}: {found} in snippet {t} of stream {stream.name}: extract it again or leave it out")
+    return Opened(features, layout, notes)
 
 
 def _spellings(id: str) -> Sequence[str]:
@@ -215,7 +229,7 @@ def _shapes(name: str, files: Mapping[str, File]) -> tuple[dict[str, tuple[int, 
             headless.append(id)
     step = max(1, len(headless) // SAMPLE)
     for id in headless[::step][:SAMPLE]:
-        array, oriented = load(name, id, files[id])
+        array, oriented, _ = load(name, id, files[id])
         if oriented:
             oriented_widths.append(array.shape[1])
         else:

@@ -1,17 +1,16 @@
 """The file formats of features: every reader gives one array of two axes, and checks that the file is whole."""
 
-import contextlib
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tal_jax.errors import InputError
 from tal_jax.prepare import safe_pickle
 from tal_jax.prepare.npy_header import NotNumbers, read_header
+from tal_jax.tables import channel_columns, hdf5
 
 EXTENSIONS = (".npy", ".npz", ".csv", ".h5", ".hdf5", ".pt", ".pth", ".pkl")
 
@@ -24,7 +23,15 @@ class File:
     key: str | None = None  # the recording's name inside one HDF5 file for all
 
 
-def load(name: str, id: str, file: File) -> tuple[np.ndarray, bool]:
+class Loaded(NamedTuple):
+    """The array of a file, and what was told from the file."""
+
+    array: np.ndarray  # of two axes
+    oriented: bool = False  # the file itself says that they are [T, C]
+    notes: tuple[str, ...] = ()  # what was assumed
+
+
+def load(name: str, id: str, file: File) -> Loaded:
     """Reads the array of a file.
 
     Args:
@@ -33,14 +40,14 @@ def load(name: str, id: str, file: File) -> tuple[np.ndarray, bool]:
       file: where the features are.
 
     Returns:
-      The array, with leading axes of size 1 removed until two are left, and whether the file itself says that they are
-      [T, C].
+      The array, with leading axes of size 1 removed until two are left, and what was told from the file.
 
     Raises:
       InputError: the file is missing, damaged, or does not hold one array of numbers.
     """
     where = f"{file.path}: record {id}"
     extension = os.path.splitext(file.path)[1]
+    notes: tuple[str, ...] = ()
     try:
         if extension == ".npy":
             npy_shape(id, file)
@@ -50,13 +57,13 @@ def load(name: str, id: str, file: File) -> tuple[np.ndarray, bool]:
             with open(file.path, "rb") as opened, np.load(opened, allow_pickle=False) as archive:
                 value = archive[_only(where, list(archive))]
         elif extension == ".csv":
-            value = _read_csv(file.path)
+            value, notes = channel_columns.read(file.path, where)
         elif extension in (".h5", ".hdf5"):
             value = _read_h5(file, name, where)
         else:
             value = safe_pickle.read(file.path, where)
             if isinstance(value, dict) and {"slow_feature", "fast_feature"} <= set(value):
-                return _numbers(where, _slowfast(where, value)), True
+                return Loaded(_numbers(where, _slowfast(where, value)), True, ("slow and fast features side by side",))
             if isinstance(value, dict):
                 value = value[_only(where, [key for key, item in value.items() if isinstance(item, np.ndarray)])]
     except InputError:
@@ -67,7 +74,7 @@ def load(name: str, id: str, file: File) -> tuple[np.ndarray, bool]:
     except Exception as e:
         text = " ".join(f"{e!s:.100}".split())
         raise InputError(f"{where}: damaged or not a {extension} file of numbers ({text}): extract it again") from e
-    return _numbers(where, value), False
+    return Loaded(_numbers(where, value), False, notes)
 
 
 def _plane(where: str, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -101,15 +108,22 @@ def npy_shape(id: str, file: File) -> tuple[int, int]:
     return _plane(where, header.shape)
 
 
+def are_numbers(dtype: np.dtype) -> bool:
+    """Whether features may be of this type: whole numbers, floating ones, and yes or no, which are 1 and 0."""
+    return dtype.kind in "biuf" or dtype.name == "bfloat16"  # which is of kind V to NumPy
+
+
 def _numbers(where: str, value: Any) -> np.ndarray:
     array = np.asarray(value) if isinstance(value, np.ndarray | list) else None
-    # bfloat16 is of kind V to NumPy
-    if array is None or (array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16"):
-        found = type(value).__name__ if array is None else f"an array of {array.dtype}"
-        raise InputError(f"{where}: expected an array of numbers, found {found}: save it as [T, C]")
+    if array is None or not are_numbers(array.dtype):
+        raise _no_numbers(where, type(value).__name__ if array is None else f"an array of {array.dtype}")
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
     return array.reshape(_plane(where, array.shape))
+
+
+def _no_numbers(where: str, found: str) -> InputError:
+    return InputError(f"{where}: expected an array of numbers, found {found:.80}: save it as [T, C]")
 
 
 def _only(where: str, names: Sequence[str]) -> str:
@@ -119,41 +133,13 @@ def _only(where: str, names: Sequence[str]) -> str:
     raise InputError(f"{where}: holds {listed:.100}: keep one array, or name the right one 'features'")
 
 
-def _read_csv(path: str) -> np.ndarray:
-    with open(path, encoding="utf-8") as file:
-        first = file.readline()
-        try:
-            [float(cell) for cell in first.split(",")]
-            header = 0
-        except ValueError:
-            header = 1
-        file.seek(0)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*input contained no data", category=UserWarning)
-            return np.loadtxt(file, np.float32, comments=None, delimiter=",", skiprows=header, ndmin=2)
-
-
-@contextlib.contextmanager
-def h5(file: File, name: str) -> Iterator[Any]:
-    """Opens an HDF5 file as a context. Raises InputError if it is none, or h5py is not installed."""
-    try:
-        import h5py
-    except ImportError as e:
-        raise InputError(f"{file.path}: stream {name} is HDF5: pip install 'tal_jax[hdf5]', or convert to .npy") from e
-    try:
-        opened = h5py.File(file.path, "r")
-    except OSError as e:
-        raise InputError(f"{file.path}: not a readable HDF5 file ({e!s:.80}): extract it again") from e
-    with opened:
-        yield opened
-
-
 def _read_h5(file: File, name: str, where: str) -> np.ndarray:
-    with h5(file, name) as opened:
-        node = opened if file.key is None else opened[file.key]
+    with hdf5.opened(file.path, name) as root:
+        node = root if file.key is None else hdf5.member(root, file.key, where)
         if hasattr(node, "keys"):
-            node = node[_only(where, [key for key in node if hasattr(node[key], "dtype")])]
-        return node[()]
+            members = {key: hdf5.member(node, key, where) for key in node}
+            node = members[_only(where, [key for key, item in members.items() if hasattr(item, "dtype")])]
+        return hdf5.array(node, where)
 
 
 def _slowfast(where: str, value: Mapping[str, Any]) -> np.ndarray:

@@ -21,6 +21,7 @@ from tal_jax.guarded.seal import FILE_NAME as SEAL
 from tal_jax.guarded.seal import RESTORE, write_seal
 from tal_jax.guarded.split_index import index_path
 from tal_jax.prepare import shards as packing
+from tal_jax.prepare import stream_tally
 from tal_jax.prepare.plan import Plan
 from tal_jax.prepare.summary import ClassSummary, SplitSummary, Summary
 
@@ -32,6 +33,7 @@ def finish(
     unfinished: Path,
     shards: Sequence[packing.Shard],
     plan: Plan,
+    tallies: Mapping[str, stream_tally.Tally],
 ) -> Summary:
     """Writes `SPLIT.index.npz`, `summary.json`, TFDS's metadata files, the seal, and `dataset_info.json` last of all.
 
@@ -40,6 +42,7 @@ def finish(
       unfinished: a folder inside it for what is not complete yet.
       shards: all shards, finished, by split and number.
       plan: the plan that the shards are of; their notes are added to its own.
+      tallies: what the files of each stream turned out to be.
 
     Raises:
       InputError: a shard has disappeared in the meantime, or what was read contradicts itself.
@@ -80,7 +83,11 @@ def finish(
         },
         all_notes,
         _classes(metadata.labels, rows),
-        [_stride_line(plan, rows), *plan.facts],
+        [
+            _stride_line(plan, rows),
+            *plan.facts,
+            *stream_tally.lines(tallies, shards[0].settings.dtype, shards[0].settings.dtypes),
+        ],
     )
     atomic.write(out / SUMMARY, json.dumps(summary.to_json(), indent=1).encode())
     folder = unfinished / "tfds"
@@ -178,7 +185,7 @@ def _metadata(
         segment_seconds=_quantiles([s for record in rows[training] for s in record["segment_seconds"]]),
         recording_seconds={split: _quantiles([r["duration"] for r in records]) for split, records in rows.items()},
         segments_per_recording=max(len(r["segment_seconds"]) for records in recordings.values() for r in records),
-        dtype=settings.dtype,
+        dtypes=settings.dtypes,
         fingerprint=fingerprint,
         ignored=settings.ignored,
         content=_content(rows),
@@ -218,7 +225,7 @@ def _write_tfds(folder: Path, metadata: dataset.Metadata, rows: dict[str, list[d
             name=dataset.NAME, version=tfds.core.Version("1.0.0"), data_dir=str(folder), module_name=""
         ),
         description="Untrimmed recordings as feature sequences with labelled segments in seconds.",
-        features=dataset.record_features(metadata.labels, metadata.streams, metadata.dtype, bool(metadata.ignored)),
+        features=dataset.record_features(metadata.labels, metadata.streams, metadata.dtypes, bool(metadata.ignored)),
         metadata=tfds.core.MetadataDict(tal_jax=dataset.sealed({"version": dataset.VERSION, **metadata.to_json()})),
         disable_shuffling=True,  # records are sorted by id
     )

@@ -8,8 +8,10 @@ started again, the run goes on with the others. `dataset_info.json` is written l
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,12 +21,13 @@ from tal_jax.data import atomic, dataset, proposals
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.prepare import metadata as finish
-from tal_jax.prepare import proposal_files, workers
+from tal_jax.prepare import proposal_files, stream_tally, workers
 from tal_jax.prepare import shards as packing
 from tal_jax.prepare.plan import Options, Plan, make_plan
 from tal_jax.prepare.summary import Summary
 
 DONE = ".done.json"  # notes of finished shards
+HARMED = "harmed.json"  # the streams that are stored as float32, as the type that was asked for would harm them
 
 
 def prepare(options: Options) -> str:
@@ -44,14 +47,13 @@ def prepare(options: Options) -> str:
         return f"{out} is already complete (remove it to pack feature files that were written anew).\n{table}"
     created = not out.exists()
     with _claim(out, plan) as unfinished:
-        shards = list(_shards(out, unfinished, plan))
         try:
-            _pack(out, shards, plan, options.workers or os.cpu_count() or 1)
+            shards, tallies = _packed(out, unfinished, plan, options.workers or os.cpu_count() or 1)
         except BaseException:
             if not any(unfinished.glob(f"*{DONE}")):  # nothing worth going on with
                 shutil.rmtree(out if created else unfinished, ignore_errors=True)
             raise
-        summary = finish.finish(out, unfinished, shards, plan)
+        summary = finish.finish(out, unfinished, shards, plan, tallies)
     shutil.rmtree(unfinished)
     return summary.table()
 
@@ -96,8 +98,28 @@ def _fingerprint(manifest: Path, out: Path) -> str:
     return str(own_files.member(manifest, own_files.read_object(manifest, remedy), "fingerprint", str, remedy))
 
 
-def _shards(out: Path, unfinished: Path, plan: Plan) -> Iterator[packing.Shard]:
+def _packed(
+    out: Path, unfinished: Path, plan: Plan, processes: int
+) -> tuple[list[packing.Shard], dict[str, stream_tally.Tally]]:
+    """Packs all shards; again, where a stream turns out to need more digits than the type that was asked for has."""
+    noted = unfinished / HARMED
+    harmed = tuple(json.loads(noted.read_bytes())) if noted.exists() else ()
+    while True:
+        shards = list(_shards(out, unfinished, plan, harmed))
+        _pack(out, shards, plan, processes)
+        tallies = stream_tally.merged(packing.tallies(shard) for shard in shards)
+        reasons = stream_tally.harmed(tallies, shards[0].settings.dtype)
+        if set(reasons) == set(harmed):
+            return shards, tallies
+        harmed = tuple(sorted(reasons))
+        atomic.write(noted, json.dumps(harmed).encode())
+        for name, reason in reasons.items():
+            print(f"stream {name} is written again as {stream_tally.FALLBACK}: {reason}", file=sys.stderr)
+
+
+def _shards(out: Path, unfinished: Path, plan: Plan, harmed: tuple[str, ...] = ()) -> Iterator[packing.Shard]:
     for split, group in plan.splits.items():
+        settings = replace(group.settings, harmed=harmed)
         parts: list[list[packing.Item]] = []
         room = 0
         for item in group.items:
@@ -109,7 +131,7 @@ def _shards(out: Path, unfinished: Path, plan: Plan) -> Iterator[packing.Shard]:
             room -= needed
         for path, part in zip(dataset.shard_paths(out, split, len(parts)), parts, strict=True):
             done = unfinished / f"{path.name}{DONE}"
-            yield packing.Shard(split, str(path), str(done), tuple(part), group.settings)
+            yield packing.Shard(split, str(path), str(done), tuple(part), settings)
 
 
 def _pack(out: Path, shards: Sequence[packing.Shard], plan: Plan, processes: int) -> None:

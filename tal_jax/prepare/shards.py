@@ -10,13 +10,14 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from ml_dtypes import bfloat16
 
 from tal_jax.data import annotations, atomic, dataset, tfrecord
 from tal_jax.data.annotations import Note
 from tal_jax.errors import InputError
 from tal_jax.prepare import feature_files as features
+from tal_jax.prepare import stream_tally
 from tal_jax.prepare.feature_formats import File
+from tal_jax.prepare.stream_tally import Tally
 
 CUT_SNIPPETS, CUT_FRACTION = 2, 0.02  # streams of one recording may differ in length by the larger of these
 
@@ -28,9 +29,15 @@ class Settings:
     labels: tuple[str, ...]
     streams: tuple[features.Stream, ...]
     stride: float | None  # seconds per snippet of all recordings; None: each has its own
-    dtype: str  # of storage, one of dataset.DTYPES
+    dtype: str  # of storage, one of dataset.DTYPES, as asked for
     min_seconds: float  # instances of this length or less are left out
     ignored: tuple[str, ...] = ()  # classes that do not count
+    harmed: tuple[str, ...] = ()  # streams that are stored as float32, as the asked type would harm them
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Stream name -> how it is stored."""
+        return {s.name: stream_tally.FALLBACK if s.name in self.harmed else self.dtype for s in self.streams}
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Stopped(Exception):
 
 
 def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
-    """Writes one shard, then its `done_path`: {"digest", "records": [..], "notes": [..]}.
+    """Writes one shard, then its `done_path`: {"digest", "records": [..], "notes": [..], "streams": {name: ..}}.
 
     Args:
       shard: the shard to write, with its recordings.
@@ -90,16 +97,18 @@ def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
     """
     own = shard.settings
     streams = {stream.name: stream.width for stream in own.streams}
-    spec = dataset.record_features(own.labels, streams, own.dtype, bool(own.ignored))
+    spec = dataset.record_features(own.labels, streams, own.dtypes, bool(own.ignored))
     rows: list[dict[str, Any]] = []
     notes: list[Note] = []
+    tallies: list[dict[str, Tally]] = []
 
     def examples() -> Iterator[bytes]:
         for item in shard.items:
             if stop():
                 raise Stopped
-            record, more = build(item, shard.settings)
+            record, more, found = build(item, shard.settings)
             notes.extend(more)
+            tallies[:] = [stream_tally.merged([*tallies, found])]
             rows.append(
                 {
                     "id": record.id,
@@ -119,7 +128,8 @@ def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
     offsets, lengths = tfrecord.write_shard(shard.path, examples())
     for row, offset, length in zip(rows, offsets.tolist(), lengths.tolist(), strict=True):
         row.update(offset=offset, length=length)
-    done = {"digest": digest, "records": rows, "notes": notes}
+    read = {name: tally.to_json() for name, tally in tallies[0].items()}
+    done = {"digest": digest, "records": rows, "notes": notes, "streams": read}
     atomic.write(shard.done_path, json.dumps(done).encode())
 
 
@@ -136,19 +146,37 @@ def read_done(shard: Shard) -> dict[str, Any] | None:
     return done if rows == list(zip(offsets.tolist(), lengths.tolist(), strict=True)) else None
 
 
-def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note]]:
+def tallies(shard: Shard) -> dict[str, Tally]:
+    """What the files of each stream turned out to be, of a finished shard.
+
+    Raises:
+      InputError: the shard is not finished, or a file was written again in the meantime.
+    """
+    done = read_done(shard)
+    if done is None:
+        raise InputError(f"{shard.path}: a feature file or the shard changed during the run: start again")
+    return {name: Tally.from_json(values) for name, values in done["streams"].items()}
+
+
+def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note], dict[str, Tally]]:
     """Reads, checks and converts one recording.
 
     Returns:
-      The record, and notes on what was left out or changed ("streams cut", and see `annotations.clean`).
+      The record, notes on what was left out or changed ("streams cut", and see `annotations.clean`), and what the file
+      of each stream turned out to be.
 
     Raises:
       InputError: naming the file, the record and the remedy.
     """
     recording = item.recording
     notes: list[Note] = []
-    arrays = [features.read(s, recording.id, f) for s, f in zip(settings.streams, item.files, strict=True)]
-    arrays = _equal_lengths(item, arrays, notes)
+    pairs = list(zip(settings.streams, item.files, strict=True))
+    opened = [features.opened(stream, recording.id, file) for stream, file in pairs]
+    tallies = {
+        stream.name: Tally.of(found, recording.id, file, settings.dtype)
+        for (stream, file), found in zip(pairs, opened, strict=True)
+    }
+    arrays = _equal_lengths(item, [found.features for found in opened], notes)
     count = len(arrays[0])
     duration = recording.duration
     if duration is None:
@@ -162,11 +190,10 @@ def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note]]:
     instances, more = annotations.clean(recording, duration, settings.min_seconds)
     notes += more
     index = {label: i for i, label in enumerate(settings.labels)}
-    return dataset.Record(
+    record = dataset.Record(
         id=recording.id,
         features={
-            stream.name: _store(item.files[i].path, recording.id, stream.name, arrays[i], settings.dtype)
-            for i, stream in enumerate(settings.streams)
+            name: _store(array, dtype) for (name, dtype), array in zip(settings.dtypes.items(), arrays, strict=True)
         },
         stride=stride,
         duration=duration,
@@ -175,7 +202,8 @@ def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note]]:
         # not of `instances`: a segment that is dropped leaves its class
         present=np.array(sorted(index[label] for label in recording.labels), np.int32),
         ignored=_ignored(recording, duration),
-    ), notes
+    )
+    return record, notes, tallies
 
 
 def _ignored(recording: annotations.Recording, duration: float) -> np.ndarray:
@@ -202,12 +230,7 @@ def _equal_lengths(item: Item, arrays: list[np.ndarray], notes: list[Note]) -> l
     return [array[:shortest] for array in arrays]
 
 
-def _store(path: str, id: str, name: str, array: np.ndarray, dtype: str) -> np.ndarray:
-    kind = bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+def _store(array: np.ndarray, dtype: str) -> np.ndarray:
+    # Where something does not fit, the tally says so, and all is written again as float32.
     with np.errstate(over="ignore"):
-        stored = np.ascontiguousarray(array.astype(kind))
-    if not np.isfinite(stored.astype(np.float32)).all():
-        largest = float(np.abs(array.astype(np.float64)).max())
-        remedy = "use --dtype=bfloat16 or float32" if dtype == "float16" else "scale the features down"
-        raise InputError(f"{path}: record {id}: {largest:g} in stream {name} does not fit in {dtype}: {remedy}")
-    return stored
+        return np.ascontiguousarray(array.astype(dataset.storage(dtype)))

@@ -127,7 +127,7 @@ def test_clips_leave_the_rest_of_the_set_alone(arguments, tmp_path):
     prepared(arguments, out=str(tmp_path / "plain"))
     both, plain = dataset.read_metadata(tmp_path / "data"), dataset.read_metadata(tmp_path / "plain")
     assert both.fingerprint != plain.fingerprint
-    for name in ("labels", "streams", "stride", "segment_seconds", "segments_per_recording", "dtype"):
+    for name in ("labels", "streams", "stride", "segment_seconds", "segments_per_recording", "dtypes"):
         assert getattr(both, name) == getattr(plain, name)
     assert len(dataset.open_split(tmp_path / "data", "clips")[1].segments) == 5
     files = content(tmp_path / "data")

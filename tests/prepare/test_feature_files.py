@@ -46,7 +46,8 @@ def test_every_format_gives_the_same_array(tmp_path, extension, key):
     assert features.find("rgb", str(tmp_path / "id"), ["r", "absent"]) == {"r": file}
     stream, remark = features.agree("rgb", {"r": file})
     assert (stream, remark) == (features.Stream("rgb", 5, "TC"), None)
-    np.testing.assert_array_equal(features.read(stream, "r", file), ARRAY, strict=True)
+    expected = ARRAY.astype(float) if extension == ".csv" else ARRAY  # text has all of its digits
+    np.testing.assert_array_equal(features.read(stream, "r", file), expected, strict=True)
 
 
 @pytest.mark.parametrize("length", [9, 6])  # 6 snippets of 6 channels: square, but the file tells

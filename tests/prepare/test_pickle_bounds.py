@@ -182,7 +182,7 @@ def test_lists_that_are_shared_within_reason_are_read(tmp_path):
     path = tmp_path / "x.pkl"
     row = [1.0, 2.0]
     path.write_bytes(pickle.dumps([row] * 1000))
-    array, _ = load("x", "x", File(str(path)))
+    array = load("x", "x", File(str(path))).array
     np.testing.assert_array_equal(array, [[1.0, 2.0]] * 1000)
 
 
