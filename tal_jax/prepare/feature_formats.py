@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tal_jax.errors import InputError
-from tal_jax.prepare import safe_pickle
+from tal_jax.prepare import npz, safe_pickle
 from tal_jax.prepare.npy_header import NotNumbers, read_header
+from tal_jax.prepare.pickle_arrays import array_of
 from tal_jax.tables import channel_columns, hdf5
 
 EXTENSIONS = (".npy", ".npz", ".csv", ".h5", ".hdf5", ".pt", ".pth", ".pkl")
@@ -53,9 +54,8 @@ def load(name: str, id: str, file: File) -> Loaded:
             npy_shape(id, file)
             value: Any = np.load(file.path, allow_pickle=False)
         elif extension == ".npz":
-            # np.load leaves a file open that it was given by name and cannot read
-            with open(file.path, "rb") as opened, np.load(opened, allow_pickle=False) as archive:
-                value = archive[_only(where, list(archive))]
+            with open(file.path, "rb") as opened:
+                value = npz.read(opened, lambda names: _only(where, names))
         elif extension == ".csv":
             value, notes = channel_columns.read(file.path, where)
         elif extension in (".h5", ".hdf5"):
@@ -64,6 +64,8 @@ def load(name: str, id: str, file: File) -> Loaded:
             value = safe_pickle.read(file.path, where)
             if isinstance(value, dict) and {"slow_feature", "fast_feature"} <= set(value):
                 return Loaded(_numbers(where, _slowfast(where, value)), True, ("slow and fast features side by side",))
+            if isinstance(value, list):
+                value = array_of(value)
             if isinstance(value, dict):
                 value = value[_only(where, [key for key, item in value.items() if isinstance(item, np.ndarray)])]
     except InputError:

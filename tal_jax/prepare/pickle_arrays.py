@@ -207,6 +207,23 @@ def resolve(value: Any) -> Any:
     return walk(value, 0)[0]
 
 
+def array_of(values: list[Any]) -> np.ndarray:
+    """The array that nested lists of numbers, or of arrays, are; NumPy would make one of text as well.
+
+    Raises:
+      ValueError: they hold anything else, or lists of different lengths.
+    """
+    left: list[Any] = [values]
+    while left:
+        node = left.pop()
+        kinds = set(map(type, node))
+        if other := kinds - {int, float, bool, list, tuple, np.ndarray}:
+            raise ValueError(f"a list of {other.pop().__name__}, and not of numbers")
+        if kinds & {list, tuple}:
+            left += [x for x in node if isinstance(x, list | tuple)]
+    return np.asarray(values)
+
+
 def _said(value: Any) -> str:
     """A value in an error: one of other types may be larger in print than in the file."""
     return f"{value[:40]!r}" if isinstance(value, str) else f"a {type(value).__name__.lower()}"
