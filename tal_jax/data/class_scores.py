@@ -96,10 +96,8 @@ def _read_json(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.n
             pairs = entry.items() if isinstance(entry, dict) else [(item["label"], item["score"]) for item in entry]
             for label, score in pairs:
                 if label not in position:
-                    raise InputError(
-                        near=nearest(str(label), labels)
-                        or f"rename it{path}: record {id}: label {label!r:.60} is not of the data set: {near}"
-                    )
+                    near = nearest(str(label), labels) or "rename it"
+                    raise InputError(f"{path}: record {id}: label {label!r:.60} is not of the data set: {near}")
                 row[position[label]] = float(score)
         except (TypeError, KeyError, ValueError, AttributeError) as e:
             if isinstance(e, InputError):
