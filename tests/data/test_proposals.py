@@ -165,7 +165,8 @@ def test_class_scores_from_json(tmp_path, content):
     [
         ("{", "JSON"),
         ("[]", "results"),
-        ('{"results": {"a": [{"label": "fly", "score": 1}]}}', "record a.*fly"),
+        ('{"results": {"a": [{"label": "fly", "score": 1}]}}', "record a.*fly.*rename it"),
+        ('{"a": {"swimm": 1}}', r"record a.*swimm.*did you mean 'swim'\?"),
         ('{"results": {"a": [{"label": "run"}]}}', "record a"),
         ('{"results": {"a": [{"label": "run", "score": NaN}]}}', "record a.*finite"),
         ('{"results": {"a": 3}}', "record a"),

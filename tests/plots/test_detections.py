@@ -24,7 +24,8 @@ def scene(rows, duration=50.0, labels=ODD, recordings=8):
     instances = tuple(Instance(10.0 * k, 10.0 * k + 5, label) for k, label in enumerate(labels))
     truth = {f"v{i}": Recording(f"v{i}", "validation", duration, instances) for i in range(recordings)}
     table = segment_table(*([row[i] for row in rows] for i in range(4)))
-    return truth, selection.select(truth, Submission(tuple(truth), (*labels, "other"), table), "validation")
+    submission = Submission(tuple(truth), (*labels, "other"), table)
+    return truth, selection.select(truth, submission, "validation", units="seconds")
 
 
 detection = st.tuples(
