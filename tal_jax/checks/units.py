@@ -13,14 +13,15 @@ LONG = 5.0  # seconds: that everything in recordings of this length ends within 
 
 
 def are_fractions(ends: np.ndarray, lengths: Sequence[float] | np.ndarray) -> bool:
-    """Whether times are probably fractions: all end within the first second, most recordings much later.
+    """Whether times are probably fractions: all end within the first second, some inside of it, recordings much later.
 
     Args:
       ends: [n] ends of the segments.
       lengths: [N] where their recordings end, in seconds; 0 where that is unknown.
     """
     known = [length for length in lengths if length > 0]
-    return bool(len(ends) and known and np.max(ends) <= LARGEST and np.median(known) > LONG)
+    within = ((ends > 0) & (ends < 1)).any() and np.max(ends) <= LARGEST  # whole seconds are none
+    return bool(within and known and np.median(known) > LONG)
 
 
 def refusal(where: str, lengths: Sequence[float] | np.ndarray, remedy: str) -> InputError:

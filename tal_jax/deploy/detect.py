@@ -58,7 +58,7 @@ def detect(
         if name in model.needs and not given:
             raise InputError(f"{path}: the model makes no {name.replace('_', ' ')}: give --{name}=FILE")
     given_proposals = proposals.read(proposal_file) if proposal_file else {}
-    last = np.array([segments[:, 1].max(initial=0.0) for segments, _ in given_proposals.values()])
+    last = np.concatenate([np.zeros(0), *(segments[:, 1] for segments, _ in given_proposals.values())])
     opened = files.recordings(
         model,
         found,

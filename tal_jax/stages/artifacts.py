@@ -138,7 +138,7 @@ def check_seconds(artifact: Artifact, split: Split) -> None:
     lengths = {
         str(id): float(d) for id, d in zip(split.ids, split.durations, strict=True) if str(id) in artifact.values
     }
-    last = np.array([artifact.values[id][0][:, 1].max(initial=0.0) for id in lengths])
+    last = np.concatenate([np.zeros(0), *(artifact.values[id][0][:, 1] for id in lengths)])
     if are_fractions(last, list(lengths.values())):
         remedy = "multiply by the durations, or give them to launch.prepare, --proposals=DIR --proposal_units=fractions"
         raise refusal(str(artifact.path), list(lengths.values()), remedy)

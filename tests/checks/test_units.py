@@ -17,6 +17,7 @@ from tal_jax.errors import InputError
         ([0.3, 1.0], [], False),
         ([0.3, 1.0], [0.0], False),
         ([], [120.0], False),
+        ([0.0, 1.0], [120.0], False),  # whole seconds
     ],
 )
 def test_fractions_all_end_in_the_first_second_of_long_recordings(ends, lengths, fractions):
