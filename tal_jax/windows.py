@@ -18,6 +18,26 @@ EDGE_SNIPPETS = 1.0
 MERGE_CANDIDATES = 8192
 
 
+FAR_STRIDE = 1.5  # strides that differ by this factor are of another sensor or encoder, or wrong
+
+
+def strange_stride(stride: float, trained: float | None) -> str:
+    """What to say of a stride that is far from the training's; "" where it is near, or the training had none.
+
+    Args:
+      stride: seconds per snippet of recordings.
+      trained: seconds per snippet in training.
+    """
+    if trained is None or trained / FAR_STRIDE < stride < trained * FAR_STRIDE:
+        return ""
+    factor = stride / trained
+    times = f"{factor:.3g} times as long" if factor > 1 else f"{1 / factor:.3g} times as short"
+    return (
+        f"a snippet every {stride:.6g} s, but the model was trained with one every {trained:.6g} s, {times}: is the "
+        "stride right? The model has not seen such features"
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Framing:
     """The frame that a model sees.

@@ -22,10 +22,11 @@ from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
 from tal_jax.stages.config import parse, to_tree
 from tal_jax.stages.handover import write_artifact
+from tal_jax.stages.lock import locked
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage, build_stage, remember
-from tal_jax.stages.workdir import check_config, has_checkpoint, locked, read_config, read_set, write_config
+from tal_jax.stages.workdir import check_config, has_checkpoint, read_config, read_set, write_config
 from tal_jax.train.checkpoint import Checkpoints, restore_params
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.step import TrainState

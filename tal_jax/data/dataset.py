@@ -94,7 +94,8 @@ class Metadata:
     def from_json(cls, values: dict[str, Any]) -> "Metadata":
         """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
         streams = dict(values["streams"])
-        dtypes = dict(values["dtypes"])
+        # Older sets, and workdirs trained on them, have one type for all streams.
+        dtypes = dict(values["dtypes"]) if "dtypes" in values else dict.fromkeys(streams, values["dtype"])
         odd = [dtype for dtype in dtypes.values() if dtype not in DTYPES]
         if odd or dtypes.keys() != streams.keys():
             raise ValueError(f"no dtype {odd[0]!r:.20}" if odd else "not one dtype for each stream")

@@ -1,7 +1,7 @@
 """From a record to one row of a batch: framing, units, joins by id; training rows are augmented."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.struct
@@ -30,7 +30,7 @@ class Assembler:
     framing: Framing
     streams: tuple[str, ...]
     width: int  # C, of all streams together
-    num_classes: int  # K
+    num_classes: int  # K, of the model
     max_segments: int  # G
     max_proposals: int = 0  # P in detection
     train_proposals: int = 0  # P in training: as many, drawn from the best max_proposals; 0: all of them
@@ -45,6 +45,7 @@ class Assembler:
     clips: "Clips | None" = None  # training rows carry a random clip
     clip_features: Mapping[str, np.ndarray] | None = None  # id -> [D]
     splicer: Callable[[Record, np.random.Generator], Record] | None = None  # inserts clips into training recordings
+    class_of: np.ndarray | None = None  # [L] the model's class of each of the set's, -1 for none; None: the same ones
 
     @property
     def sizes(self) -> Sizes:
@@ -107,6 +108,10 @@ class Assembler:
             return int(np.clip(rng.integers(low, high + 1), 0, free))
         return int(rng.integers(0, free + 1))
 
+    def _classes(self, numbers: np.ndarray) -> np.ndarray:
+        """Classes of the model from those of the set; -1 where the model has no such class."""
+        return numbers if self.class_of is None else self.class_of[numbers]
+
     def _length(self, record: Record) -> int:
         return min(len(record.features[s]) for s in self.streams)
 
@@ -124,17 +129,19 @@ class Assembler:
         row["stride"][...], row["duration"][...] = window.stride, window.duration
 
         if self.weak:
-            row["labels"][record.present] = 1.0
+            present = self._classes(record.present)
+            row["labels"][present[present >= 0]] = 1.0
         else:
+            labels = self._classes(record.labels)
             framed, kept = window.to_window(record.segments, self.framing.keep if training else 0.5)
             if training and self.min_seconds:
                 lengths = record.segments[kept, 1] - record.segments[kept, 0]
                 kept = kept[lengths > self.min_seconds]
-            kept = kept[: self.max_segments]
+            kept = kept[labels[kept] >= 0][: self.max_segments]
             count = len(kept)
-            row["segments"][:count], row["segment_labels"][:count] = framed[kept], record.labels[kept]
+            row["segments"][:count], row["segment_labels"][:count] = framed[kept], labels[kept]
             row["segment_mask"][:count] = True
-            row["labels"][record.labels[kept]] = 1.0
+            row["labels"][labels[kept]] = 1.0
 
         if self.proposals is not None and slots:
             seconds, scores = self.proposals.get(record.id, (np.zeros((0, 2)), np.zeros(0)))
@@ -156,6 +163,14 @@ class Assembler:
                 )
             row["clip_features"][:] = self.clip_features[record.id]
         return Batch(**row), Origin(np.int32(index), np.float32(window.start))
+
+
+def class_numbers(labels: Sequence[str], known: Sequence[str]) -> np.ndarray | None:
+    """[L] int32: where each of a set's classes is among those of a model, -1 for none; None where they are the same."""
+    if tuple(labels) == tuple(known):
+        return None
+    number = {label: i for i, label in enumerate(known)}
+    return np.array([number.get(label, -1) for label in labels], np.int32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from tal_jax.deploy.onnx import require_jax2onnx
 from tal_jax.deploy.onnx_files import write as write_onnx
 from tal_jax.deploy.stablehlo import flat, merging, prediction
 from tal_jax.detect.detect import stage_named
+from tal_jax.detect.remarks import unfinished
 from tal_jax.errors import InputError
 from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage, build_stage
@@ -104,6 +105,8 @@ def _before(config: Config, last: Stage) -> tuple[list[str], list[str]]:
 
 def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: int, onnx: bool) -> dict[str, Any]:
     """Writes the programs and weights of a stage, and returns its entry in MODEL."""
+    if line := unfinished(stage):
+        print(line)
     params = restore_params(workdir, stage.name, which=checkpoint, member=member)
     task, assembler = tuned(stage.task, workdir, stage.name), stage.assembler
     home = folder / stage.name

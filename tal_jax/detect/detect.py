@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from tal_jax.data.dataset import Split, open_split
 from tal_jax.data.rows import Assembler
+from tal_jax.detect.remarks import remark
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.devices.processes import first, share
 from tal_jax.errors import InputError
@@ -66,6 +67,7 @@ def stage_named(config: Config, name: str) -> str:
 
 def _run(stage: Stage, records: Split, checkpoint: str, member: int = 0) -> SegmentTable:
     workdir = stage.workdir
+    remark(stage, records)
     params = restore_params(workdir, stage.name, which=checkpoint, member=member)
     assembler = completed(stage, records, checkpoint)
     predictor = Predictor(tuned(stage.task, workdir, stage.name), local_mesh())

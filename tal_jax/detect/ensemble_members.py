@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tal_jax.data.dataset import Split, open_split
+from tal_jax.detect.remarks import remark
 from tal_jax.errors import InputError
 from tal_jax.stages.plan import with_dataset
 from tal_jax.stages.sections import Config
@@ -85,6 +86,7 @@ def open_member(run: Run, name: str) -> Member:
       InputError: there is no such stage or checkpoint, or it is damaged.
     """
     built = build_stage(run.config, name, run.workdir)
+    remark(built, run.records)
     params = restore_params(run.workdir, name, which=run.checkpoint)
     return Member(run, dataclasses.replace(built, task=tuned(built.task, run.workdir, name)), params)
 

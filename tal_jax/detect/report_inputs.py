@@ -8,6 +8,7 @@ from tal_jax.data.dataset import open_split
 from tal_jax.detect.cas_by_stage import stage_sequences
 from tal_jax.detect.detect import completed
 from tal_jax.detect.recording_losses import recording_losses
+from tal_jax.detect.remarks import remark
 from tal_jax.errors import InputError
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.plots.cas import choose
@@ -42,6 +43,7 @@ def read_material(
     path, stage_name = Path(workdir).absolute(), config.track[-1]
     records = open_split(config.data.dir, split)
     stage = build_stage(config, stage_name, path)
+    remark(stage, records)
     params = restore_params(path, stage_name)
     assembler = completed(stage, records)
     batch_size = stage.section.batch_size

@@ -23,6 +23,7 @@ from tal_jax.experiments.study import Run, digest
 from tal_jax.experiments.study_summary import Outcome
 from tal_jax.stages.artifacts import made_file
 from tal_jax.stages.config import parse, to_tree
+from tal_jax.stages.plan import check_classes
 from tal_jax.stages.predictor import Predictor, excusing_table, truth_table
 from tal_jax.stages.stage import build_stage
 from tal_jax.stages.track import needed
@@ -138,6 +139,7 @@ def _measure(run: Run, folder: Path, shared: list[tuple[Path, str]]) -> None:
     """Detects in what was held out (or in the evaluation split) and writes the scores, last of all."""
     name = run.config["track"][-1]
     stage = build_stage(read_config(folder), name, folder)
+    check_classes(stage)
     split, index, _ = measured(run)
     truth, predictor = truth_table(split, index), Predictor(stage.task, local_mesh())
     excusing = excusing_table(split, index)

@@ -34,14 +34,18 @@ def read_bytes(path: str | os.PathLike, remedy: str, largest: int = LARGEST) -> 
     """
     try:
         # Without O_NONBLOCK, a named pipe would wait for ever for somebody who writes.
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or pipe"
                 raise InputError(f"{path}: {kind}, not a file: {remedy}")
             if status.st_size > largest:
                 raise InputError(f"{path}: {status.st_size} bytes, at most {largest} are expected: {remedy}")
-            return file.read(largest)
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read(largest)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError as e:
         raise InputError(f"{path}: missing: {remedy}") from e
     except OSError as e:

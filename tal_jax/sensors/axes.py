@@ -16,6 +16,7 @@ from tal_jax.data import atomic
 from tal_jax.data.augmentation import Device, Turning
 from tal_jax.data.dataset import Split
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
 from tal_jax.sensors.layouts import Layout, Unclear, tell, tell_companion
 from tal_jax.words import fault, hint
 
@@ -50,9 +51,12 @@ def read(path: Path, width: int) -> Turning:
     Raises:
       InputError: the file is missing or damaged, or names other channels.
     """
+    remedy = "restore it, or remove it: the sensors are looked for anew"
+    content = own_files.as_json(path, own_files.read_bytes(path, remedy), remedy)
     try:
-        content = json.loads(path.read_bytes())
         if isinstance(content, list):
+            if not all(0 <= int(first) < int(last) <= width for first, last in content):
+                raise ValueError("channels beyond the last one")  # before as many are counted up
             parts = tuple(tuple(range(int(first), int(last))) for first, last in content)
             turning = Turning((parts,) if parts else (), (_of_before(parts),))
         else:
@@ -63,8 +67,8 @@ def read(path: Path, width: int) -> Turning:
                 raise ValueError(f"channels {part}, of {width}")
         if any(fault(line) for line in turning.told):
             raise ValueError("not text")
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as e:
-        raise InputError(f"{path}: not a list of channel ranges or devices ({e!r:.60}): remove it") from e
+    except (ValueError, TypeError, KeyError, OverflowError) as e:
+        raise InputError(f"{path}: damaged, not a list of channel ranges or devices: {remedy}") from e
     return turning
 
 

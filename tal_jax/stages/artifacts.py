@@ -70,7 +70,8 @@ def artifact_path(config: Config, stage: str, artifact: str, workdir: Path) -> P
         if name != stage and config.stages[name].kind.makes == artifact:
             path = made_file(workdir / name, artifact)
             if not path.exists():
-                raise InputError(f"{path}: missing: run stage {name!r} first, or give a file with {key}")
+                how = f": {written_again(workdir, name)}" if (workdir / name / "finished.json").exists() else ""
+                raise InputError(f"{path}: missing: run stage {name!r} first{how}, or give a file with {key}")
             return path
     what = artifact.replace("_", " ")
     raise InputError(f"config: no stage in the track makes the {what} of stage {stage!r}: give a file with {key}")
@@ -97,18 +98,48 @@ def read_artifact(config: Config, stage: str, artifact: str, workdir: Path, labe
         made it.
     """
     path = artifact_path(config, stage, artifact, workdir)
-    origin = _origin(path, artifact)
+    return read_made(path, artifact, labels)
+
+
+def read_made(path: Path, artifact: str, labels: tuple[str, ...]) -> Artifact:
+    """Reads a file of an artifact; where it lies in the folder of a finished stage, that one has to have made it.
+
+    Args:
+      path: the file.
+      artifact: PROPOSALS, CLASS_SCORES or CLIP_FEATURES.
+      labels: see `read_artifact`.
+
+    Raises:
+      InputError: see `read_artifact`.
+    """
+    finished_here = (path.parent / "finished.json").exists()
+    try:
+        origin, values = _origin(path, artifact), _values(path, artifact, labels)
+    except InputError as e:
+        if not finished_here:
+            raise
+        raise InputError(f"{e}: {written_again(path.parent.parent, path.parent.name)}") from e
     made_with = finished_parameters(path.parent.parent, path.parent.name)
     if origin is not None and made_with and origin.parameters != made_with:
         raise InputError(
             f"{path}: made with other parameters than those that stage {path.parent.name!r} has: train that stage "
             "again (launch.train --stage), or restore its folder"
         )
+    return Artifact(values, origin, path)
+
+
+def written_again(workdir: Path, stage: str) -> str:
+    """How to get a finished stage's artifact back without training."""
+    return (
+        f"remove {workdir / stage / 'finished.json'} and start launch.train --workdir={workdir} again, which writes it "
+        "from the last checkpoint"
+    )
+
+
+def _values(path: Path, artifact: str, labels: tuple[str, ...]) -> Mapping[str, Any]:
     if artifact == PROPOSALS:
-        return Artifact(proposals.read(path), origin, path)
-    if artifact == CLASS_SCORES:
-        return Artifact(class_scores.read(path, labels), origin, path)
-    return Artifact(clip_features.read(path), origin, path)
+        return proposals.read(path)
+    return class_scores.read(path, labels) if artifact == CLASS_SCORES else clip_features.read(path)
 
 
 def _origin(path: Path, artifact: str) -> Origin | None:

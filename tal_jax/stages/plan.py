@@ -125,6 +125,15 @@ def check_held_out(recordings: Recordings, data: DataSection, name: str, workdir
         )
 
 
+def check_classes(plan: StagePlan) -> None:
+    """Raises InputError where the set has other classes than the one trained on: nothing to measure the stage by."""
+    if plan.training.metadata.labels != plan.trained_on.labels:
+        raise InputError(
+            f"{plan.training.directory}: its classes are not those that stage {plan.name} was trained with, and it is "
+            "measured on the set that it was trained on: give that one, or detect and evaluate with --data"
+        )
+
+
 def with_dataset(config: Config, directory: str, split: str) -> Config:
     """The config of a training, made to read another prepared set, which need not have a training split.
 

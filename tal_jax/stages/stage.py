@@ -10,7 +10,7 @@ from typing import Any
 
 from tal_jax.data import normalization as statistics
 from tal_jax.data.augmentation import Augmentation
-from tal_jax.data.rows import Assembler
+from tal_jax.data.rows import Assembler, class_numbers
 from tal_jax.sensors import axes as sensor_axes
 from tal_jax.stages.artifacts import Artifact, check_inputs, check_seconds, check_set, read_artifact, write_inputs
 from tal_jax.stages.config import parse
@@ -127,6 +127,7 @@ def _assembler(plan: StagePlan, artifacts: Mapping[str, Artifact]) -> Assembler:
         augmentation=_turning(plan),
         around_actions=frame.around_actions,
         weak=weak,
+        class_of=class_numbers(plan.training.metadata.labels, trained_on.labels),
     )
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tal_jax.errors import InputError
-from tal_jax.stages.artifacts import check_set, read_artifact
+from tal_jax.stages.artifacts import check_set, made_file, read_artifact, read_made, written_again
 from tal_jax.stages.config import parse
 from tal_jax.stages.plan import StagePlan, check_held_out, plan_stage
 from tal_jax.stages.sections import Config
-from tal_jax.stages.workdir import check_config, finished
+from tal_jax.stages.stage import complete_stage
+from tal_jax.stages.tuned_decoding import tuned
+from tal_jax.stages.workdir import check_config, finished, has_checkpoint
 from tal_jax.words import hint
 
 
@@ -58,7 +60,9 @@ def plan_track(config: Config | Mapping[str, Any], workdir: Path, stage: str = "
             )
         if not anew:
             check_held_out(plan.recordings, config.data, name, workdir)
-        if name not in done:
+        if name in done:
+            check_finished(plan, running)
+        else:
             _check_artifacts(plan, running)
             running[name] = plan
     return TrackPlan(config, workdir, tuple(names), running, done, stage if anew else "")
@@ -73,6 +77,33 @@ def needed(config: Config, name: str) -> bool:
     others = [config.stages[other] for other in config.track if other != name]
     takers = [section for section in others if made in section.kind.accepts]
     return not takers or any(made in section.needs and not section.files.get(made) for section in takers)
+
+
+def check_finished(plan: StagePlan, running: Mapping[str, StagePlan]) -> None:
+    """Reads what detection reads of a finished stage, so that a training does not call done what cannot be used.
+
+    Args:
+      plan: the plan of the stage.
+      running: the stages before it that are to run.
+
+    Raises:
+      InputError: a file is missing, damaged, or of another training or set; the text says how to get it back.
+    """
+    folder = plan.workdir / plan.name
+    if not has_checkpoint(plan.workdir, plan.name):
+        raise InputError(
+            f"{folder}: finished, but without a checkpoint: restore the folder, or remove it to train anew"
+        )
+    makes = {other.task.makes for other in running.values()}
+    if not makes & set(plan.section.needs):  # they are to make what it takes anew
+        complete_stage(plan)
+    tuned(plan.task, plan.workdir, plan.name)
+    made = plan.task.makes
+    if made:
+        path = made_file(folder, made)
+        if not path.exists():
+            raise InputError(f"{path}: missing: {written_again(plan.workdir, plan.name)}")
+        check_set(read_made(path, made, plan.trained_on.labels), plan.training.metadata, plan.training.directory)
 
 
 def _check_artifacts(plan: StagePlan, running: Mapping[str, StagePlan]) -> None:

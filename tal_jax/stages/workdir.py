@@ -1,16 +1,11 @@
 """A workdir's own files: the config and the set of every stage, which stages are finished, and the lock."""
 
-import contextlib
 import dataclasses
-import errno
 import json
 import os
-import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from tal_jax.data import atomic
 from tal_jax.data.dataset import Metadata
@@ -19,8 +14,10 @@ from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.guarded.record_checks import check_metadata
 from tal_jax.stages.config import parse, to_tree
-from tal_jax.stages.sections import Config
+from tal_jax.stages.sections import Config, StageSection
 
+# Fields of `data` that say how a recording is read.
+READ_WITH = ("streams", "normalize")
 RESTORE_CONFIG = "restore it, or start the same launch.train again: it writes the file anew"
 
 # These change how a run is watched and saved or where its data lie, not what it computes.
@@ -56,42 +53,6 @@ def has_checkpoint(workdir: Path, stage: str) -> bool:
     return newest_step(workdir, stage) is not None
 
 
-@contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
-    """Keeps other trainings out of a workdir; the lock goes with its process, however that ends.
-
-    Raises:
-      InputError: another process trains here, or nothing can be written.
-    """
-    owner = workdir / "lock.owner"  # beside the lock, which others may not be able to read
-    lock = FileLock(workdir / "lock", timeout=0)
-    new = not workdir.exists()
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as e:
-        who = owner.read_text()[:200].strip() if owner.is_file() else ""
-        raise InputError(
-            f"{workdir}: {who or 'another process'} is training here: wait for it, stop it, or choose another --workdir"
-        ) from e
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(f"{workdir}: cannot be written ({e.strerror}): choose another --workdir") from e
-    try:
-        with contextlib.suppress(OSError):  # no more than a note for those who wait
-            owner.write_text(f"process {os.getpid()} on {platform.node()}")
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            owner.unlink(missing_ok=True)
-        if new and [path.name for path in workdir.iterdir()] == ["lock"]:  # refused: nothing is to be left
-            with contextlib.suppress(OSError):
-                (workdir / "lock").unlink()
-                workdir.rmdir()
-        lock.release()
-
-
 def check_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
     """Compares the config with those that the stages which have saved anything were begun with.
 
@@ -109,14 +70,8 @@ def check_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
         path = workdir / name / "config.json"
         if not (path.exists() and has_checkpoint(workdir, name)):
             continue
-        remedy = f"restore it, or remove the folder {path.parent} to train the stage anew"
-        content = own_files.read_object(path, remedy)
-        own_files.member(path, own_files.member(path, content, "stages", dict, remedy), name, dict, remedy)
-        track = content.pop("track", [])
-        try:
-            stored = flat({**to_tree(_located(parse(content))), "track": track})
-        except InputError as e:
-            raise InputError(f"{path}: of another version? {e}: {remedy}") from e
+        content = own_files.read_object(path, "restore it")
+        stored = flat({**to_tree(_located(parse(_stored(path, name)))), "track": content.get("track", [])})
         wanted = flat(_of_stage(_located(config), name))
         different = [
             f"{k} {stored.get(k)!r} -> {wanted.get(k)!r}"
@@ -187,7 +142,7 @@ def read_set(workdir: Path, stage: str) -> tuple[Metadata, int] | None:
         metadata = Metadata.from_json(values)
         check_metadata(metadata)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(f"{path}: damaged, not what is known of a set ({e!r:.60}): {remedy}") from e
+        raise InputError(f"{path}: damaged, not what is known of a set: {remedy}") from e
     if longest < 1:
         raise InputError(f"{path}: damaged, a longest recording of {longest} snippets: {remedy}")
     return metadata, longest
@@ -242,7 +197,36 @@ def read_config(workdir: str | os.PathLike) -> Config:
         raise InputError(f"{path}: written by another version? {e}: correct the file, or train again") from e
     if not config.track:
         raise InputError(f"{path}: damaged, its track names no stage: {RESTORE_CONFIG}")
-    return config
+    sections = {name: _begun_section(config, Path(workdir), name) for name in config.track}
+    return dataclasses.replace(config, stages={**config.stages, **sections})
+
+
+def _begun_section(config: Config, workdir: Path, name: str) -> StageSection:
+    """The section that a stage was begun with: the workdir's config may be of a later training, of other stages."""
+    path = workdir / name / "config.json"
+    if not (os.path.lexists(path) and has_checkpoint(workdir, name)):
+        return config.stages[name]
+    begun = parse(_stored(path, name))
+    for field in READ_WITH:
+        one, other = getattr(config.data, field), getattr(begun.data, field)
+        if one != other:
+            raise InputError(
+                f"{path}: stage {name} was begun with data.{field} {other!r:.60}, {workdir / 'config.json'} says "
+                f"{one!r:.60}: restore that file, or train the stage anew (launch.train --stage={name})"
+            )
+    return begun.stages[name]
+
+
+def _stored(path: Path, name: str) -> dict[str, Any]:
+    """The config that a stage was begun with, as nested values without its track, checked."""
+    remedy = f"restore it, or remove the folder {path.parent} to train the stage anew"
+    content = own_files.read_object(path, remedy)
+    own_files.member(path, own_files.member(path, content, "stages", dict, remedy), name, dict, remedy)
+    try:
+        parse({key: value for key, value in content.items() if key != "track"})
+    except InputError as e:
+        raise InputError(f"{path}: of another version? {e}: {remedy}") from e
+    return {key: value for key, value in content.items() if key != "track"}
 
 
 def finished(workdir: Path, stage: str) -> bool:

@@ -10,6 +10,7 @@ from tal_jax.evaluation.classification import label_average_precision
 from tal_jax.evaluation.detection import HIGH_TIOU, evaluate_detections
 from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.stages.map_frames import map_frames
+from tal_jax.stages.plan import check_classes
 from tal_jax.stages.predictor import Predictor, excusing_table, truth_table
 from tal_jax.stages.stage import Stage
 from tal_jax.tasks.task import Params
@@ -30,7 +31,11 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
 
     Returns:
       Fractions in [0, 1] by name; {} without recordings to evaluate on, or without ground truth.
+
+    Raises:
+      InputError: the set has other classes than the one that the stage was trained on.
     """
+    check_classes(stage)
     split, index, measured_by = stage.recordings.evaluation, stage.recordings.eval_index, stage.task.measured_by
     if len(index) == 0:
         return {}

@@ -21,12 +21,13 @@ from tal_jax.errors import Interrupted
 from tal_jax.stages.clips import with_clips
 from tal_jax.stages.config import as_text, differences
 from tal_jax.stages.handover import write_artifact
+from tal_jax.stages.lock import locked
 from tal_jax.stages.plan import StagePlan
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage, complete_stage, remember
 from tal_jax.stages.track import TrackPlan
-from tal_jax.stages.workdir import has_checkpoint, locked, mark_finished, write_config
+from tal_jax.stages.workdir import has_checkpoint, mark_finished, write_config
 from tal_jax.tasks.task import Params
 from tal_jax.train.checkpoint import Checkpoints
 from tal_jax.train.evaluate import evaluate_stage

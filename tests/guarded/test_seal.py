@@ -189,7 +189,7 @@ def test_an_index_of_fewer_recordings_is_refused(one):
 def test_a_record_that_cannot_be_is_refused_though_its_checksum_is_right(one, change, words):
     """As another program might write it."""
     split = dataset.open_split(one, "training")
-    spec = dataset.record_features(split.metadata.labels, split.metadata.streams, split.metadata.dtype)
+    spec = dataset.record_features(split.metadata.labels, split.metadata.streams, split.metadata.dtypes)
     records = [vars(record) for record in split.records(range(len(split)))]
     good = {"segments": np.array([[1.0, 2.0]]), "labels": np.array([0], np.int32), "present": np.array([0], np.int32)}
     encoded = [dataset.encode(_plain(spec), dataset.Record(**{**r, **good, **(change if not i else {})}))
@@ -217,7 +217,7 @@ def _plain(spec):
     "change",
     [
         {"streams": {}}, {"streams": {"imu": -3}}, {"streams": ["imu"]}, {"splits": {"training": "3"}}, {"stride": -1},
-        {"labels": ["a", "a"]}, {"labels": [1, 2]}, {"dtype": "int8"}, {"recording_seconds": []},
+        {"labels": ["a", "a"]}, {"labels": [1, 2]}, {"dtypes": {"imu": "int8"}}, {"recording_seconds": []},
     ],
 )  # fmt: skip
 def test_metadata_that_cannot_be_are_refused(one, change):

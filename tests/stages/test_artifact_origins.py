@@ -1,9 +1,10 @@
-"""Artifacts belong to a set and to parameters: what was made from others is refused, or made anew."""
+"""What a workdir holds belongs to a set and to parameters: what is of others, or damaged, is refused or made anew."""
 
 import contextlib
 import dataclasses
 import functools
 import json
+import re
 import shutil
 
 import numpy as np
@@ -14,6 +15,7 @@ from tal_jax.data import proposals
 from tal_jax.data.dataset import open_split, read_metadata
 from tal_jax.data.parquet import read_origin
 from tal_jax.detect.detect import detect
+from tal_jax.detect.remarks import remark
 from tal_jax.errors import InputError
 from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare
@@ -22,18 +24,20 @@ from tal_jax.stages.handover import parameter_digest
 from tal_jax.stages.plan import check_held_out
 from tal_jax.stages.recordings import held_out_digest
 from tal_jax.stages.stage import build_stage, remember
-from tal_jax.stages.workdir import finished_parameters
+from tal_jax.stages.workdir import finished_parameters, newest_step
 from tal_jax.train.checkpoint import restore_params
+from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.loop import train_and_evaluate
+from tal_jax.windows import strange_stride
 
 FILE = "bmn/proposals.parquet"
 
 
-def packed(folder):
+def packed(folder, stride=STRIDE, accept=()):
     prepare(
         Options(
             annotations=str(folder / "annotations.json"), features={"imu": str(folder / "features")},
-            stride=str(STRIDE), out=str(folder / "data"), dtype="float32", workers=1,
+            stride=str(stride), out=str(folder / "data"), dtype="float32", workers=1, accept=accept,
         )
     )  # fmt: skip
     return folder / "data"
@@ -240,3 +244,195 @@ def test_splits_go_by_every_name_of_theirs(data, config, tmp_path):
     wrong = dataclasses.replace(given, data=dataclasses.replace(given.data, eval_split="validaton"))
     with pytest.raises(InputError, match=r"data\.eval_split: no split 'validaton': did you mean 'validation'\?"):
         build_stage(wrong, "bmn", tmp_path)
+
+
+def relabelled(folder, change):
+    """The tests' set with other annotations: the same recordings by the same ids."""
+    database = write_files(folder)
+    for entry in database.values():
+        entry["annotations"] = change(entry["annotations"])
+    (folder / "annotations.json").write_text(json.dumps({"database": database}))
+    return packed(folder, accept=("no_segments",))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: [*found, *({"segment": [0.0, 1.0], "label": label} for label in ("aaa", "aab", "zzz"))],
+        lambda found: [{**row, "label": row["label"].replace("action", "0 other")} for row in found],
+        lambda found: [],
+    ],
+    ids=["more, sorted before", "others", "none"],
+)
+def test_detection_needs_no_labels_of_the_set(workdir, tmp_path, change):
+    """They are found by the features alone, and named as the model was trained."""
+    expected, found = (
+        detect(workdir, "validation", data_dir=str(directory))
+        for directory in (relabelled(tmp_path / "same", lambda found: found[:1]), relabelled(tmp_path / "new", change))
+    )
+    assert found.labels == expected.labels == ("action_0", "action_1")
+    for column in dataclasses.fields(expected.table):
+        np.testing.assert_array_equal(getattr(found.table, column.name), getattr(expected.table, column.name))
+
+
+def test_rows_have_the_classes_of_the_model(workdir, config, tmp_path):
+    """Those of the set that it does not know are background."""
+    directory = relabelled(tmp_path / "s", lambda found: [*found, {"segment": [0.0, 1.0], "label": "aaa"}])
+    stage = build_stage(on(config, directory), "bmn", workdir)
+    own, other = (open_split(d, "training") for d in (config["data"]["dir"], directory))
+    alike = build_stage(config, "bmn", workdir).assembler
+    for i in range(len(own)):
+        one, two = (a.detection_row(r[i], i, 0.0)[0] for a, r in ((alike, own), (stage.assembler, other)))
+        for name in ("segments", "segment_labels", "segment_mask", "labels", "features"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    with pytest.raises(InputError, match="its classes are not those that stage bmn was trained with"):
+        evaluate_stage(stage, None, None, 1)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def holding(content):
+    return lambda path: path.write_bytes(content)
+
+
+def without_values(path):
+    np.savez(path, mean=np.full(3, np.nan, np.float32), std=np.ones(3, np.float32))
+
+
+def of_another_width(path):
+    np.savez(path, mean=np.zeros(2, np.float32), std=np.ones(2, np.float32))
+
+
+def still(path):
+    np.savez(path, mean=np.zeros(3, np.float32), std=np.zeros(3, np.float32))
+
+
+AGAIN = r"remove \S*bmn/finished.json and start launch.train --workdir=\S+ again, which writes it"
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "words"),
+    [
+        ("bmn/proposals.parquet", cut, AGAIN),
+        ("bmn/proposals.parquet", holding(b""), AGAIN),
+        ("bmn/proposals.parquet", "missing", AGAIN),
+        ("tcanet/inputs.json", holding(b'{"proposals": 3}'), "'proposals' is a whole number"),
+        ("tcanet/inputs.json", holding(b"[]"), "holds a list where an object is expected"),
+        ("bmn/finished.json", holding(b"[1]"), "remove it and start launch.train"),
+        ("tcanet/finished.json", holding(b""), "damaged, empty"),
+        ("tcanet/data.json", holding(b""), "damaged, empty: restore it, or remove"),
+        ("tcanet/data.json", "missing", "missing: restore it, or remove"),
+        ("tcanet/data.json", holding(b'{"metadata": {"labels": 3}, "longest": 3}'), "not what is known of a set"),
+        ("tcanet/config.json", holding(b"{}"), "it lacks 'stages'"),
+        ("bmn/config.json", holding(b"[" * 10_000 + b"]" * 10_000), "nested"),
+        ("tcanet/normalization.npz", without_values, "channel 0 has the mean nan"),
+        ("tcanet/normalization.npz", still, "the deviation 0.0"),
+        ("tcanet/normalization.npz", of_another_width, r"shape \(2,\), expected 3 numbers"),
+        ("tcanet/normalization.npz", holding(b"PK"), "not an archive of mean, std"),
+        ("tcanet/normalization.npz", "a folder", "a folder, not a file"),
+        ("tcanet/triaxial.json", holding(b"[[1]"), "triaxial.json"),
+        ("tcanet/tuned.json", holding(b'{"decoding": []}'), "'decoding' is a list, expected an object"),
+        ("tcanet/checkpoints", "missing", "checkpoint"),
+    ],
+)
+def test_training_and_detection_refuse_the_same_files(workdir, config, file, damage, words):
+    """A finished training is not called done where detection cannot use it; no traceback, and what to do."""
+    path = workdir / file
+    if damage in ("missing", "a folder"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if damage == "a folder":
+            path.mkdir()
+    else:
+        damage(path)
+    for command in (lambda: train_and_evaluate(config, workdir), lambda: detect(workdir, "validation")):
+        with pytest.raises(InputError, match=words) as error:
+            command()
+        assert "\n" not in str(error.value)
+        assert not re.search("object has no attribute|not subscriptable|Error\\(", str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[]", "holds a list"), (b"{}", "its track names no stage"), (b"", "damaged, empty"),
+        (b'{"a":' * 5000 + b"1" + b"}" * 5000, "nested"), ('{"seed": 1}'.encode("utf-16"), "is not UTF-8 text"),
+        (b'{"track": ["../x"], "stages": {"../x": {"task": "bmn"}}}', "cannot be the name of a stage"),
+        (None, "a folder, not a file"),
+    ],
+)  # fmt: skip
+def test_a_config_that_is_none_is_one_line(tmp_path, content, words):
+    path = tmp_path / "config.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=words) as error:
+        detect(tmp_path, "validation")
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_lost_artifact_is_written_again_from_the_checkpoint(workdir, config, capsys):
+    """As the message says, and with the same content: the stage after it is as good as before."""
+    before, step = proposals.read(workdir / FILE), newest_step(workdir, "bmn")
+    (workdir / FILE).unlink()
+    (workdir / "bmn" / "finished.json").unlink()
+    train_and_evaluate(config, workdir)
+    again = proposals.read(workdir / FILE)
+    assert list(again) == list(before)
+    for id in before:
+        for one, other in zip(again[id], before[id], strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert newest_step(workdir, "bmn") == step
+    assert "stage tcanet: finished, nothing to do" in capsys.readouterr().out
+
+
+def test_a_stage_is_used_as_it_was_trained(workdir):
+    """The workdir's own config may be of a later training of other stages, or changed by hand."""
+    expected = detect(workdir, "validation", stage="bmn").table
+    path = workdir / "config.json"
+    content = json.loads(path.read_text())
+    content["stages"]["bmn"]["options"]["candidates"] = 1
+    path.write_text(json.dumps(content))
+    found = detect(workdir, "validation", stage="bmn").table
+    np.testing.assert_array_equal(found.segments, expected.segments)
+    content["data"]["normalize"] = not content["data"]["normalize"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"bmn/config\.json: stage bmn was begun with data\.normalize"):
+        detect(workdir, "validation", stage="bmn")
+
+
+def test_an_unfinished_stage_is_said(workdir, capsys):
+    path = workdir / "tcanet" / "config.json"
+    content = json.loads(path.read_text())
+    content["stages"]["tcanet"]["steps"] = 240
+    path.write_text(json.dumps(content))
+    detect(workdir, "validation")
+    assert "trained for" not in capsys.readouterr().out
+    (workdir / "tcanet" / "finished.json").unlink()
+    detect(workdir, "validation")
+    assert "stage tcanet: trained for 2 of 240 steps: launch.train goes on" in capsys.readouterr().out
+
+
+def test_another_stride_is_said(workdir, config, tmp_path, capsys):
+    database = write_files(tmp_path)
+    for entry in database.values():
+        entry["duration"] *= 3
+    (tmp_path / "annotations.json").write_text(json.dumps({"database": database}))
+    packed(tmp_path, stride=3 * STRIDE)
+    stage = build_stage(on(config, tmp_path / "data"), "bmn", workdir)
+    remark(stage, open_split(tmp_path / "data", "validation"))
+    said = capsys.readouterr().out
+    assert "a snippet every 1.5 s, but the model was trained with one every 0.5 s, 3 times as long" in said
+    remark(stage, open_split(config["data"]["dir"], "validation"))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("stride", "trained", "words"),
+    [(0.5, 0.5, ""), (0.7, 0.5, ""), (0.5, None, ""), (1.5, 0.5, "3 times as long"), (0.1, 0.5, "5 times as short")],
+)
+def test_a_stride_that_is_far_from_the_training(stride, trained, words):
+    assert (words in strange_stride(stride, trained)) if words else strange_stride(stride, trained) == ""

@@ -71,7 +71,7 @@ def test_what_was_told_at_the_beginning_stays(data, tmp_path):
     stage = build_stage(config_of(data, ()), "bmn", tmp_path)
     assert stage.assembler.augmentation.triaxial.devices == (((0, 1, 2),),)
     (tmp_path / "bmn" / "triaxial.json").write_text("[[0, 3")
-    with pytest.raises(InputError, match=r"triaxial\.json: not a list of channel ranges or devices .*: remove it"):
+    with pytest.raises(InputError, match=r"triaxial\.json: damaged, .*: restore it, or remove it"):
         build_stage(config_of(data, ()), "bmn", tmp_path)
 
 

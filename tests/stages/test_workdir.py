@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 
@@ -41,7 +42,9 @@ def begin(workdir, stage="bmn"):
 def test_same_config_is_accepted_again(tmp_path):
     begin(tmp_path)
     check_config(config(), tmp_path, ["bmn", "tcanet"])
-    assert read_config(tmp_path) == config()
+    found = read_config(tmp_path)
+    assert found.data.dir == os.path.abspath("A")
+    assert dataclasses.replace(found, data=dataclasses.replace(found.data, dir="A")) == config()
 
 
 def test_where_data_lie_and_how_often_it_is_saved_may_change(tmp_path):
@@ -108,18 +111,25 @@ def test_finished(tmp_path):
 
 
 def test_the_training_set_is_remembered(tmp_path):
-    known = Metadata(("a",), {"imu": 3}, 0.5, {"training": 2}, (1.0, 2.0), {"training": (3.0,)}, 4, "float32", "f")
+    known = Metadata(
+        ("a",), {"imu": 3}, 0.5, {"training": 2}, (1.0, 2.0), {"training": (3.0,)}, 4, {"imu": "float32"}, "f"
+    )
     write_set(tmp_path, "bmn", known, 7)
     assert read_set(tmp_path, "bmn") is None  # nothing was saved: it may be another set
     (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
     assert read_set(tmp_path, "bmn") == (known, 7)
-    (tmp_path / "bmn" / "data.json").write_text("{}")
+    path = tmp_path / "bmn" / "data.json"
+    older = json.loads(path.read_text())
+    older["metadata"]["dtype"] = older["metadata"].pop("dtypes")["imu"]
+    path.write_text(json.dumps(older))
+    assert read_set(tmp_path, "bmn") == (known, 7)
+    path.write_text("{}")
     with pytest.raises(InputError, match=r"data\.json: damaged, it lacks 'metadata'"):
         read_set(tmp_path, "bmn")
 
 
 def test_sets_are_told_apart_by_their_contents_where_both_are_known():
-    known = Metadata(("a",), {"imu": 3}, 0.5, {"training": 2}, (), {}, 4, "float32", "f", "c")
+    known = Metadata(("a",), {"imu": 3}, 0.5, {"training": 2}, (), {}, 4, {"imu": "float32"}, "f", content="c")
     assert known.is_set_of(dataclasses.replace(known, fingerprint="of another folder"))
     assert known.is_set_of(dataclasses.replace(known, content=""))
     assert not known.is_set_of(dataclasses.replace(known, content="d"))

@@ -11,5 +11,7 @@ def unseal(folder, **metadata):
     path = folder / "metadata.json"
     values = json.loads(path.read_text())["tal_jax"] | {"version": dataset.UNSEALED} | metadata
     del values["crc32c"]
+    if len(set(values.get("dtypes", {}).values())) == 1 and "dtypes" not in metadata:
+        values["dtype"] = next(iter(values.pop("dtypes").values()))
     path.write_text(json.dumps({"tal_jax": dataset.sealed(values)}))
     return folder

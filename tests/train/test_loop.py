@@ -21,7 +21,7 @@ from tal_jax.detect.detect import detect
 from tal_jax.detect.ensemble_members import open_runs
 from tal_jax.detect.ensemble_outputs import detect_together
 from tal_jax.errors import InputError, TrainingDiverged
-from tal_jax.stages.workdir import locked
+from tal_jax.stages.lock import locked
 from tal_jax.train import population as program
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate

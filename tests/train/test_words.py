@@ -9,7 +9,8 @@ from support.sensor_set import tiny_config
 from tal_jax.data.dataset import read_metadata
 from tal_jax.errors import InputError
 from tal_jax.stages.config import parse
-from tal_jax.stages.workdir import check_config, locked, read_config, write_config
+from tal_jax.stages.lock import locked
+from tal_jax.stages.workdir import check_config, read_config, write_config
 from tal_jax.train import progress as progress_file
 from tal_jax.train.history import last_scores
 from tal_jax.train.progress import Progress
