@@ -1,16 +1,25 @@
-"""Kills a training again and again, and holds what comes out to an undisturbed one, bit for bit.
+"""Kills a command again and again, and holds what comes out to an undisturbed run, bit for bit.
 
 python -m benchmarks.soak --out=DIR --kills=20 --between=2,20 [--signal=KILL|TERM] -- COMMAND ...
+python -m benchmarks.soak --out=DIR --kills=20 --spread [--flag=out] [--name=d.json] [--start=W] -- COMMAND ...
 
-COMMAND is a `python -m launch.train ..` without --workdir. It runs once undisturbed into DIR/whole, then (with
+The first is for a `python -m launch.train ..` without --workdir. It runs once undisturbed into DIR/whole, then (with
 --together: at the same time) in DIR/killed, where it gets a signal after a random number of seconds and is started
-again, until it was hit so many times and has ended. Status 1, with the reasons, if parameters, optimizer state or
-metrics differ, a file is left over, or it failed.
+again, until it was hit so many times and has ended.
+
+The second is for any command, without the flag that names its result: --flag, which gets DIR/whole/NAME and
+DIR/killed/NAME; --start is copied there first, for a command that changes a workdir. The signals come at moments spread
+evenly over its undisturbed run. A run that has ended before its moment is looked at, and begun anew.
+
+Status 1, with the reasons, if results differ (parameters, optimizer state, metrics, the bytes of every file), a file is
+left over, also among the temporary ones of the system, or it failed.
 """
 
+import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from absl import app, flags, logging
 
 from tal_jax.errors import RESTART_STATUS
@@ -32,13 +42,22 @@ _BETWEEN = flags.DEFINE_list("between", ["2", "20"], "Seconds from a start to th
 _SIGNAL = flags.DEFINE_enum("signal", "KILL", ["KILL", "TERM"], "Which signal.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
 _TOGETHER = flags.DEFINE_bool("together", False, "Both at once, for soaks of hours.")
+_SPREAD = flags.DEFINE_bool("spread", False, "At moments spread over the undisturbed run, of any command.")
+_FLAG = flags.DEFINE_string("flag", "workdir", "With --spread: the command's flag that names its result.")
+_NAME = flags.DEFINE_string("name", "", "With --spread: the result's name, where it is not the whole folder.")
+_START = flags.DEFINE_string("start", "", "With --spread: a folder whose copy the command changes.")
 CLOCK = {"step_seconds", "waiting"}  # metrics that are no function of the run
+TIMED = {"seconds"}  # likewise, in the tables and JSON files of a study
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs, compares, prints."""
     logging.set_verbosity(logging.FATAL)  # Orbax tells of every file that it reads
     command, out = [sys.executable, *argv[2:]] if argv[1] == "python" else list(argv[1:]), Path(_OUT.value).absolute()
+    if _SPREAD.value:
+        wrong = list(spread_kills(command, out))
+        print("; ".join(wrong) or f"{_KILLS.value} moments: all the same")
+        sys.exit(1 if wrong else 0)
     whole, killed = out / "whole", out / "killed"
     with ThreadPoolExecutor() as pool:
         undisturbed = pool.submit(run, [*command, f"--workdir={whole}"], out / "whole.log")
@@ -68,6 +87,77 @@ def kill_until_it_ends(command: Sequence[str], workdir: Path, log: Path) -> tupl
         hits += 1
         print(f"[{time.monotonic() - begin:5.0f} s] hit {hits}/{_KILLS.value} at step {last_step(workdir)}", flush=True)
     return hits, f"{hits} hits in {time.monotonic() - begin:.0f} s; memory {growth(slopes)}"
+
+
+def spread_kills(command: Sequence[str], out: Path) -> Iterator[str]:
+    """What is wrong after signals at moments spread over a run of any command."""
+
+    def begun(name: str) -> tuple[Path, list[str]]:
+        shutil.rmtree(out / name, ignore_errors=True)
+        if _START.value:
+            shutil.copytree(_START.value, out / name)
+        else:
+            (out / name).mkdir(parents=True)
+        return out / name, [*command, f"--{_FLAG.value}={out / name / _NAME.value}"]
+
+    temporary = out / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(temporary)
+    whole, undisturbed = begun("whole")
+    begin = time.monotonic()
+    run(undisturbed, out / "whole.log")
+    length = time.monotonic() - begin
+    killed, disturbed = begun("killed")
+    for i in range(_KILLS.value):
+        moment = length * (i + 0.5) / _KILLS.value
+        status, _ = run(disturbed, out / "killed.log", moment)
+        left = sorted(path.name for path in killed.iterdir())
+        print(
+            f"{moment:6.1f} of {length:.1f} s: status {status}, there is {', '.join(left[:6]) or 'nothing'}", flush=True
+        )
+        if status == 0:
+            yield from unlike(whole, killed)
+            killed, disturbed = begun("killed")
+    run(disturbed, out / "killed.log")
+    yield from unlike(whole, killed)
+    yield from (f"{path}: is left over" for path in sorted(temporary.iterdir()))
+
+
+def unlike(whole: Path, killed: Path) -> Iterator[str]:
+    """What is not the same in both folders, file by file."""
+    if any(whole.glob("**/checkpoints")):
+        for home in sorted({path.parent.parent for path in whole.glob("**/checkpoints")}):
+            yield from differences(home, killed / home.relative_to(whole))
+    found = []
+    for folder in (whole, killed):
+        files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("events.out"))
+        found.append({str(path.relative_to(folder)): path for path in files if "checkpoints" not in path.parts})
+    yield from (f"{killed}: {name} is left over" for name in sorted(found[1].keys() - found[0].keys()))
+    yield from (f"{killed}: {name} is missing" for name in sorted(found[0].keys() - found[1].keys()))
+    for name in sorted(found[0].keys() & found[1].keys()):
+        if not name.endswith("metrics.jsonl") and content(found[0][name], whole) != content(found[1][name], killed):
+            yield f"{killed}: {name} differs"
+
+
+def content(path: Path, root: Path) -> object:
+    """A file's content without its own place and without what the clock says."""
+    data = path.read_bytes().replace(str(root).encode(), b"")
+    try:
+        if path.suffix == ".json":
+            return _timeless(json.loads(data))
+        if path.suffix == ".parquet":
+            return [_timeless(row) for row in pq.read_table(path).to_pylist()]
+        if path.suffix == ".csv":
+            return [_timeless(row) for row in csv.DictReader(data.decode().splitlines())]
+    except ValueError:
+        pass
+    return data
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _timeless(inner) for k, inner in value.items() if not TIMED & set(str(k).split("_"))}
+    return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
 def growth(slopes: Sequence[float]) -> str:

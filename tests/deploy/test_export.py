@@ -67,6 +67,22 @@ def same(model, found, submission):
         np.testing.assert_allclose(part.segments[order], own.segments[expected], atol=1e-5 * 30)
 
 
+def test_an_earlier_export_is_replaced_and_nothing_else(folder, tmp_path):
+    out = tmp_path / "model"
+    shutil.copytree(folder / "model", out)
+    (out / "bmn" / "merge-64.stablehlo").unlink()  # also one that is damaged
+    export(folder / "work", out, stage="bmn")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    assert [stage["name"] for stage in read_model(out)["stages"]] == ["bmn"]
+    modes = {path.stat().st_mode & 0o777 for path in out.rglob("*") if path.is_file()}
+    assert modes == {(tmp_path / "model" / MODEL).stat().st_mode & 0o777}
+    before = sorted(out.rglob("*"))
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other files than those of an export"):
+        export(folder / "work", out)
+    assert sorted(out.rglob("*")) == sorted([*before, out / "notes.txt"])
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_detections_are_those_of_the_workdir(folder, batch_size):
     model = load(folder / "model")
@@ -239,9 +255,9 @@ def test_commands(folder, tmp_path):
     shutil.copytree(folder / "work", tmp_path / "work")
     done = run("export", f"--workdir={tmp_path / 'work'}", f"--out={tmp_path / 'E'}")
     assert done.returncode == 0, done.stderr
-    again = run("export", f"--workdir={tmp_path / 'work'}", f"--out={tmp_path / 'E'}")
-    assert again.returncode == 2
-    assert "exists" in again.stderr
+    other = run("export", f"--workdir={tmp_path / 'work'}", f"--out={folder / 'features'}")
+    assert other.returncode == 2
+    assert "holds other files" in other.stderr
     detect_all = ("detect", f"--model={tmp_path / 'E'}", f"--features={folder / 'features'}", f"--stride={STRIDE}")
     out, plot = tmp_path / "D.json", tmp_path / "D.png"
     done = run(*detect_all, f"--out={out}", f"--plot={plot}", f"--annotations={folder / 'annotations.json'}")

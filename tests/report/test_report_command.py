@@ -18,6 +18,7 @@ from tal_jax.evaluation import detection_files as submission
 from tal_jax.evaluation.detection import parse_tiou
 from tal_jax.report import Material, analyse, compose, write_report
 from tal_jax.report.analysis import likely_subset
+from tal_jax.report.figure import render
 from tal_jax.report.inputs import Point
 from tal_jax.report.page import check_out
 
@@ -276,3 +277,14 @@ def test_names_of_stages_are_no_paths(tmp_path):
     history = (Point("../../up", "loss", 1, 0.5), Point("bmn", "loss", 1, 0.5))
     report = compose(runs, recordings, [Material("w", history)], title="t", shown=1)
     assert [f.name for f in report.figures if f.section == "training"] == ["training_1", "training_bmn"]
+
+
+def test_text_that_no_picture_can_hold_is_drawn_as_a_replacement():
+    """vl-convert would end the whole process."""
+    chart = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "data": {"values": [{"label": "a\x1b[31m\x00\ufffe", "n": 1}]},
+        "mark": "bar",
+        "encoding": {"y": {"field": "label", "type": "nominal"}, "x": {"field": "n", "type": "quantitative"}},
+    }
+    assert render(chart).startswith(b"\x89PNG")
