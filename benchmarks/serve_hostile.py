@@ -1,6 +1,6 @@
 """Hostile requests against launch.serve, beside honest ones of the same size: its memory, its statuses, /healthz.
 
-python -m benchmarks.serve_hostile --model=E [--count=10000 --seed=0 --connections=16 --max_mb=1 --rows=500]
+python -m benchmarks.serve_hostile --model=E [--count=10000 --seed=0 --connections=16 --max_mb=1 --rows=500 --timeout=2]
 
 Each request has a connection of its own. Status 1 where one was answered by anything but one line of 4xx, the peak of
 memory was more than 1.5 times that of honest requests, /healthz took a second, or the same honest request is answered
@@ -8,7 +8,7 @@ otherwise at the end than at the start. What is sent is a function of the seed: 
 """
 
 import asyncio
-import http.client
+import contextlib
 import io
 import json
 import os
@@ -16,10 +16,9 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,9 +33,10 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of all requests.")
 _CONNECTIONS = flags.DEFINE_integer("connections", 16, "At a time.", 1)
 _MAX_MB = flags.DEFINE_float("max_mb", 1.0, "Limit of the server on bodies, which a third of the requests reach.", 0.01)
 _ROWS = flags.DEFINE_integer("rows", 500, "Snippets of an honest request, whose text is filled with blanks.", 1)
+_TIMEOUT = flags.DEFINE_float("timeout", 2.0, "Seconds for a body to arrive; a part of the requests never ends.", 0.1)
 SHARE = 1.5  # of the memory that honest requests take
 PATIENCE = 60.0
-POLL = 0.05  # seconds between questions for /healthz
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -121,31 +121,15 @@ async def send(port: int, requests: Sequence, connections: int, right: range, fo
     await asyncio.gather(*(client() for _ in range(connections)))
 
 
-class Health:
-    """Asks for /healthz in a thread, as long as the block goes on."""
-
-    def __init__(self, port: int, seconds: list[float]):
-        self.port, self.seconds, self.over = port, seconds, threading.Event()
-        self.thread = threading.Thread(target=self.ask)
-
-    def ask(self) -> None:
-        """Asks until the block is over."""
-        while not self.over.wait(POLL):
-            begin = time.perf_counter()
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-            try:
-                connection.request("GET", "/healthz")
-                assert connection.getresponse().read() == b'{"status":"ok"}'
-            finally:
-                self.seconds.append(time.perf_counter() - begin)
-                connection.close()
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *error: object) -> None:
-        self.over.set()
-        self.thread.join()
+@contextlib.contextmanager
+def health(port: int, seconds: list[float]) -> Iterator[None]:
+    """Asks for /healthz as long as the block goes on, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.health", str(port)]
+    asking = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield
+    finally:
+        seconds += json.loads(asking.communicate()[0])
 
 
 def peak(pid: int) -> int:
@@ -160,7 +144,7 @@ def measured(pid: int, port: int, requests: Sequence, connections: int, right: r
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # forget the peak so far
     found.idle = peak(pid)
     begin = time.perf_counter()
-    with Health(port, found.health):
+    with health(port, found.health):
         asyncio.run(send(port, requests, connections, right, found))
     found.seconds, found.peak = time.perf_counter() - begin, peak(pid)
     return found
@@ -206,7 +190,14 @@ def main(argv: Sequence[str]) -> None:
     if _MODEL.value is None:
         app.usage(shorthelp=True, exitcode=2)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    command = [sys.executable, "-m", "launch.serve", f"--model={_MODEL.value}", "--port=0", "--timeout=2"]
+    command = [
+        sys.executable,
+        "-m",
+        "launch.serve",
+        f"--model={_MODEL.value}",
+        "--port=0",
+        f"--timeout={_TIMEOUT.value}",
+    ]
     server = subprocess.Popen([*command, f"--max_mb={_MAX_MB.value}"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None

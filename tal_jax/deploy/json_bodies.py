@@ -19,7 +19,7 @@ FIELDS = ("features", "stride", "duration", "class_scores", "proposals")
 LARGEST = float(np.finfo(np.float32).max)
 PROPOSALS = 100_000  # of one recording
 TEXT = 200  # bytes of one number with the blanks around it
-BLANK = re.compile(rb"[ \t\n\r]*")
+BLANK = re.compile(rb"[ \t\n\r]{0,65536}")  # other threads wait for as long as one search takes
 NAME = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.){0,1000}"')
 NUMBER = re.compile(rb"-?[0-9][0-9.eE+-]{0,60}")
 
@@ -120,9 +120,10 @@ class _Reader:
 
     def opens(self, sign: bytes) -> bool:
         """Whether the next sign is this one; blanks before it are passed."""
-        found = BLANK.match(self._body, self._at)
-        assert found is not None
-        self._at = found.end()
+        while found := BLANK.match(self._body, self._at):
+            if found.end() == self._at:
+                break
+            self._at = found.end()
         return self._body[self._at : self._at + 1] == sign
 
     def _take(self, sign: bytes) -> bool:
