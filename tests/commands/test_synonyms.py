@@ -64,7 +64,8 @@ def test_help_texts_have_one_name_each():
         for name in re.findall(r'DEFINE_\w+\(\s*"(\w+)"', path.read_text(encoding="utf-8"))
     }
     assert len(defined) > 50
-    assert {name: defined[name] for name in synonyms.NAMES if name in defined and name not in ("data", "out")} == {}
+    own = {"data", "out", "proposal_units"}  # of some commands, and other names in the rest
+    assert {name: defined[name] for name in synonyms.NAMES.keys() - own if name in defined} == {}
 
 
 def run(name, *arguments):
