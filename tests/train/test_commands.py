@@ -86,5 +86,5 @@ def test_a_loss_that_is_not_finite_is_no_bad_input(folder, tmp_path):
 
 
 def test_bad_arguments(folder, tmp_path):
-    refused(run(*train(folder, tmp_path, "--config.stages.bmn.stepz=3")), "stepz", 'Did you mean "steps"')
+    refused(run(*train(folder, tmp_path, "--config.stages.bmn.stepz=3")), "bmn.stepz", "did you mean 'steps'?")
     refused(run("detect", f"--workdir={tmp_path}", f"--out={tmp_path / 'd.json'}"), "not the workdir of a training")
