@@ -68,9 +68,11 @@ def _check_model(plan: StagePlan, *, whole: bool) -> None:
     changed = [key for key, value in section.model.items() if key in defaults and value != defaults[key]]
     for key in changed:
         model = {**section.model, key: defaults[key]}
-        task = build_task(
-            dataclasses.replace(section, model=model), plan.trained_on, plan.framing, f"stages.{plan.name}"
-        )
+        other = dataclasses.replace(section, model=model)
+        try:
+            task = build_task(other, plan.trained_on, plan.framing, f"stages.{plan.name}")
+        except InputError:
+            continue  # the default does not fit the other values
         if not _fault(plan, task, whole):
             raise InputError(
                 f"config: stages.{plan.name}.model.{key} is {section.model[key]!r:.60}, with which no such model can "

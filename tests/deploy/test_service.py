@@ -15,7 +15,7 @@ import pytest
 from support.commands import PATIENCE, ROOT, command, environment, run, until
 from support.sensor_set import STRIDE, prepare_set, tiny_config
 
-from benchmarks.serve_hostile import SHARE, attack
+from benchmarks.attack import SHARE, attack
 from tal_jax.deploy import load
 from tal_jax.deploy.export import export
 from tal_jax.train.loop import train_and_evaluate

@@ -281,7 +281,7 @@ def test_bad_workdirs_are_named(run, folder, tmp_path):
 
 def test_a_damaged_choice_is_refused_until_it_is_made_anew(run):
     path_of(run, "mgfn").write_text("{")
-    with pytest.raises(InputError, match=r"tuned.json: damaged .* tune again .*, or remove it"):
+    with pytest.raises(InputError, match=r"tuned.json: damaged.* tune again .*, or remove it"):
         detect(run, "validation")
     result = tune.tune(run)
     assert read_tuned(run, "mgfn") == result.after

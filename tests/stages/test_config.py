@@ -162,7 +162,7 @@ def test_older_words_stand_for_one_key_of_their_section(method, model, hint):
         ("config.stages.tcanet.proposals = 'none.parquet'", "none.parquet: cannot be read"),
         ("config.stages.tcanet.batch_size = 6", "batch_size 6 does not divide over 4 devices"),
         ("config.stages.tcanet.optimizer.schedule = 'linear'", "optimizer.schedule is 'step'"),
-        ("config.stages.tcanet.model.heads = 3", r"stages\.tcanet: no such model can be trained"),
+        ("config.stages.tcanet.model.heads = 3", r"stages\.tcanet\.model\.heads is 3, with which no such model can be"),
         ("config.stages.tcanet.options.nms_method = 'x'", r"stages\.tcanet: no such model can be trained: .*'x'"),
         ("config.stages.tcanet.data.proposals = 0", r"stages\.tcanet\.data\.proposals is 0: expected 1 or more"),
         ("config.log_every_steps = 0", "log_every_steps is 0: expected 1 or more"),
