@@ -18,6 +18,9 @@ from tal_jax.devices.processes import first, gather, meet, say
 from tal_jax.errors import InputError
 from tal_jax.train.step import TrainState
 
+# What a file system may refuse while a checkpoint is written, by the system's own words for it.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EMFILE, errno.ESTALE, errno.EIO)
+
 
 def folder(workdir: str | os.PathLike, stage: str) -> Path:
     """The folder in which a stage keeps its checkpoints."""
@@ -26,17 +29,21 @@ def folder(workdir: str | os.PathLike, stage: str) -> Path:
 
 @contextlib.contextmanager
 def full_disk(path: Path) -> Iterator[None]:
-    """Gives a full disk its usual name: TensorStore reports it as a ValueError, from whichever thread wrote.
+    """Gives what the system refused its usual name: TensorStore reports a ValueError, from whichever thread wrote.
 
     Raises:
-      OSError: ENOSPC, naming `path`.
+      OSError: naming `path`; of a full disk ENOSPC, also where TensorStore says no more than that resources are short.
     """
     try:
         yield
     except ValueError as e:
-        if "RESOURCE_EXHAUSTED" not in str(e) and "No space left" not in str(e):
+        text = str(e)
+        number = next((n for n in REFUSALS if os.strerror(n) in text), None)
+        if number is None and "RESOURCE_EXHAUSTED" in text:
+            number = errno.ENOSPC
+        if number is None:
             raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from e
+        raise OSError(number, os.strerror(number), str(path)) from e
 
 
 def checksums(tree: Any) -> dict[str, int]:

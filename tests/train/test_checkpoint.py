@@ -1,5 +1,6 @@
 """Saving again and again: what a long training does thousands of times."""
 
+import errno
 import gc
 import logging
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from tal_jax.train.checkpoint import Checkpoints
+from tal_jax.train.checkpoint import Checkpoints, full_disk
 from tal_jax.train.step import TrainState
 
 
@@ -32,3 +33,21 @@ def test_checkpoints_leave_nothing_in_memory(tmp_path: Path, caplog: pytest.LogC
     checkpoints.close()
     arrays = 1 + 3 * len(params)
     assert (after - before) / 20 < arrays  # 26 without a leak, 500 with it
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("RESOURCE_EXHAUSTED: Failed to write: No space left on device", errno.ENOSPC),
+        ("RESOURCE_EXHAUSTED: too much", errno.ENOSPC),
+        ("UNKNOWN: Failed to write to file: File too large [OS error 27: EFBIG]", errno.EFBIG),
+        ("FAILED_PRECONDITION: Read-only file system", errno.EROFS),
+        ("RESOURCE_EXHAUSTED: Failed to open: Too many open files", errno.EMFILE),
+    ],
+)
+def test_what_the_system_refuses_has_its_usual_name(tmp_path: Path, text: str, number: int) -> None:
+    with pytest.raises(OSError, match=str(tmp_path)) as caught, full_disk(tmp_path):
+        raise ValueError(text)
+    assert caught.value.errno == number
+    with pytest.raises(ValueError, match="another fault"), full_disk(tmp_path):
+        raise ValueError("another fault")
