@@ -13,7 +13,7 @@ from tal_jax.data.holdout import is_every_nth
 from tal_jax.errors import InputError
 from tal_jax.sensors import axes as sensor_axes
 from tal_jax.stages.methods import build_task
-from tal_jax.stages.recordings import Recordings, held_out_digest, open_clips, open_recordings
+from tal_jax.stages.recordings import Recordings, held_out_digest, open_recordings
 from tal_jax.stages.sections import Config, DataSection, FrameSection, StageSection
 from tal_jax.stages.workdir import has_checkpoint, read_held_out, read_set
 from tal_jax.tasks.task import PROPOSALS, Task
@@ -73,8 +73,6 @@ def plan_stage(config: Config, name: str, workdir: Path, *, anew: bool = False) 
     augmentation = augmentation_of(section.data, f"{where}.data")
     if augmentation.turns and config.data.triaxial:
         sensor_axes.named_devices(config.data.triaxial, metadata.streams, streams)
-    if section.splice:
-        open_clips(config.data)
     return StagePlan(config, workdir, name, section, recordings, trained_on, longest, streams, framing, task)
 
 

@@ -9,6 +9,7 @@ from tal_jax.errors import InputError
 from tal_jax.stages.artifacts import check_set, made_file, read_artifact, read_made, written_again
 from tal_jax.stages.config import parse
 from tal_jax.stages.plan import StagePlan, check_held_out, plan_stage
+from tal_jax.stages.recordings import open_clips
 from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import complete_stage
 from tal_jax.stages.tuned_decoding import tuned
@@ -58,6 +59,8 @@ def plan_track(config: Config | Mapping[str, Any], workdir: Path, stage: str = "
                 f"{workdir}: stage {name} was begun with another data set than {plan.training.directory}: give the "
                 f"one it had with --config.data.dir, or remove {workdir / name} to train it anew"
             )
+        if plan.section.splice and name not in done:
+            open_clips(config.data)
         if not anew:
             check_held_out(plan.recordings, config.data, name, workdir)
         if name in done:

@@ -110,17 +110,23 @@ def repeated_set(folder, times, left_out=()):
     )  # fmt: skip
 
 
+def scaled(workdir, scale, **data):
+    """Says in the configs of a workdir and its stages that their frames squeeze so much, and which set they are of."""
+    for path in (workdir / "config.json", *workdir.glob("*/config.json")):
+        config = json.loads(path.read_text())
+        config["data"].update(data)
+        for stage in config["stages"].values():
+            stage["data"]["scale"] = scale
+        path.write_text(json.dumps(config))
+
+
 def test_another_stride_and_recordings_that_it_lacks(folder, tmp_path):
     """A run on snippets half as long, squeezed by two in its frame, sees the same: fused, nothing changes."""
     for name in ("annotations.json", "features"):
         (tmp_path / name).symlink_to(folder / name)
     repeated_set(tmp_path, 2, left_out=("r09",))
     shutil.copytree(folder / "w0", tmp_path / "w")
-    config = json.loads((folder / "w0" / "config.json").read_text())
-    config["data"]["dir"] = str(tmp_path / "fine_data")
-    for stage in config["stages"].values():
-        stage["data"]["scale"] = 2.0
-    (tmp_path / "w" / "config.json").write_text(json.dumps(config))
+    scaled(tmp_path / "w", 2.0, dir=str(tmp_path / "fine_data"))
     for path in (tmp_path / "w").glob("*/data.json"):  # what it was trained on
         stored = json.loads(path.read_text())
         stored["metadata"]["stride"], stored["longest"] = STRIDE / 2, 2 * stored["longest"]
@@ -139,15 +145,13 @@ def test_another_stride_and_recordings_that_it_lacks(folder, tmp_path):
 
 def test_runs_that_do_not_fit_together(folder, tmp_path):
     shutil.copytree(folder / "w0", tmp_path / "w")
-    config = json.loads((folder / "w0" / "config.json").read_text())
-    config["stages"]["tcanet"]["data"]["scale"] = 1.5
-    (tmp_path / "w" / "config.json").write_text(json.dumps(config))
+    scaled(tmp_path / "w", 1.5)
     with pytest.raises(InputError, match=r"frames of 12 s and 18 s: fuse their detections instead"):
         together(folder / "w0", tmp_path / "w")
     # Detections of any two runs can be fused.
     found = of_runs([folder / "w0", tmp_path / "w"], "validation", weights="0.7,0.3", fusion="detections", say=str)
     assert set(found.recordings) == set(detect(folder / "w0", "validation").recordings)
-    with pytest.raises(InputError, match=r"--stage=refine: .* has no such stage: bmn, classifier, tcanet"):
+    with pytest.raises(InputError, match=r"--stage=refine: .* has no such stage: it has bmn, classifier, tcanet"):
         together(folder / "w0", stage="refine")
     with pytest.raises(InputError, match="2 sets for 1 runs"):
         open_runs([folder / "w0"], "validation", data=["a", "b"])

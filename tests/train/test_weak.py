@@ -109,7 +109,7 @@ def prepare_again(folder, out, change):
         Options(
             annotations=str(out / "annotations.json"), features={s: str(folder / s) for s in WIDTHS},
             clips=str(out / "clips.json"), clip_features={s: str(folder / f"{s}_clips") for s in WIDTHS},
-            stride=str(STRIDE), out=str(out / "data"), dtype="float32", workers=1,
+            stride=str(STRIDE), out=str(out / "data"), dtype="float32", workers=1, accept=("segments", "no_segments"),
         )
     )  # fmt: skip
     return out / "data"
