@@ -16,6 +16,8 @@ EDGE_SNIPPETS = 1.0
 # NMS takes time quadratic in its candidates; an hour cut into three hundred windows has thirty thousand, nearly all of
 # them background with scores near zero.
 MERGE_CANDIDATES = 8192
+# Features as a network sees them, normalised or as they are: beyond, what it makes of them is the sign of their noise.
+FAR = {True: 1e6, False: 1e9}
 
 
 FAR_STRIDE = 1.5  # strides that differ by this factor are of another sensor or encoder, or wrong
@@ -145,8 +147,22 @@ def read_window(
     # One more row on either side, for interpolation.
     low = max(math.floor(offset) - 1, 0)
     high = min(math.ceil(offset + scale * count) + 1, total)
-    stored = np.concatenate([np.asarray(x[low:high], np.float32) for x in streams], axis=1)
+    with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and for those to refuse who read files
+        stored = np.concatenate([np.asarray(x[low:high], np.float32) for x in streams], axis=1)
     return resample(stored if normalization is None else normalization(stored), offset - low, scale, count)
+
+
+def faults(x: np.ndarray, normalization: Normalization | None) -> str:
+    """What is wrong with the features [n, C] of a window as `read_window` returns them, in words; "" where nothing."""
+    if not np.isfinite(x).all():
+        return "features that are not finite, or too large for float32: extract them again"
+    far = float(np.abs(x).max(initial=0))
+    if far <= FAR[normalization is not None]:
+        return ""
+    size = (
+        f"{far:.3g} standard deviations from the training's mean" if normalization is not None else f"up to {far:.3g}"
+    )
+    return f"features {size}: are they of the training's kind and units?"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,6 +254,11 @@ class WindowDetections(NamedTuple):
     labels: Any  # [P] int32
     scores: Any  # [P] float32
     mask: Any  # [P] bool
+
+
+def is_finite(found: WindowDetections) -> bool:
+    """Whether all times and scores are: those of the padding do not count."""
+    return bool(np.isfinite(found.segments[found.mask]).all() and np.isfinite(found.scores[found.mask]).all())
 
 
 def concatenated(windows: Sequence[WindowDetections], least: int = 2) -> WindowDetections:

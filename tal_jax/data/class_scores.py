@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tal_jax.data.json_files import read_json
-from tal_jax.data.parquet import read_table, write_table
+from tal_jax.data.parquet import floats, read_table, write_table
 from tal_jax.errors import InputError
 from tal_jax.words import nearest
 
@@ -66,12 +66,15 @@ def read(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray
         try:
             names = json.loads((table.schema.metadata or {})[LABELS_KEY])
             column = table["scores"].combine_chunks()
-            values = np.asarray(column.flatten(), np.float32).reshape(len(table), len(names))
+            values = floats(column.flatten()).reshape(len(table), len(names))
             ids = table["id"].to_pylist()
         except (KeyError, ValueError, TypeError, AttributeError, pa.ArrowException) as e:
             raise InputError(f"{path}: not a file of class scores ({e!s:.80}): write it again") from e
         if not np.isfinite(values).all():
             raise InputError(f"{path}: record {ids[np.argmin(np.isfinite(values).all(axis=1))]}: scores are not finite")
+        if len(set(ids)) < len(ids):
+            twice = next(id for id in ids if ids.count(id) > 1)
+            raise InputError(f"{path}: record {twice}: comes twice: keep one")
         return dict(zip(ids, _reorder(path, values, names, labels), strict=True))
     return _read_json(path, labels)
 
@@ -91,14 +94,14 @@ def _read_json(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.n
     position = {label: i for i, label in enumerate(labels)}
     scores = {}
     for id, entry in results.items():
-        row = np.zeros(len(labels), np.float32)
+        row = np.zeros(len(labels))
         try:
             pairs = entry.items() if isinstance(entry, dict) else [(item["label"], item["score"]) for item in entry]
             for label, score in pairs:
                 if label not in position:
                     near = nearest(str(label), labels) or "rename it"
                     raise InputError(f"{path}: record {id}: label {label!r:.60} is not of the data set: {near}")
-                row[position[label]] = float(score)
+                row[position[label]] = _number(score)
         except (TypeError, KeyError, ValueError, AttributeError) as e:
             if isinstance(e, InputError):
                 raise
@@ -115,9 +118,19 @@ def _reorder(path: str | os.PathLike, values: np.ndarray, names: Sequence[str], 
     return values[:, [position[label] for label in labels]]
 
 
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):  # some write numbers as text
+        raise TypeError(f"{value!r:.40} is no number")
+    return float(value)
+
+
 def _class_row(where: str, scores: Any, count: int) -> np.ndarray:
     try:
-        row = np.asarray(scores, np.float32)
+        given = np.asarray(scores)
+        if isinstance(scores, list) and any(isinstance(x, bool) for x in scores):
+            raise TypeError
+        with np.errstate(over="ignore"):  # what is infinite then is refused below
+            row = given.astype(np.float32) if given.dtype.kind in "iuf" else np.empty(0, np.float32)
     except (ValueError, TypeError):
         row = np.empty(0, np.float32)
     if row.shape != (count,) or not np.isfinite(row).all():

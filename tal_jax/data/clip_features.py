@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tal_jax.data.parquet import read_table, write_table
+from tal_jax.data.parquet import floats, read_table, write_table
 from tal_jax.errors import InputError
 
 REMEDY = "train the trimmed stage again"
@@ -44,8 +44,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         column = table["features"].combine_chunks()
         widths = set(pc.list_value_length(column).to_pylist())
-        with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and refused below
-            values = np.asarray(column.flatten(), np.float32)
+        values = floats(column.flatten())
     except (ValueError, TypeError, AttributeError, pa.ArrowException) as e:
         raise InputError(f"{path}: not a file of clip features ({e!r:.80}): {REMEDY}") from e
     if not all(isinstance(id, str) for id in ids) or len(widths) != 1 or not min(widths):

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,6 +27,21 @@ def read_table(path: str | os.PathLike, columns: Sequence[str]) -> pa.Table:
     if lacking:
         raise InputError(f"{path}: no column {lacking[0]!r}: expected {', '.join(columns)}")
     return table
+
+
+def floats(column: Any) -> np.ndarray:
+    """A column of numbers as float32; text that looks like numbers is none.
+
+    Args:
+      column: a `pa.Array` or `pa.ChunkedArray`; where it lacks a value there is NaN, too large a one is infinite.
+
+    Raises:
+      TypeError: the column is of another type.
+    """
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise TypeError(f"a column of {column.type!s:.40}, not of numbers")
+    with np.errstate(over="ignore"):
+        return np.asarray(column.to_numpy(zero_copy_only=False), np.float32)
 
 
 def read_origin(path: str | os.PathLike) -> dict[str, Any] | None:

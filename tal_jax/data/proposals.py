@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tal_jax.data.id_lists import read_text
-from tal_jax.data.parquet import read_table, write_table
+from tal_jax.data.parquet import floats, read_table, write_table
 from tal_jax.errors import InputError
 from tal_jax.guarded.seal import check_file
+from tal_jax.tables import number_tables
 
 FILE_NAME = "proposals.parquet"
 START_NAMES = ("start", "xmin", "t-start", "t_start", "tmin", "begin")
@@ -43,26 +43,29 @@ class Proposals(Mapping[str, tuple[np.ndarray, np.ndarray]]):
 def read_csv(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     """Reads the proposals of one recording: a header with `start,end,score` or `xmin,xmax,score`, times in seconds.
 
+    The dialect may be any that `number_tables.read` reads.
+
     Returns:
       (segments [P, 2] float32, scores [P] float32), in file order; further columns are ignored.
 
     Raises:
       InputError: the file is missing, lacks a column, or holds anything but finite numbers with start < end.
     """
+    columns: list[int] = []
+
+    def others(names: Sequence[str]) -> list[int]:
+        plain = [name.strip().lower() for name in names]
+        columns[:] = [_column(path, plain, wanted) for wanted in (START_NAMES, END_NAMES, SCORE_NAMES)]
+        return [i for i in range(len(plain)) if i not in columns]
+
     try:
-        header, *lines = read_text(path, "--proposals").splitlines() or [""]
-        names = [cell.strip().strip('"').lower() for cell in header.split(",")]
-        columns = [_column(path, names, wanted) for wanted in (START_NAMES, END_NAMES, SCORE_NAMES)]
-        lines = [line for line in lines if line.strip()]
-        rows = (
-            np.loadtxt(lines, np.float32, comments=None, delimiter=",", usecols=columns, ndmin=2)
-            if lines
-            else np.empty((0, 3), np.float32)
-        )
-    except (ValueError, IndexError) as e:
-        if isinstance(e, InputError):
-            raise
-        raise InputError(f"{path}: not a table of numbers ({e!s:.80}): write start,end,score in seconds") from e
+        table = number_tables.read(path, str(path), others, may_be_empty=True)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}): check --proposals") from e
+    if table.names is None:
+        _column(path, (), START_NAMES)
+    with np.errstate(over="ignore"):  # what is infinite then is refused below
+        rows = table.values[:, columns].astype(np.float32)
     return check(str(path), rows[:, :2], rows[:, 2])
 
 
@@ -136,8 +139,8 @@ def read(path: str | os.PathLike) -> Proposals:
     check_file(path)
     table = read_table(path, ("id", "start", "end", "score"))
     try:
-        segments = np.stack([_floats(table["start"]), _floats(table["end"])], axis=1)
-        scores = _floats(table["score"])
+        segments = np.stack([floats(table["start"]), floats(table["end"])], axis=1)
+        scores = floats(table["score"])
         codes, names = _codes(table["id"])
         empty = json.loads((table.schema.metadata or {}).get(b"empty", b"[]"))
     except (pa.ArrowException, ValueError, TypeError) as e:
@@ -175,7 +178,3 @@ def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
     rank = np.empty(len(names), np.int64)
     rank[order] = np.arange(len(names))
     return rank[np.asarray(encoded.indices)], [str(name) for name in names[order]]
-
-
-def _floats(column: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(column.to_numpy(), np.float32)

@@ -12,7 +12,7 @@ from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.dataset import Record, Split
 from tal_jax.errors import InputError
 from tal_jax.types import Batch
-from tal_jax.windows import Framing, Normalization, Window, read_window
+from tal_jax.windows import Framing, Normalization, Window, faults, read_window
 
 
 @flax.struct.dataclass
@@ -90,7 +90,7 @@ class Assembler:
         """The row of the window that starts at `offset` stored snippets; it carries no clip.
 
         Raises:
-          InputError: `clip_features` lacks the recording.
+          InputError: `clip_features` lacks the recording, or its features are not finite or far beyond all training.
         """
         return self._row(record, index, offset, self.framing.scale_of(self._length(record)))
 
@@ -122,6 +122,8 @@ class Assembler:
         x = read_window([record.features[s] for s in self.streams], offset, scale, t, self.normalization)
         if rng is not None:
             x = self.augmentation(x, rng, self.normalization)
+        elif fault := faults(x, self.normalization):
+            raise InputError(f"record {record.id}: {fault}")
         window = Window.at(offset, scale, len(x), snippets=t, stride=record.stride, recording=record.duration)
         slots = self.train_proposals if training and self.train_proposals else self.max_proposals
         row = empty(dataclasses.replace(self.sizes, proposals=slots))

@@ -1,5 +1,7 @@
 """Detections in feature files with an exported model, ready to be written."""
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ def detect(
     class_score_file: str = "",
     batch_size: int = 1,
     runtime: str = "jax",
+    said: Counter[tuple[str, str]] | None = None,
     progress: Callable[[Iterator[WindowDetections], int], Any] = lambda found, total: found,
 ) -> tuple[Submission, dict[str, float]]:
     """Detects in every recording of feature files.
@@ -41,6 +44,7 @@ def detect(
       class_score_file: file of class scores, for a model without a stage that makes them; "" without one.
       batch_size: how many recordings, or windows of long ones, are computed at a time.
       runtime: see `Model`.
+      said: is told what was assumed of the files, see `feature_inputs.recordings`.
       progress: called with the iterator of detections and the number of recordings; returns an iterator over the same.
 
     Returns:
@@ -67,6 +71,7 @@ def detect(
         strides=strides,
         proposals=given_proposals,
         class_scores=class_scores.read(class_score_file, model.labels) if class_score_file else {},
+        said=Counter() if said is None else said,
     )
     lengths: dict[str, float] = {}
 
@@ -85,7 +90,7 @@ def detect_files(path: str | Path, features: Sequence[str], *, plot: str | Path 
     """Detects as `detect` does, with a progress bar, and draws some of the recordings.
 
     Args:
-      path, features, **options: see `detect`.
+      path, features, **options: see `detect`. What was assumed of the files is printed on stderr.
       plot: the file of a picture to write (.png, .pdf or .svg); "" draws none.
 
     Raises:
@@ -101,7 +106,10 @@ def detect_files(path: str | Path, features: Sequence[str], *, plot: str | Path 
     def progress(found: Iterator[WindowDetections], total: int) -> Iterator[WindowDetections]:
         return tqdm(found, total=total, desc="detecting", unit="recording")
 
-    submission, durations = detect(path, features, progress=progress, **options)
+    said: Counter[tuple[str, str]] = Counter()
+    submission, durations = detect(path, features, progress=progress, said=said, **options)
+    for (stream, note), count in said.most_common():
+        print(f"stream {stream}: in {count} of {len(durations)} files: {note:.160}", file=sys.stderr)
     if plot:
         shown = figure.strips_without_truth(submission, durations, 6, 0.3)
         text = figure.caption(shown, len(submission.recordings), 0.3)

@@ -1,6 +1,7 @@
 """Feature files as inputs of an exported model: of one recording or a folder of them, without a prepared set."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from tal_jax.deploy.model import Model, Recording, Segments
 from tal_jax.errors import InputError
-from tal_jax.prepare.feature_files import Stream, find_files, read
+from tal_jax.prepare.feature_files import AXES, Opened, Stream, find_files, opened
 from tal_jax.prepare.feature_formats import EXTENSIONS, File, npy_shape
 
 
@@ -68,6 +69,7 @@ def recordings(
     strides: Mapping[str, float],
     proposals: Mapping[str, Segments],
     class_scores: Mapping[str, np.ndarray],
+    said: Counter[tuple[str, str]],
 ) -> Iterator[Recording]:
     """The recordings of `find`, each opened when its turn comes; `.npy` files stay on disk but for the rows at work.
 
@@ -79,17 +81,20 @@ def recordings(
       strides: seconds per snippet by id, in place of the model's.
       proposals: segments [P, 2] in seconds and scores [P] by id, of the recordings that have any.
       class_scores: [K] by id, of the recordings that have them.
+      said: is told what was assumed of the files: stream and note -> number of files.
 
     Raises:
       InputError: a file is damaged, or its width is not the model's; the headers of all `.npy` files are read first.
     """
+    squares = {name: _layout_of_squares(files, name, width) for name, width in model.streams.items()}
     for id, streams in files.items():
-        for name, file in streams.items():
-            if file.path.endswith(".npy"):
-                _turned(npy_shape(id, file), id, file, model.streams[name])
-    for id, streams in files.items():
+        arrays = []
+        for name, width in model.streams.items():
+            array, notes = _array(id, streams[name], Stream(name, width, None), squares[name])
+            arrays.append(array)
+            said.update((name, note) for note in notes)
         yield Recording(
-            [_array(id, name, streams[name], width) for name, width in model.streams.items()],
+            arrays,
             id,
             strides.get(id) if stride is None else stride,
             durations.get(id),
@@ -98,16 +103,42 @@ def recordings(
         )
 
 
-def _array(id: str, name: str, file: File, width: int) -> np.ndarray:
-    if not file.path.endswith(".npy"):
-        return read(Stream(name, width, None), id, file)
-    shape = npy_shape(id, file)
-    array = np.load(file.path, mmap_mode="r", allow_pickle=False).reshape(shape)
-    return array.T if _turned(shape, id, file, width) else array
+def _array(id: str, file: File, stream: Stream, square: str | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The array [T, C] of a file, and what was assumed. `square`: the layout of one that is as long as wide."""
+    if file.path.endswith(".npy"):
+        shape = npy_shape(id, file)
+        layout = _layout(shape, id, file, stream.width) or square
+        if layout is None:
+            raise InputError(
+                f"{file.path}: record {id}: {shape[0]} x {shape[1]} is ambiguous, as other files are both [T, C] and "
+                "[C, T]: store all in one layout"
+            )
+        array = np.load(file.path, mmap_mode="r", allow_pickle=False).reshape(shape)
+        found = Opened(array if layout == "TC" else array.T, layout, ())
+    else:
+        found = opened(stream, id, file, square)
+    notes = list(found.notes)
+    if found.features.shape[0] == stream.width:
+        notes.append(f"{stream.width} x {stream.width}, read as {AXES[found.layout]}")
+    elif found.layout == "CT":
+        notes.append(f"read as {AXES[found.layout]}")
+    return found.features, tuple(notes)
 
 
-def _turned(shape: tuple[int, int], id: str, file: File, width: int) -> bool:
-    """Whether an array of this shape is [C, T], and not [T, C]."""
+def _layout_of_squares(files: Mapping[str, Mapping[str, File]], name: str, width: int) -> str | None:
+    """That of a stream's other `.npy` files, [T, C] where there is none, and None where they are of both layouts."""
+    layouts = set()
+    for id, streams in files.items():
+        if streams[name].path.endswith(".npy"):
+            layouts.add(_layout(npy_shape(id, streams[name]), id, streams[name], width))
+    known = layouts - {None}
+    return known.pop() if len(known) == 1 else None if known else "TC"
+
+
+def _layout(shape: tuple[int, int], id: str, file: File, width: int) -> str | None:
+    """The layout that follows from a shape; None for one that is as long as wide."""
     if width not in shape:
         raise InputError(f"{file.path}: record {id}: an array of {shape}, but the model takes {width} channels")
-    return shape[1] != width
+    if shape[0] == shape[1]:
+        return None
+    return "TC" if shape[1] == width else "CT"

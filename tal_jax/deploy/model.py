@@ -11,10 +11,19 @@ import numpy as np
 
 from tal_jax.batch_layout import INPUTS, Sizes, empty
 from tal_jax.deploy import model_folder as layout
+from tal_jax.deploy.results import in_seconds, rows_of
 from tal_jax.deploy.runtimes import Program, programs
 from tal_jax.errors import InputError
 from tal_jax.frames import Place, by_recording, map_batches
-from tal_jax.windows import Framing, Normalization, Window, WindowDetections, concatenated, read_window
+from tal_jax.windows import (
+    Framing,
+    Normalization,
+    Window,
+    WindowDetections,
+    concatenated,
+    faults,
+    read_window,
+)
 
 MADE_BY = {"bmn": "proposals", "classifier": "class_scores"}  # in folders of older versions, which do not say it
 Segments = tuple[np.ndarray, np.ndarray]  # seconds [P, 2], scores [P]
@@ -58,11 +67,14 @@ class Stage:
           size: B of the program; what is left is filled with rows without anything real.
 
         Raises:
-          InputError: features are not finite.
+          InputError: features are not finite, or what the program makes of them is not.
         """
         inputs, windows = self.inputs(rows, size)
         found = rows_of(self.predict(inputs))
-        return [window.to_recording(row) for window, row in zip(windows, found, strict=False)]  # some only fill it
+        return [
+            in_seconds(recording.id, row, window, x)
+            for (recording, _), row, window, x in zip(rows, found, windows, inputs["features"], strict=False)
+        ]  # some rows only fill the batch
 
     def inputs(
         self, rows: Sequence[tuple["ResolvedRecording", float]], size: int
@@ -83,8 +95,8 @@ class Stage:
         for i, (recording, offset) in enumerate(rows):
             scale = self.framing.scale_of(len(recording))
             x = read_window(recording.streams, offset, scale, t, self.normalization)
-            if not np.isfinite(x).all():
-                raise InputError(f"record {recording.id}: features that are not finite: extract them again")
+            if fault := faults(x, self.normalization):
+                raise InputError(f"record {recording.id}: {fault}")
             window = Window.at(offset, scale, len(x), snippets=t, stride=recording.stride, recording=recording.duration)
             inputs["features"][i], inputs["mask"][i] = window.padded(x)
             inputs["stride"][i], inputs["duration"][i] = window.stride, window.duration
@@ -191,15 +203,16 @@ class Model:
             yield from (r.found for r in group if r.found is not None)
 
     def _run(self, stage: Stage, group: Sequence[ResolvedRecording], size: int) -> None:
-        def batches() -> Iterator[tuple[dict[str, np.ndarray], list[Place[Window] | None]]]:
+        def batches() -> Iterator[tuple[dict[str, np.ndarray], list[Place[tuple[Window, np.ndarray]] | None]]]:
             offsets = ((i, offset) for i, recording in enumerate(group) for offset in stage.windows_of(recording))
             while part := list(itertools.islice(offsets, size)):
                 inputs, windows = stage.inputs([(group[i], offset) for i, offset in part], size)
-                real = [Place(i, window.start, window) for (i, _), window in zip(part, windows, strict=True)]
+                rows = zip(windows, inputs["features"], strict=False)
+                real = [Place(i, row[0].start, row) for (i, _), row in zip(part, rows, strict=True)]
                 yield inputs, [*real, *[None] * (size - len(part))]
 
         frames = map_batches(stage.predict, batches(), rows_of)
-        found = ((frame.position, frame.row.to_recording(frame.result)) for frame in frames)
+        found = ((f.position, in_seconds(group[f.position].id, f.result, *f.row)) for f in frames)
         for position, windows in by_recording(found):
             self.finish(stage, group[position], windows)
 
@@ -251,11 +264,6 @@ class Model:
 def load(path: str | Path, runtime: str = "jax") -> Model:
     """Reads an exported model. Arguments and errors: see `Model`."""
     return Model(path, runtime)
-
-
-def rows_of(fields: Mapping[str, np.ndarray]) -> Iterator[WindowDetections]:
-    """A program's results [B, ..] by name, row by row: the detections of each window."""
-    return map(WindowDetections._make, zip(*(fields[name] for name in layout.FIELDS), strict=True))
 
 
 def _device_types(found: WindowDetections) -> WindowDetections:

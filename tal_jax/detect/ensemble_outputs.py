@@ -22,6 +22,7 @@ from tal_jax.frames import Place, by_recording, map_batches
 from tal_jax.stages.handover import as_input, per_recording
 from tal_jax.stages.map_frames import rows_of
 from tal_jax.stages.predictor import in_seconds, merged
+from tal_jax.tasks.finite import marked
 from tal_jax.tasks.task import Params
 from tal_jax.types import Batch, Detections
 from tal_jax.windows import WindowDetections
@@ -115,7 +116,8 @@ def _group(
     @jax.jit
     def step(params: Sequence[Params], batches: Sequence[Batch]) -> Detections:
         outputs = [task.forward(p, batch) for task, p, batch in zip(tasks, params, batches, strict=True)]
-        return tasks[0].decode(tasks[0].fuse_outputs(outputs, jnp.array(weights, jnp.float32)), batches[0])
+        fused = tasks[0].decode(tasks[0].fuse_outputs(outputs, jnp.array(weights, jnp.float32)), batches[0])
+        return marked(fused, [task.decoded_from(x) for task, x in zip(tasks, outputs, strict=True)])
 
     def batches() -> Iterator[tuple[list[Batch], list[Place[Batch] | None]]]:
         """The first member's windows, as every member sees them."""
@@ -130,7 +132,10 @@ def _group(
 
     merge = jax.jit(tasks[0].merge)
     frames = map_batches(partial(step, params), batches(), rows_of)
-    found = ((frame.position, in_seconds(frame, records.durations[frame.position])) for frame in frames)
+    found = (
+        (frame.position, in_seconds(frame, str(records.ids[frame.position]), records.durations[frame.position]))
+        for frame in frames
+    )
     for position, windows in by_recording(found):
         yield str(records.ids[position]), merged(merge, windows)
 

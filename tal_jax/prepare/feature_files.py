@@ -13,6 +13,7 @@ from tal_jax.prepare.feature_formats import EXTENSIONS, File, load, npy_shape
 from tal_jax.tables import hdf5
 
 LAYOUTS = ("TC", "CT")
+AXES = {"TC": "[T, C]", "CT": "[C, T]"}
 LARGEST = float(np.finfo(np.float32).max)
 SAMPLE = 16  # formats without a header are read whole, so only so many files vote on the width
 
@@ -128,13 +129,14 @@ def read(stream: Stream, id: str, file: File) -> np.ndarray:
     return opened(stream, id, file).features
 
 
-def opened(stream: Stream, id: str, file: File) -> Opened:
+def opened(stream: Stream, id: str, file: File, square: str | None = None) -> Opened:
     """Reads one recording's stream.
 
     Args:
       stream: the stream that `agree` returned.
       id: the id of the recording, for errors.
       file: the file that `find` returned.
+      square: the layout of a file that is as long as wide, where the stream does not tell; None refuses it.
 
     Raises:
       InputError: the file is missing, damaged, empty, of another width, ambiguous, or holds NaN, infinity, or numbers
@@ -146,7 +148,7 @@ def opened(stream: Stream, id: str, file: File) -> Opened:
         raise InputError(f"{where}: stream {stream.name} is empty: extract it again or leave the recording out")
     layout = "TC" if oriented else stream.layout
     if layout is None:
-        layout = _layout(stream.name, id, file, array.shape, stream.width)
+        layout = _layout(stream.name, id, file, array.shape, stream.width) or square
     if layout is None:
         raise InputError(
             f"{where}: {stream.width} x {stream.width} of stream {stream.name} is ambiguous, as other files are both "

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tal_jax.errors import InputError
-from tal_jax.prepare.feature_files import Opened
+from tal_jax.prepare.feature_files import AXES, Opened
 from tal_jax.prepare.feature_formats import File
 from tal_jax.tables import rounding
 from tal_jax.tables.rounding import Channels
 
 FALLBACK = "float32"  # how a stream is stored that 16 bits would harm
-AXES = {"TC": "[T, C]", "CT": "[C, T]"}
 MANY = 4  # of what was assumed in a stream's files, so much is listed
 
 

@@ -12,12 +12,13 @@ from tal_jax.data.dataset import Split
 from tal_jax.data.rows import Assembler
 from tal_jax.devices.mesh import by_row, put_batch, replicated
 from tal_jax.devices.processes import gather, share
+from tal_jax.errors import InputError
 from tal_jax.evaluation.segment_table import SegmentTable, segment_table, table_of
 from tal_jax.frames import Frame, by_recording
 from tal_jax.stages.map_frames import map_frames
 from tal_jax.tasks.task import Params, Task
 from tal_jax.types import Batch, Detections
-from tal_jax.windows import Window, WindowDetections, concatenated
+from tal_jax.windows import Window, WindowDetections, concatenated, is_finite
 
 
 class Predictor:
@@ -67,7 +68,10 @@ class Predictor:
             batch_size=-(-batch_size // self._mesh.size) * self._mesh.size,
             put=partial(put_batch, self._mesh),
         )
-        found = ((frame.position, in_seconds(frame, split.durations[frame.position])) for frame in frames)
+        found = (
+            (frame.position, in_seconds(frame, str(split.ids[frame.position]), split.durations[frame.position]))
+            for frame in frames
+        )
         parts: list[tuple[int, WindowDetections]] = []
         for position, windows in by_recording(found):
             parts.append((position, merged(self._merge, windows)))
@@ -83,14 +87,23 @@ class Predictor:
         return table.take(np.argsort(rank[table.recording], kind="stable"))
 
 
-def in_seconds(frame: Frame[Batch, Detections], recording: float) -> WindowDetections:
+def in_seconds(frame: Frame[Batch, Detections], id: str, recording: float) -> WindowDetections:
     """A frame's detections in seconds, without padding.
 
     Args:
       frame: a row and its detections in snippet units, on the host.
+      id: the recording's id.
       recording: the duration of the whole recording in seconds.
+
+    Raises:
+      InputError: what the model made of the frame is not finite.
     """
     row = frame.row
+    if not is_finite(_fields(frame.result)):
+        raise InputError(
+            f"record {id}: the model's output is not finite, of features up to {np.abs(row.features).max():.3g} as it "
+            "sees them: are they of the training's kind and units, and its parameters whole?"
+        )
     window = Window(
         snippets=row.features.shape[0],
         real=int(np.sum(row.mask)),

@@ -64,7 +64,11 @@ class _DecimalComma(Exception):
 
 
 def read(
-    path: str | os.PathLike, where: str, texts: Callable[[Sequence[str]], Collection[int]] = lambda names: ()
+    path: str | os.PathLike,
+    where: str,
+    texts: Callable[[Sequence[str]], Collection[int]] = lambda names: (),
+    *,
+    may_be_empty: bool = False,
 ) -> NumberTable:
     """Reads a table of numbers, whose dialect may be any that `text_rows.open_rows` tells.
 
@@ -75,13 +79,14 @@ def read(
       path: the file to read.
       where: what errors begin with: the file, and the record.
       texts: gives, from the names in the header, the positions of the columns that need not hold numbers.
+      may_be_empty: whether a header alone is a table.
 
     Raises:
       InputError: a cell is no number, rows differ in length, or it is not clear what the first row or a comma means;
         names the row and the column.
       OSError: the file cannot be read.
     """
-    layout = _layout(open_rows(path, where))
+    layout = _layout(open_rows(path, where), may_be_empty)
     skip = frozenset(texts(layout.names)) if layout.names is not None else frozenset()
     notes = [*layout.text.notes, *["a delimiter after the last cell of every row"] * layout.trailing]
     try:
@@ -92,7 +97,7 @@ def read(
     return NumberTable(layout.names, values, tuple(notes))
 
 
-def _layout(text: TextRows) -> _Layout:
+def _layout(text: TextRows, may_be_empty: bool) -> _Layout:
     """Tells whether the first row is a header, and how many columns there are."""
     (line, first), *rest = islice(text, 2)
     like = rest[0][1] if rest else first
@@ -120,7 +125,7 @@ def _layout(text: TextRows) -> _Layout:
         raise plain.wrong(line, column, first[column])
     # R leaves out the name of its row names.
     names = ("", *first) if len(first) == width - 1 and first[0] else tuple(first)
-    if len(names) != width or not rest:
+    if len(names) != width or not (rest or may_be_empty):
         state = f"{len(names)} names for {width} columns" if rest else "empty, a header and no numbers"
         raise InputError(f"{text.where}: {state}: extract it again or leave the recording out")
     return replace(plain, names=names, header=True)

@@ -15,6 +15,7 @@ from tal_jax.models.bmn import BMN, BMNOutput
 from tal_jax.ops.boundary_matching import cell_segments
 from tal_jax.ops.nms import soft_nms, top_k
 from tal_jax.segments import width
+from tal_jax.tasks.finite import marked
 from tal_jax.tasks.fusion import along, durations, mean_of_logits
 from tal_jax.tasks.task import PROPOSALS, DataFacts, Params, Settings, Task
 from tal_jax.types import Array, Batch, Detections
@@ -90,7 +91,8 @@ class BMNTask(Task):
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """The best proposals [B, `proposals`] of every row after soft-NMS, in snippet units."""
-        return self.decode(self.forward(params, batch), batch)
+        outputs = self.forward(params, batch)
+        return marked(self.decode(outputs, batch), self.decoded_from(outputs))
 
     def forward(self, params: Params, batch: Batch) -> BMNOutput:
         """Logits of the boundaries [B, T] and of the maps [B, T, D]."""

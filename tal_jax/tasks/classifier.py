@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray
 from tal_jax.losses.tcanet import video_class_loss
 from tal_jax.models.classifier import VideoClassifier
 from tal_jax.ops.nms import soft_nms
+from tal_jax.tasks.finite import marked
 from tal_jax.tasks.fusion import mean_of_logits
 from tal_jax.tasks.task import CLASS_SCORES, Params, Task
 from tal_jax.types import Array, Batch, Detections
@@ -44,7 +45,8 @@ class ClassifierTask(Task):
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections [B, K]: class k covers the recording with score sigmoid(logit k)."""
-        return self.decode(self.forward(params, batch), batch)
+        outputs = self.forward(params, batch)
+        return marked(self.decode(outputs, batch), self.decoded_from(outputs))
 
     def forward(self, params: Params, batch: Batch) -> Array:
         """Class logits [B, K]."""

@@ -12,6 +12,7 @@ from tal_jax.losses.bmn import bmn_loss
 from tal_jax.models.bmn import BMNOutput
 from tal_jax.models.joint import Joint, JointOutput
 from tal_jax.tasks.bmn import BMNTask
+from tal_jax.tasks.finite import marked
 from tal_jax.tasks.task import DataFacts, Params, Settings, Task
 from tal_jax.tasks.tcanet import TCANetTask, jitter
 from tal_jax.types import Array, Batch, Detections
@@ -99,7 +100,7 @@ class JointTask(Task):
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Scored and labelled segments [B, P] in snippet units, after soft-NMS."""
         output = self.forward(params, batch)
-        return self.tcanet.decode(output.tcanet, self._proposed(output, batch))
+        return marked(self.tcanet.decode(output.tcanet, self._proposed(output, batch)), self.decoded_from(output))
 
     def merge(self, detections: Detections) -> Detections:
         """TCANet's soft-NMS over the windows of a recording."""

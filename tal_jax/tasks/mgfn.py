@@ -18,6 +18,7 @@ from tal_jax.losses.oic import oic_loss
 from tal_jax.losses.reduction import masked_mean
 from tal_jax.models.mgfn import MGFN, ClassifierOutput, MGFNOutput, activate, scaled
 from tal_jax.tasks.cas_decoding import Decoding, localize, merge_windows, select_classes
+from tal_jax.tasks.finite import marked
 from tal_jax.tasks.fusion import along, mean, mean_of_logits
 from tal_jax.tasks.task import CLIP_FEATURES, DataFacts, Params, Settings, Task, build_model
 from tal_jax.types import Array, Batch, Detections
@@ -164,7 +165,14 @@ class MGFNTask(Task):
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections [B, `detections`] in snippet units, after NMS."""
-        return self.decode(self.forward(params, batch), batch)
+        outputs = self.forward(params, batch)
+        return marked(self.decode(outputs, batch), self.decoded_from(outputs))
+
+    def decoded_from(self, outputs: tuple[MGFNOutput, Array]) -> Any:
+        """The sequence, its offsets and the logits of both passes, which have an axis before their rows."""
+        output, probabilities = outputs
+        logits = [jnp.moveaxis(stage.logits, 0, 1) for stage in output.stages]
+        return output.sequence, output.offsets, probabilities, logits
 
     def fuse_outputs(self, outputs: Sequence[tuple[MGFNOutput, Array]], weights: Array) -> tuple[MGFNOutput, Array]:
         """Activation sequences [B, T, K], class probabilities [B, K] and offsets [B, T, M, 2] averaged over models.

@@ -133,6 +133,13 @@ class Task(abc.ABC):
           [1, P'] with P' <= P, best first, in the same unit.
         """
 
+    def decoded_from(self, outputs: Any) -> Any:
+        """What of the model's outputs must be finite for its detections to count: arrays [B, ..].
+
+        `predict` marks rows where they are not, see `finite.marked`.
+        """
+        return outputs
+
     def without_noise(self) -> Self:
         """The task whose training loss draws nothing at random but what its equations ask for: no dropout."""
         return dataclasses.replace(self, model=without_dropout(self.model))  # type: ignore[type-var]

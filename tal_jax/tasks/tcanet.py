@@ -12,6 +12,7 @@ from tal_jax.losses.tcanet import snippet_class_loss, stage_loss
 from tal_jax.models.tcanet import TCANet, TCANetOutput
 from tal_jax.ops.nms import soft_nms, top_k
 from tal_jax.segments import match
+from tal_jax.tasks.finite import marked
 from tal_jax.tasks.fusion import mean, mean_of_logits
 from tal_jax.tasks.task import CLASS_SCORES, PROPOSALS, DataFacts, Params, Settings, Task
 from tal_jax.types import Array, Batch, Detections
@@ -170,7 +171,8 @@ class TCANetTask(Task):
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Scored and labelled segments [B, `detections`] in snippet units, after soft-NMS."""
-        return self.decode(self.forward(params, batch), batch)
+        outputs = self.forward(params, batch)
+        return marked(self.decode(outputs, batch), self.decoded_from(outputs))
 
     def forward(self, params: Params, batch: Batch) -> TCANetOutput:
         """What every refinement says about the proposals of the batch."""

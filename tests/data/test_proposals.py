@@ -39,11 +39,11 @@ def test_csv_without_rows(tmp_path):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("", "column"),
+        ("", "empty"),
         ("1,2,0.5\n", "column"),
         ("start,end\n1,2\n", "score"),
-        ("start,end,score\n1,2\n", "table"),
-        ("start,end,score\n1,x,1\n", "table"),
+        ("start,end,score\n1,2\n", "3 names for 2 columns"),
+        ("start,end,score\n1,x,1\n", r"row 2, column 2 \(end\): 'x' is not a number"),
         ("start,end,score\n1,2,0.5\n2,1,0.5\n", "proposal 2"),
         ("start,end,score\n1,1,0.5\n", "proposal 1"),
         ("start,end,score\n1,nan,0.5\n", "proposal 1"),
@@ -181,3 +181,34 @@ def test_class_scores_refuse(tmp_path, content, named):
         class_scores.read(tmp_path / "c.json", LABELS)
     with pytest.raises(InputError, match="absent"):
         class_scores.read(tmp_path / "absent.json", LABELS)
+
+
+@pytest.mark.parametrize("text", ["start;end;score\n1,5;2;0,5\n", "label\tend\tstart\tscore\nrun\t2\t1.5\t0.5\n"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_csv_of_other_dialects(tmp_path, text, encoding):
+    (tmp_path / "r.csv").write_text(text, encoding=encoding)
+    segments, scores = proposals.read_csv(tmp_path / "r.csv")
+    assert (segments.tolist(), scores.tolist()) == ([[1.5, 2]], [0.5])
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.bool_(), pa.timestamp("s")])
+def test_parquet_columns_of_other_types(tmp_path, kind):
+    column = pa.array(["1", "2"]) if kind == pa.string() else pa.array([1, 0]).cast(kind)
+    pq.write_table(
+        pa.table({"id": ["a", "a"], "start": [0.0, 0.0], "end": [2.0, 2.0], "score": column}), tmp_path / "p.parquet"
+    )
+    with pytest.raises(InputError, match=r"p\.parquet: not a proposal file \(a column of"):
+        proposals.read(tmp_path / "p.parquet")
+    rows = pa.FixedSizeListArray.from_arrays(column, 2)
+    table = pa.table({"id": ["a"], "scores": rows}).replace_schema_metadata({b"labels": b'["run", "swim"]'})
+    pq.write_table(table, tmp_path / "c.parquet")
+    with pytest.raises(InputError, match=r"c\.parquet: not a file of class scores \(a column of"):
+        class_scores.read(tmp_path / "c.parquet", ("run", "swim"))
+
+
+@pytest.mark.parametrize("score", [True, None, [0.5], 1e300])
+def test_class_scores_that_are_no_numbers(tmp_path, score):
+    for content in ({"a": {"swim": score}}, {"class": list(LABELS), "results": {"a": [0.5, 0.25, score]}}):
+        (tmp_path / "c.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match="record a"):
+            class_scores.read(tmp_path / "c.json", LABELS)

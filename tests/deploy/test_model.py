@@ -1,5 +1,8 @@
 """Long recordings and feature files with an exported model, by a stage that detects what its input shows."""
 
+import dataclasses
+from collections import Counter
+
 import numpy as np
 import pytest
 from support.oracle import long_recording, model_of
@@ -7,7 +10,7 @@ from support.oracle import long_recording, model_of
 from tal_jax.deploy import feature_inputs as files
 from tal_jax.deploy.model import Recording, ResolvedRecording
 from tal_jax.errors import InputError
-from tal_jax.windows import Framing, WindowDetections
+from tal_jax.windows import Framing, Normalization, WindowDetections
 
 T = 32
 
@@ -94,7 +97,14 @@ def test_rows_name_labels_and_proposals():
 
 
 def opened(model, sources, **given):
-    given = {"stride": None, "durations": {}, "strides": {}, "proposals": {}, "class_scores": {}} | given
+    given = {
+        "said": Counter(),
+        "stride": None,
+        "durations": {},
+        "strides": {},
+        "proposals": {},
+        "class_scores": {},
+    } | given
     return list(files.recordings(model, files.find(model, sources), **given))
 
 
@@ -138,5 +148,98 @@ def test_bad_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"record wide: an array of \(9, 5\), but the model takes 2 channels"):
         opened(model, [str(tmp_path)])
     np.save(tmp_path / "wide.npy", np.array([[{}, 1]], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match=r"wide.npy: record wide: holds Python objects"):
+    with pytest.raises(InputError, match=r"wide.npy: record wide: holds an array of Python objects"):
         opened(model, [str(tmp_path / "wide.npy")])
+
+
+def test_what_is_assumed_of_files_is_told(tmp_path):
+    model = model_of(Framing("window", T), {"x": 3})
+    rng = np.random.default_rng(0)
+    wide, square = rng.normal(size=(3, 7)), rng.normal(size=(3, 3))
+    np.save(tmp_path / "wide.npy", wide)
+    np.save(tmp_path / "square.npy", square)
+    said = Counter()
+    first, second = opened(model, [str(tmp_path)], said=said)
+    np.testing.assert_array_equal(first.streams[0], square.T)  # as the other file is
+    np.testing.assert_array_equal(second.streams[0], wide.T)
+    assert said == {("x", "3 x 3, read as [C, T]"): 1, ("x", "read as [C, T]"): 1}
+    said.clear()
+    (alone,) = opened(model, [str(tmp_path / "square.npy")], said=said)
+    np.testing.assert_array_equal(alone.streams[0], square)
+    assert said == {("x", "3 x 3, read as [T, C]"): 1}
+    np.save(tmp_path / "long.npy", wide.T)
+    with pytest.raises(InputError, match="record square: 3 x 3 is ambiguous"):
+        opened(model, [str(tmp_path)])
+    for name in ("long", "square", "wide"):
+        (tmp_path / f"{name}.npy").unlink()
+    rows = [f"{i / 2},{a},{b},{c}" for i, (a, b, c) in enumerate(wide.T)]
+    (tmp_path / "r.csv").write_text("\n".join(["timestamp,a,b,c", *rows]))
+    said.clear()
+    (one,) = opened(model, [str(tmp_path)], said=said)
+    np.testing.assert_array_equal(one.streams[0], wide.T)
+    assert said == {("x", "header of 3 names: a, b, c"): 1, ("x", "column 1 (timestamp) left out, it is a time"): 1}
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.full((9, 2), "1.5"),
+        np.full((9, 2), b"1.5"),
+        np.zeros((9, 2), "f4,f4"),
+        np.zeros((9, 2), complex),
+        np.zeros((9, 2), "datetime64[s]"),
+        np.zeros((9, 2), "timedelta64[s]"),
+        np.zeros(()),
+        np.zeros(9),
+        np.zeros((9, 2, 3)),
+        np.full((9, 2), 1e300),
+        np.full((9, 2), np.nan, np.float16),
+    ],
+    ids=lambda x: f"{x.dtype} {x.ndim}",
+)
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_arrays_that_are_no_features(tmp_path, array, suffix):
+    """By the readers, or where the windows are cut: nothing but numbers of float32 comes to the network."""
+    path = tmp_path / f"r{suffix}"
+    np.save(path, array) if suffix == ".npy" else np.savez(path, array)
+    model = model_of(Framing("window", T))
+    with pytest.raises(InputError, match="record r") as error:
+        list(model.detect(opened(model, [str(path)])))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [1e10, 1e30, np.finfo(np.float32).max])
+def test_features_far_beyond_all_training(value):
+    model = model_of(Framing("window", T))
+    with pytest.raises(InputError, match=r"record r: features up to .*: are they of the training's kind and units"):
+        list(model.detect([Recording([np.full((9, 2), value)], "r", 0.5)]))
+    mean, std = np.zeros(2, np.float32), np.full(2, 1e-3, np.float32)
+    model.stages = (dataclasses.replace(model.stages[0], normalization=Normalization(mean, std)),)
+    with pytest.raises(InputError, match=r"features 2e\+06 standard deviations from the training's mean"):
+        list(model.detect([Recording([np.full((9, 2), 2e3)], "r", 0.5)]))
+    assert list(model.detect([Recording([np.full((9, 2), 2e2)], "r", 0.5)]))
+
+
+@pytest.mark.parametrize("field", ["scores", "segments"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_not_finite(field, value):
+    """One recording of a batch: alone it is at fault, and its neighbours are found when it is left out."""
+    model = model_of(Framing("window", T))
+    sound = model.stages[0].predict
+
+    def predict(inputs):
+        found = sound(inputs)
+        found[field][inputs["features"][:, 0, 1] == 7] = value
+        found["mask"][inputs["features"][:, 0, 1] == 7, 0] = True
+        return found
+
+    model.stages = (dataclasses.replace(model.stages[0], predict=predict),)
+    good, bad = np.zeros((9, 2)), np.full((9, 2), 7.0)
+    given = [Recording([x], id, 0.5) for id, x in (("good", good), ("bad", bad))]
+    with pytest.raises(InputError, match="record bad: the model's output is not finite, of features up to 7"):
+        list(model.detect(given, 2))
+    assert len(list(model.detect(given[:1], 2))) == 1
+    stage, (known, other) = model.stages[0], [model.checked(r) for r in given]
+    assert len(stage.run([(known, 0.0)], 2)) == 1
+    with pytest.raises(InputError, match="record bad"):
+        stage.run([(known, 0.0), (other, 0.0)], 2)
