@@ -41,7 +41,7 @@ def find(name: str, source: str, ids: Iterable[str], flag: str = "features") -> 
     """
     if Path(source).is_file() and Path(source).suffix in (".h5", ".hdf5"):
         with hdf5.opened(source, name) as file:
-            keys = set(file)
+            keys = hdf5.names(file, source)
         pairs = ((id, _first(_spellings(id), keys)) for id in ids)
         return {id: File(source, key) for id, key in pairs if key is not None}
     paths = find_files(source, ids, EXTENSIONS, f"--{flag}={name}")

@@ -36,6 +36,18 @@ def opened(path: str, name: str) -> Iterator[Any]:
         yield file
 
 
+def names(parent: Any, where: str) -> set[str]:
+    """The names of the groups and data sets in a group.
+
+    Raises:
+      InputError: the file is damaged there; naming `where`.
+    """
+    try:
+        return set(parent)
+    except (RuntimeError, ValueError, OSError, KeyError) as e:  # h5py tells damage by any of these
+        raise InputError(f"{where}: damaged, its names cannot be read ({e!s:.80}): extract it again") from e
+
+
 def member(parent: Any, key: str, where: str) -> Any:
     """The group or data set of a name, which a link to another file is refused for.
 

@@ -105,9 +105,14 @@ def _layout(text: TextRows, may_be_empty: bool) -> _Layout:
     width = len(like) - trailing
     if trailing and len(first) == width + 1:
         first = first[:-1]
+    if len(text.comment) == width > 1 and any(_like_number(cell) for cell in text.comment[1:]):
+        raise InputError(
+            f"{text.where}: row {text.before} begins with #, as comments do, and goes on with numbers "
+            f"({' '.join(text.comment):.40}): correct it, or extract it again"
+        )
     commented = len(text.comment) == width and all(map(_is_name, text.comment))
     plain = _Layout(text, width, trailing, text.comment if commented else None)
-    numeric = [bool(NUMBER.fullmatch(cell) or DECIMAL_COMMA.fullmatch(cell)) for cell in first]
+    numeric = [_like_number(cell) for cell in first]
     numbers = [cell for cell, known in zip(first, numeric, strict=True) if known]
     counting = numbers == [str(i) for i in range(len(numbers))]
     if all(numeric):
@@ -145,6 +150,10 @@ def _counting(layout: _Layout, line: int) -> _Layout:
 def _cells(layout: _Layout) -> Iterator[str]:
     below = islice(layout.body(), int(not layout.header), None)
     return (cell for _, cells in below for cell in cells)
+
+
+def _like_number(cell: str) -> bool:
+    return bool(NUMBER.fullmatch(cell) or DECIMAL_COMMA.fullmatch(cell))
 
 
 def _is_name(cell: str) -> bool:

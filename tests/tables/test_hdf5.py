@@ -123,3 +123,15 @@ def test_zeros_are_numbers(tmp_path):
     with h5py.File(tmp_path / "r.h5", "w") as file:
         file.create_dataset("x", data=0 * X, fillvalue=0)
     np.testing.assert_array_equal(read(tmp_path / "r.h5"), 0 * X)
+
+
+def test_a_root_whose_names_cannot_be_read(tmp_path):
+    """h5py ended in a RuntimeError."""
+    path = tmp_path / "all.h5"
+    with h5py.File(path, "w") as file:
+        file["r"] = np.ones((4, 3), np.float32)
+    data = path.read_bytes()
+    assert data.count(b"SNOD") == 1  # the signature of the node that holds the names
+    path.write_bytes(data.replace(b"SNOD", b"SNOT"))
+    with pytest.raises(InputError, match=r"all\.h5: damaged, its names cannot be read"):
+        features.find("x", str(path), ["r"])
