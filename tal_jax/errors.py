@@ -8,6 +8,10 @@ class InputError(ValueError):
     ends with exit status 2. Anything else that escapes is a bug and keeps its traceback.
     """
 
+    def __str__(self) -> str:
+        """The message in one line, whatever names and other messages it was made of."""
+        return " ".join(line.strip() for line in super().__str__().splitlines())
+
 
 RESTART_STATUS = 75  # EX_TEMPFAIL of sysexits.h: schedulers can be set to start such a job again
 
