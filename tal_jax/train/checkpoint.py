@@ -16,6 +16,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from tal_jax.devices.processes import first, gather, meet, say
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
 from tal_jax.train.step import TrainState
 
 # What a file system may refuse while a checkpoint is written, by the system's own words for it.
@@ -63,6 +64,19 @@ def _name(key: Any) -> str:
     return str(next(getattr(key, name) for name in ("name", "key", "idx") if hasattr(key, name)))
 
 
+def check_metrics(path: Path) -> None:
+    """Looks at the scores of all checkpoints in a folder, before Orbax stumbles over them.
+
+    Raises:
+      InputError: those of a checkpoint are damaged.
+    """
+    for step in sorted(path.iterdir()) if path.is_dir() else []:
+        file = step / "metrics" / "metrics"
+        if step.name.isdigit() and file.parent.is_dir():
+            remedy = f"remove {step}: the training goes on from the checkpoint before"
+            own_files.member(file, own_files.read_object(file, remedy), "average", float, remedy)
+
+
 class Checkpoints:
     """Saves asynchronously and atomically; keeps the newest `keep` and the best by the metric `average`."""
 
@@ -77,6 +91,7 @@ class Checkpoints:
         )
         options = ocp.CheckpointManagerOptions(preservation_policy=preserve, best_fn=lambda m: m["average"])
         self._path = folder(workdir, stage)
+        check_metrics(self._path)
         self._manager = ocp.CheckpointManager(self._path, options=options)
 
     def save(self, step: int, state: TrainState, score: float | None = None) -> None:
@@ -199,6 +214,7 @@ def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last
         raise InputError(f"checkpoint is 'last' or 'best', not {which!r}")
     step = None
     if path.is_dir():
+        check_metrics(path)
         options = ocp.CheckpointManagerOptions(best_fn=lambda m: m["average"], read_only=True)
         with ocp.CheckpointManager(path, options=options) as manager:
             step = manager.latest_step() if which == "last" else manager.best_step()

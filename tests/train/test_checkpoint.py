@@ -9,7 +9,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from tal_jax.train.checkpoint import Checkpoints, full_disk
+from tal_jax.errors import InputError
+from tal_jax.train.checkpoint import Checkpoints, full_disk, restore_params
 from tal_jax.train.step import TrainState
 
 
@@ -51,3 +52,17 @@ def test_what_the_system_refuses_has_its_usual_name(tmp_path: Path, text: str, n
     assert caught.value.errno == number
     with pytest.raises(ValueError, match="another fault"), full_disk(tmp_path):
         raise ValueError("another fault")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"average": "high"}', b'{"avarage": 0.5}', b"\xff"])
+def test_damaged_scores_of_a_checkpoint_are_named(tmp_path: Path, content: bytes) -> None:
+    """Orbax reads them when it opens the folder, and ended in an error of its JSON parser."""
+    state = TrainState(step=jnp.zeros((), jnp.int32), params={"w": jnp.ones(3)}, opt_state={}, ema=None)
+    checkpoints = Checkpoints(tmp_path, "bmn")
+    checkpoints.save(1, state, 0.5)
+    checkpoints.close()
+    assert list(restore_params(tmp_path, "bmn")) == ["w"]
+    (tmp_path / "bmn" / "checkpoints" / "1" / "metrics" / "metrics").write_bytes(content)
+    for read in (restore_params, Checkpoints):
+        with pytest.raises(InputError, match=r"1/metrics/metrics: damaged, .*: remove .*/1: the training goes on"):
+            read(tmp_path, "bmn")
