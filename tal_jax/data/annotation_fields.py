@@ -14,10 +14,16 @@ TIME_WORDS = re.compile(
 )
 
 
+# Python takes 1_0 for ten, and digits of every script.
+PLAIN = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+
+
 def number(what: str, value: Any) -> float:
     """A finite number, also as text. Raises ValueError, whose text names `what`, for anything else."""
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        if isinstance(value, str) and not PLAIN.fullmatch(value):
             raise ValueError
         found = float(value)
         if not math.isfinite(found):

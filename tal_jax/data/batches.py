@@ -1,13 +1,12 @@
 """The Grain pipeline: from records of a prepared set to fixed-shape batches."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import grain
 import numpy as np
 
-from tal_jax.data.dataset import AHEAD, Record, Split
+from tal_jax.data.dataset import AHEAD, Split
 from tal_jax.data.rows import Assembler, Origin
 from tal_jax.types import Batch
 
@@ -96,31 +95,12 @@ def detection_batches(
     Returns:
       (number of batches, dataset of (Batch, Origin)).
     """
-    spans = {int(i): assembler.framing.offsets(int(split.num_snippets[i])) for i in index}
-    last = _Last(split)
-    windows = [(int(i), float(o)) for i in index for o in spans[int(i)]]
+    windows = [(int(i), float(o)) for i in index for o in assembler.framing.offsets(int(split.num_snippets[i]))]
     windows += [(-1, 0.0)] * (-len(windows) % batch_size)
 
     def assemble(window: tuple[int, float]) -> tuple[Batch, Origin]:
         i, offset = window
-        if i < 0:
-            return assembler.empty_row()
-        return assembler.detection_row(split[i] if len(spans[i]) == 1 else last[i], i, offset)
+        return assembler.detection_row(split[i], i, offset) if i >= 0 else assembler.empty_row()
 
     data: Any = grain.MapDataset.source(windows).map(assemble).batch(batch_size)
     return len(windows) // batch_size, data.to_iter_dataset(read_options(threads))
-
-
-class _Last:
-    """The records of a split, of which the last one is kept: a day cut into a thousand windows is read once."""
-
-    def __init__(self, split: Split):
-        self._split, self._lock = split, threading.Lock()
-        self._held: tuple[int, Record] | None = None
-
-    def __getitem__(self, i: int) -> Record:
-        with self._lock:
-            if self._held is None or self._held[0] != i:
-                self._held = None  # two such records are not held at a time
-                self._held = i, self._split[i]
-            return self._held[1]

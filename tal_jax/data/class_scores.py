@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tal_jax.data.json_files import read_json
-from tal_jax.data.parquet import floats, read_table, write_table
+from tal_jax.data.parquet import check_texts, floats, read_table, write_table
 from tal_jax.errors import InputError
 from tal_jax.words import nearest
 
@@ -68,6 +68,8 @@ def read(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray
             column = table["scores"].combine_chunks()
             values = floats(column.flatten()).reshape(len(table), len(names))
             ids = table["id"].to_pylist()
+            check_texts(ids)
+            ids = [str(id) for id in ids]
         except (KeyError, ValueError, TypeError, AttributeError, pa.ArrowException) as e:
             raise InputError(f"{path}: not a file of class scores ({e!s:.80}): write it again") from e
         if not np.isfinite(values).all():

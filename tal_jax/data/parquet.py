@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,13 @@ def floats(column: Any) -> np.ndarray:
         raise TypeError(f"a column of {column.type!s:.40}, not of numbers")
     with np.errstate(over="ignore"):
         return np.asarray(column.to_numpy(zero_copy_only=False), np.float32)
+
+
+def check_texts(values: Iterable[Any]) -> None:
+    """Raises TypeError where one of the ids of a column is no text: bytes, or missing."""
+    for value in values:
+        if not isinstance(value, str | int):  # some write numbers
+            raise TypeError(f"{value!r:.40} is no id")
 
 
 def read_origin(path: str | os.PathLike) -> dict[str, Any] | None:

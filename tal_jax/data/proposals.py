@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tal_jax.data.parquet import floats, read_table, write_table
+from tal_jax.data.parquet import check_texts, floats, read_table, write_table
 from tal_jax.errors import InputError
 from tal_jax.guarded.seal import check_file
 from tal_jax.tables import number_tables
@@ -174,6 +174,7 @@ def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
     names = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
+    check_texts(names)
     order = np.argsort(names)
     rank = np.empty(len(names), np.int64)
     rank[order] = np.arange(len(names))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tal_jax.data.annotation_fields import number
 from tal_jax.errors import InputError
 from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks, overlapping_pairs, overlaps_any
 from tal_jax.evaluation.text_table import text_table, threshold_name
@@ -205,13 +206,13 @@ def parse_tiou(text: str) -> np.ndarray:
     hint = 'use first:last:step such as "0.5:0.95:0.05", or a list such as "0.3,0.5,0.7"'
     try:
         if ":" in text:
-            first, last, step = (float(part) for part in text.split(":"))
+            first, last, step = (number("threshold", part) for part in text.split(":"))
             steps = round((last - first) / step)
             if not (0 <= steps < 1000 and abs(first + steps * step - last) <= 1e-6):  # also when one is not a number
                 raise InputError(f"--tiou: {text!r}: steps of {step:g} do not lead from {first:g} to {last:g}: {hint}")
             values = first + step * np.arange(steps + 1)
         else:
-            values = np.array([float(part) for part in text.split(",")])
+            values = np.array([number("threshold", part) for part in text.split(",")])
     except InputError:
         raise
     except (ValueError, ZeroDivisionError, OverflowError) as e:

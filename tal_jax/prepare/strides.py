@@ -1,7 +1,6 @@
 """How many seconds lie between the snippets of each recording: one number, one of each, or measured."""
 
 import csv
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -107,11 +106,8 @@ def parse(stride: str | None, images_per_snippet: str | float | None = None) -> 
         return Strides(flag, field=True)
     if os.path.isfile(stride):
         return Strides(flag, listed=_read(stride))
-    try:
-        seconds = float(stride)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
+    seconds = positive(stride)
+    if seconds is None or "/" in stride:
         raise InputError(f"{flag}: expected {HELP}")
     return Strides(flag, one=seconds)
 

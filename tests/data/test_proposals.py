@@ -212,3 +212,18 @@ def test_class_scores_that_are_no_numbers(tmp_path, score):
         (tmp_path / "c.json").write_text(json.dumps(content))
         with pytest.raises(InputError, match="record a"):
             class_scores.read(tmp_path / "c.json", LABELS)
+
+
+@pytest.mark.parametrize("ids", [[b"r1", b"r2"], ["r1", None]], ids=["bytes", "missing"])
+def test_ids_that_are_no_text(tmp_path, ids):
+    """Bytes became "b'r1'", which no recording is called."""
+    start = pa.array([0.0, 1.0])
+    pq.write_table(
+        pa.table({"id": ids, "start": start, "end": pa.array([2.0, 3.0]), "score": start}), tmp_path / "p.parquet"
+    )
+    with pytest.raises(InputError, match="not a proposal file"):
+        proposals.read(tmp_path / "p.parquet")
+    table = pa.table({"id": ids, "scores": pa.array([[0.5], [0.25]])})
+    pq.write_table(table.replace_schema_metadata({b"labels": b'["a"]'}), tmp_path / "s.parquet")
+    with pytest.raises(InputError, match="not a file of class scores"):
+        class_scores.read(tmp_path / "s.parquet", ("a",))

@@ -149,7 +149,8 @@ def test_thresholds(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "0.5:0.9", "0.5:0.9:0", "0.9:0.5:0.1", "0.5:0.9:0.3", "0,0.5", "1.1", "nan", "0.5,0.5", "0:1:inf"]
+    "text",
+    ["", "x", "0.5:0.9", "0.5:0.9:0", "0.9:0.5:0.1", "0.5:0.9:0.3", "0,0.5", "1.1", "nan", "0.5,0.5", "0:1:inf", "0_1"],
 )
 def test_bad_thresholds_are_one_line_with_a_remedy(text):
     with pytest.raises(InputError, match=r"^--tiou: .*use first:last:step.*$"):

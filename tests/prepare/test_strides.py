@@ -80,6 +80,8 @@ def test_a_file_that_is_none(tmp_path, text, words):
         ("0.5", "4", "not both"),
         ("0", None, "--stride=0: expected"),
         ("nan", None, "--stride=nan"),
+        ("1_0", None, "--stride=1_0"),  # ten to Python
+        ("\u0663", None, "--stride="),  # three to Python
         ("no/such.csv", None, "--stride=no/such.csv: expected seconds"),
         (None, "0", "--images_per_snippet=0"),
         (None, "x", "--images_per_snippet=x"),
