@@ -3,7 +3,7 @@
 # make bench   this project against PyTorch, side by side: benchmarks/README.md (about a quarter of an hour)
 # make test    all tests            make lint    ruff and mypy
 # make soak    a training killed KILLS times against an undisturbed one, bit for bit (about four minutes)
-# make fuzz    10,000 damaged inputs of every kind: benchmarks/fuzzing (about five minutes)
+# make fuzz    20,000 odd and damaged inputs of every kind: benchmarks/fuzzing (under a quarter of an hour on two cores)
 # make test-optimized  tests of ops, losses and tasks as XLA compiles them by default (about four minutes)
 # make test-wheel  the wheel, installed in fresh environments of two Pythons and used far from here
 # make test-tpu  every task compiled for TPU topologies; fetches libtpu (130 MB), needs no TPU

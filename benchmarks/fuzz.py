@@ -1,91 +1,85 @@
-"""Damaged input of every kind: it is read rightly, or refused by one line that says what is wrong.
+"""Damaged and odd input of every kind: it is read rightly, or refused by one line that says what is wrong.
 
-python -m benchmarks.fuzz [--count=10000] [--seed=0] [--only=N]
+python -m benchmarks.fuzz [--count=20000] [--seed=0] [--processes=2] [--kinds=csv,..] [--only=N]
 
 Case N is a function of N and the seed. Anything but a correct result or one `InputError` of one line is a finding: it
-is printed with its number, and the status is 1. What was found once is kept in tests/prepare/test_fuzz.py. The kinds
-are the modules of benchmarks/fuzzing.
+is printed with its number, and the status is 1. What was found once is kept in tests/benchmarks/test_fuzz.py and beside
+the tests of what it was found in. The generators are the modules of benchmarks/fuzzing; with --kinds, only the cases
+of those kinds are run of all --count.
 """
 
-import contextlib
-import random
-import signal
+import os
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import app, flags
 
-from benchmarks.fuzzing import Case, bodies, pickles, sets
-from tal_jax.errors import InputError
+# Programs are compiled to be compared with themselves, and not to be fast.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-GENERATORS = (sets, bodies, pickles)
-_COUNT = flags.DEFINE_integer("count", 10_000, "How many cases.", lower_bound=1)
+from benchmarks.fuzzing.running import Outcome, every_case, kind_of, kinds, run, run_case
+
+_COUNT = flags.DEFINE_integer("count", 20_000, "How many cases.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of all cases.")
 _ONLY = flags.DEFINE_integer("only", -1, "Only this case, with its traceback.")
-PATIENCE = 20  # seconds after which a case hangs
+_KINDS = flags.DEFINE_list("kinds", [], "Only cases of these kinds.")
+_PROCESSES = flags.DEFINE_integer("processes", 2, "How many cases at a time.", lower_bound=1)
 
 
-def every_case(folder: Path) -> list[Case]:
-    """The cases of all generators, each of which has a folder of its own."""
-    found: list[Case] = []
-    for generator in GENERATORS:
-        (home := folder / generator.__name__.rpartition(".")[2]).mkdir(parents=True)
-        found += generator.cases(home)
-    return found
-
-
-def run_case(cases: Sequence[Case], folder: Path, number: int, seed: int) -> tuple[str, str]:
-    """Outcome of a case, "right" or "refused" or a finding, and the message."""
-    rng = random.Random(f"{seed}/{number}")
-    case = rng.choice(cases)
-    with tempfile.TemporaryDirectory(dir=folder) as work, patience():
-        try:
-            case(rng, Path(work))
-        except InputError as e:
-            return ("refused", str(e)) if "\n" not in str(e).strip() else ("several lines", str(e))
-        except Exception as e:
-            return f"{type(e).__name__} in {getattr(case, '__name__', case)}", traceback.format_exc()
-    return "right", ""
-
-
-@contextlib.contextmanager
-def patience() -> Iterator[None]:
-    """Ends what hangs with an exception."""
-
-    def over(number: int, frame: Any) -> None:
-        raise TimeoutError(f"nothing within {PATIENCE} s")
-
-    before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(PATIENCE)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+def table(outcomes: Iterable[Outcome]) -> str:
+    """Counts of every kind as text."""
+    by_kind: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_kind.setdefault(outcome.kind, []).append(outcome)
+    rows = []
+    for kind in [*sorted(by_kind), "all"]:
+        part = by_kind.get(kind) or [o for found in by_kind.values() for o in found]
+        states = Counter("found" if o.found else o.state for o in part)
+        counts = [len(part), *(states[state] for state in ("right", "refused", "found"))]
+        rows.append([kind, *map(str, counts), f"{1000 * sum(o.seconds for o in part) / len(part):.0f}"])
+    names = ["kind", "cases", "right", "refused", "found", "ms"]
+    widths = [max(len(row[i]) for row in [names, *rows]) for i in range(len(names))]
+    return "\n".join(
+        "  ".join(x.ljust(w) if i == 0 else x.rjust(w) for i, (x, w) in enumerate(zip(row, widths, strict=True)))
+        for row in [names, *rows]
+    )
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the cases and prints what they come to."""
     del argv
-    counts: dict[str, int] = {}
+    shares = kinds()
+    for kind in _KINDS.value:
+        if kind not in shares:
+            sys.exit(f"--kinds={kind}: there are {', '.join(shares)}")
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        cases = every_case(Path(folder))
-        for number in range(_COUNT.value) if _ONLY.value < 0 else [_ONLY.value]:
-            outcome, text = run_case(cases, Path(folder), number, _SEED.value)
-            counts[outcome] = counts.get(outcome, 0) + 1
-            if outcome not in ("right", "refused") or _ONLY.value >= 0:
-                shown = text if _ONLY.value >= 0 else text.strip().splitlines()[-1][:300]
-                print(f"case {number}: {outcome}: {shown}", flush=True)
-            if (number + 1) % 1000 == 0:
-                print(f"[{time.monotonic() - begin:5.0f} s] {number + 1}/{_COUNT.value} {counts}", flush=True)
-    print(f"{counts} in {time.monotonic() - begin:.0f} s")
-    if set(counts) - {"right", "refused"}:
+        if _ONLY.value >= 0:
+            cases = every_case(Path(folder), [kind_of(_ONLY.value, _SEED.value, shares)[0]])
+            one = run_case(cases, Path(folder), _ONLY.value, _SEED.value)
+            print(f"case {one.number}, {one.kind}: {one.state}: {one.text}")
+            sys.exit(int(one.found))
+        wanted = _KINDS.value or list(shares)
+        every_case(Path(folder), wanted)
+        print(f"[{time.monotonic() - begin:5.0f} s] ready", flush=True)
+        numbers = [n for n in range(_COUNT.value) if kind_of(n, _SEED.value, shares)[0] in wanted]
+        outcomes = []
+        for outcome in run(numbers, _SEED.value, Path(folder), wanted, _PROCESSES.value):
+            outcomes.append(outcome._replace(text=""))
+            if outcome.found:
+                last = (outcome.text.strip().splitlines() or [""])[-1][:300]
+                print(f"case {outcome.number}, {outcome.kind}: {outcome.state}: {last}", flush=True)
+            if len(outcomes) % 1000 == 0:
+                print(f"[{time.monotonic() - begin:5.0f} s] {len(outcomes)}/{len(numbers)}", flush=True)
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    print(f"\n{table(outcomes)}\n\n{time.monotonic() - begin:.0f} s, of which cases took {seconds:.0f} s of one core")
+    if any(outcome.found for outcome in outcomes):
         sys.exit(1)
 
 

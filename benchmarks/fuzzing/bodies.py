@@ -3,7 +3,6 @@
 import io
 import json
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from tal_jax.deploy.requests import JSON as JSON_KIND
 from tal_jax.deploy.requests import NPY as NPY_KINDS
 from tal_jax.deploy.requests import Query, recording
 
+KINDS = {"body json": 20, "body npy": 15, "query": 10}
 SNIPPETS = 40  # of one request at most
 SIZES = (10, 300, 5000, 100_000)
 
@@ -82,6 +82,6 @@ def query_case(rng: random.Random, work: Path) -> None:
         raise Wrong(f"{given} was accepted")
 
 
-def cases(folder: Path) -> Sequence[Case]:
+def cases(folder: Path) -> dict[str, Case]:
     """Of JSON, of `.npy`, and of parameters."""
-    return json_case, npy_case, query_case
+    return {"body json": json_case, "body npy": npy_case, "query": query_case}

@@ -6,7 +6,6 @@ import pickle
 import pickletools
 import random
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from benchmarks.fuzzing import Case, Wrong
 from benchmarks.fuzzing.mutation import mutated_bytes
 from tal_jax.prepare import pickle_machine, safe_pickle
 
+KINDS = {"pickle": 20, "pickle code": 20}
 NAMES = (
     "numpy\nndarray", "numpy\ndtype", "numpy._core.multiarray\n_reconstruct", "numpy._core.multiarray\nscalar",
     "numpy._core.numeric\n_frombuffer", "_codecs\nencode", "collections\nOrderedDict", "torch\nFloatStorage",
@@ -98,6 +98,6 @@ def _plain(value: Any) -> None:
             raise Wrong(f"a {type(node).__name__} was read")
 
 
-def cases(folder: Path) -> Sequence[Case]:
+def cases(folder: Path) -> dict[str, Case]:
     """Of damaged pickles, and of random ones."""
-    return damaged_case, random_case
+    return {"pickle": damaged_case, "pickle code": random_case}

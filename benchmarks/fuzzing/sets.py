@@ -17,6 +17,8 @@ from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare
 from tal_jax.windows import Framing
 
+KINDS = {"annotations": 15, "features": 10, "set": 15}
+
 
 class Bench:
     """A small good set, its files, and what is right for them."""
@@ -24,18 +26,22 @@ class Bench:
     def __init__(self, folder: Path):
         self.folder = folder
         rng = np.random.default_rng(0)
-        (folder / "features").mkdir(parents=True)
+        there = folder.exists()
+        (folder / "features").mkdir(parents=True, exist_ok=True)
         database = {}
         for i in range(4):
-            np.save(folder / "features" / f"r{i}.npy", rng.normal(size=(20 + i, 3)).astype(np.float32))
+            x = rng.normal(size=(20 + i, 3)).astype(np.float32)
+            if not there:
+                np.save(folder / "features" / f"r{i}.npy", x)
             segments = [{"segment": [1.0, 4.0], "label": "a"}, {"segment": [5.0, 8.0], "label": "b"}]
             subset = "validation" if i == 3 else "training"
             database[f"r{i}"] = {"subset": subset, "duration": (20 + i) * 0.5, "annotations": segments}
         self.content = {"version": "1", "database": database}
         self.annotations = folder / "annotations.json"
-        self.annotations.write_text(json.dumps(self.content))
         self.data = folder / "data"
-        self.prepare(self.annotations, folder / "features", self.data)
+        if not there:
+            self.annotations.write_text(json.dumps(self.content))
+            self.prepare(self.annotations, folder / "features", self.data)
         self.right = self.read(self.data)
 
     def prepare(self, annotations: Path, features: Path, out: Path) -> None:
@@ -107,7 +113,7 @@ class Bench:
             raise Wrong(f"{path.name}: other records than were written")
 
 
-def cases(folder: Path) -> Sequence[Case]:
+def cases(folder: Path) -> dict[str, Case]:
     """Of annotations, features, and the files of a prepared set."""
     bench = Bench(folder / "good")
-    return bench.annotation_case, bench.feature_case, bench.record_case
+    return {"annotations": bench.annotation_case, "features": bench.feature_case, "set": bench.record_case}
