@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tal_jax.batch_layout import INPUTS, Sizes, empty
+from tal_jax.batch_layout import INPUTS, LAYOUT, Sizes, empty
 from tal_jax.deploy import model_folder as layout
+from tal_jax.deploy.model_description import REMEDY, is_normalization, read_weights
 from tal_jax.deploy.results import in_seconds, rows_of
 from tal_jax.deploy.runtimes import Program, programs
 from tal_jax.errors import InputError
@@ -156,7 +157,9 @@ class Model:
         self.streams: dict[str, int] = model["streams"]  # name -> channels, in the order of the input
         self.stride: float | None = model["stride"]  # seconds per snippet in training; None: one of each recording
         self.needs: tuple[str, ...] = tuple(model["needs"])  # "proposals", "class_scores": from outside
-        self.stages = tuple(_stage(self.path, entry, len(self.labels), runtime) for entry in model["stages"])
+        self.stages = tuple(
+            _stage(self.path, entry, len(self.labels), self.channels, runtime) for entry in model["stages"]
+        )
 
     @property
     def channels(self) -> int:
@@ -219,6 +222,10 @@ class Model:
     def finish(self, stage: Stage, recording: ResolvedRecording, windows: Sequence[WindowDetections]) -> None:
         """Stores in a recording what a stage found in its windows, for the stages to come."""
         recording.found = stage.merged(windows)
+        if len(recording.found.labels) and recording.found.labels.max() >= len(self.labels):
+            raise InputError(
+                f"{self.path}: stage {stage.name} finds more than its {len(self.labels)} classes: {REMEDY}"
+            )
         if stage.makes == "proposals":
             recording.proposals = (recording.found.segments, recording.found.scores)
         if stage.makes == "class_scores":
@@ -270,18 +277,22 @@ def _device_types(found: WindowDetections) -> WindowDetections:
     return WindowDetections(found.segments.astype(np.float32), found.labels.astype(np.int32), *found[2:])
 
 
-def _stage(path: Path, entry: Mapping[str, Any], classes: int, runtime: str) -> Stage:
-    from safetensors.numpy import load_file
-
-    home = path / entry["name"]
-    arrays = load_file(home / layout.WEIGHTS)
+def _stage(path: Path, entry: Mapping[str, Any], classes: int, channels: int, runtime: str) -> Stage:
+    home, framing = path / entry["name"], Framing(**entry["framing"])
+    arrays = read_weights(home / layout.WEIGHTS)
     statistics = [arrays.pop(f"normalization/{x}") for x in ("mean", "std") if f"normalization/{x}" in arrays]
-    predict, merges = programs(home, arrays, entry["merges"], runtime)
+    if statistics and not is_normalization(statistics, channels):
+        raise InputError(
+            f"{home / layout.WEIGHTS}: damaged, no mean and positive deviation of {channels} channels: {REMEDY}"
+        )
+    sizes = Sizes(framing.snippets, channels, classes, proposals=entry["proposals"])
+    inputs = {name: (None, *sizes.shape(LAYOUT[name][0])) for name in INPUTS}
+    predict, merges = programs(home, arrays, entry["merges"], runtime, inputs)
     return Stage(
         name=entry["name"],
         kind=entry["kind"],
         makes=entry.get("makes", MADE_BY.get(entry["kind"], "")),
-        framing=Framing(**entry["framing"]),
+        framing=framing,
         proposals=entry["proposals"],
         classes=classes,
         normalization=Normalization(*statistics) if statistics else None,

@@ -8,12 +8,13 @@ README.md   how to load it
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tal_jax.deploy.model_description import REMEDY, check_description
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
 
 FORMAT = 1
 MODEL = "model.json"
@@ -72,9 +73,10 @@ def read_model(folder: Path) -> dict[str, Any]:
             raise InputError(f"{folder / name}: damaged: its checksum is not that of {SUMS}: export the model anew")
     if MODEL not in sums:
         raise InputError(f"{folder / MODEL}: missing in {SUMS}: export the model anew")
-    model = json.loads((folder / MODEL).read_text())
+    model = own_files.read_object(folder / MODEL, REMEDY)
     if model.get("format") != FORMAT:
         raise InputError(f"{folder / MODEL}: format {model.get('format')!r}, this version reads {FORMAT}: export anew")
+    check_description(folder / MODEL, model)
     return model
 
 

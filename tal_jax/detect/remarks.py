@@ -5,15 +5,21 @@ import numpy as np
 from tal_jax.data.dataset import Split
 from tal_jax.devices.processes import say
 from tal_jax.stages.stage import Stage
-from tal_jax.stages.workdir import finished, newest_step
+from tal_jax.stages.workdir import changed_since, finished, newest_step
 from tal_jax.windows import strange_stride
 
 
 def remark(stage: Stage, records: Split) -> None:
     """Prints what makes a stage's detections in these recordings doubtful, if anything."""
-    for line in (unfinished(stage), other_stride(stage, records)):
+    for line in (changed(stage), unfinished(stage), other_stride(stage, records)):
         if line:
             say(line)
+
+
+def changed(stage: Stage) -> str:
+    """A line where the workdir's config is no longer what the stage was trained with; "" otherwise."""
+    found = changed_since(stage.config, stage.workdir, stage.name)
+    return f"stage {stage.name}: config.json has changed since its training: {'; '.join(found[:5])}" if found else ""
 
 
 def unfinished(stage: Stage) -> str:

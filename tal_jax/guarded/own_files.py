@@ -43,7 +43,7 @@ def read_bytes(path: str | os.PathLike, remedy: str, largest: int = LARGEST) -> 
             if status.st_size > largest:
                 raise InputError(f"{path}: {status.st_size} bytes, at most {largest} are expected: {remedy}")
             with open(descriptor, "rb", closefd=False) as file:
-                return file.read(largest)
+                return file.read(status.st_size)
         finally:
             os.close(descriptor)
     except FileNotFoundError as e:

@@ -95,13 +95,16 @@ def write_config(config: Config, workdir: Path, stages: Iterable[str]) -> None:
       workdir: the folder of the track.
       stages: the names of the stages.
     """
-    config = _located(config)
-    for name in stages:
+    config, names = _located(config), set(stages)
+    for name in names:
         path = workdir / name / "config.json"
         if not (path.exists() and has_checkpoint(workdir, name)):
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write(path, json.dumps(_of_stage(config, name), indent=1).encode())
-    atomic.write(workdir / "config.json", json.dumps(to_tree(config), indent=1).encode())
+    # A stage that is not asked for, and has begun, is what it was trained as, whatever this config says of it.
+    others = {name: _begun(config, workdir, name) for name in config.track if name not in names}
+    whole = dataclasses.replace(config, stages={**config.stages, **{k: v for k, v in others.items() if v is not None}})
+    atomic.write(workdir / "config.json", json.dumps(to_tree(whole), indent=1).encode())
 
 
 def _located(config: Config) -> Config:
@@ -197,15 +200,37 @@ def read_config(workdir: str | os.PathLike) -> Config:
         raise InputError(f"{path}: written by another version? {e}: correct the file, or train again") from e
     if not config.track:
         raise InputError(f"{path}: damaged, its track names no stage: {RESTORE_CONFIG}")
-    sections = {name: _begun_section(config, Path(workdir), name) for name in config.track}
-    return dataclasses.replace(config, stages={**config.stages, **sections})
+    for name in config.track:
+        _begun(config, Path(workdir), name)
+    return config
 
 
-def _begun_section(config: Config, workdir: Path, name: str) -> StageSection:
-    """The section that a stage was begun with: the workdir's config may be of a later training, of other stages."""
+def changed_since(config: Config, workdir: Path, name: str) -> list[str]:
+    """What a workdir's config says of a stage that has begun, and did not when it began; somebody has changed it.
+
+    Args:
+      config: what `read_config` returned, as it is or for another set.
+      workdir: the folder of the track.
+      name: the stage's name.
+    """
+    begun = _begun(config, workdir, name)
+    if begun is None:
+        return []
+    one, other = (
+        flat(_of_stage(c, name)["stages"]) for c in (dataclasses.replace(config, stages={name: begun}), config)
+    )
+    return [f"stages.{k} {one.get(k)!r} -> {v!r}" for k, v in other.items() if one.get(k) != v]
+
+
+def _begun(config: Config, workdir: Path, name: str) -> StageSection | None:
+    """The section that a stage has begun with, None where it has saved nothing.
+
+    Raises:
+      InputError: the file is damaged, or the stage read recordings in another way than the config has it.
+    """
     path = workdir / name / "config.json"
     if not (os.path.lexists(path) and has_checkpoint(workdir, name)):
-        return config.stages[name]
+        return None
     begun = parse(_stored(path, name))
     for field in READ_WITH:
         one, other = getattr(config.data, field), getattr(begun.data, field)
@@ -214,7 +239,8 @@ def _begun_section(config: Config, workdir: Path, name: str) -> StageSection:
                 f"{path}: stage {name} was begun with data.{field} {other!r:.60}, {workdir / 'config.json'} says "
                 f"{one!r:.60}: restore that file, or train the stage anew (launch.train --stage={name})"
             )
-    return begun.stages[name]
+    # Where its artifacts lie may be said anew: they are told by what they were made from.
+    return dataclasses.replace(begun.stages[name], files=config.stages[name].files)
 
 
 def _stored(path: Path, name: str) -> dict[str, Any]:

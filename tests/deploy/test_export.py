@@ -252,6 +252,64 @@ def test_a_damaged_folder_is_refused(folder, tmp_path):
         load(tmp_path / "unsealed")
 
 
+def changed(**values):
+    return lambda model: {**model, **values}
+
+
+def of_stage(**values):
+    return lambda model: {**model, "stages": [{**entry, **values} for entry in model["stages"]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda model: [], "holds a list where an object is expected"),
+        (lambda model: {"format": 1}, "it lacks 'labels'"),
+        (changed(labels=["action_0"]), "class_scores of .*2.*, and the folder gives .any, 1"),
+        (changed(labels=["a", "a"]), "its labels are not text, each once"),
+        (changed(streams={"imu": 4}), "no mean and positive deviation of 4 channels"),
+        (changed(streams={"imu": "3"}), "its streams are not names with their channels"),
+        (changed(stride=-1.0), "a stride of -1.0 s"),
+        (changed(needs=["os.system"]), "it needs something else"),
+        (changed(stages=[]), "it has no stages"),
+        (of_stage(name="../../../elsewhere/bmn"), "is not that of a folder within"),
+        (of_stage(name="/etc"), "is not that of a folder within"),
+        (of_stage(framing={"mode": "window", "snippets": 0}), "no framing that can be"),
+        (of_stage(framing={"of": "another version"}), "no framing that can be"),
+        (of_stage(merges="all"), "'merges' is text .*, expected a list"),
+        (of_stage(merges=[]), "windows, and no program that merges them"),
+        (of_stage(proposals=7), "it takes proposal"),
+    ],
+)
+def test_a_description_that_cannot_be_is_refused_though_its_sums_match(folder, tmp_path, change, words):
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    (model / MODEL).write_text(json.dumps(change(json.loads((model / MODEL).read_text()))))
+    seal(model)
+    with pytest.raises(InputError, match=words) as error:
+        load(model)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("weights.safetensors", "not a file of weights"), ("predict.stablehlo", "not a program")]
+)
+@pytest.mark.parametrize("content", [b"", b"x" * 100, (1 << 60).to_bytes(8, "little") + b"{}"])
+def test_files_that_are_none_are_refused_though_their_sums_match(folder, tmp_path, name, words, content):
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    (model / "bmn" / name).write_bytes(content)
+    seal(model)
+    with pytest.raises(InputError, match=rf"{name}: damaged, {words}"):
+        load(model)
+
+
+def test_weights_of_another_model_are_refused(folder, tmp_path):
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    shutil.copy(model / "tcanet" / "weights.safetensors", model / "bmn")
+    seal(model)
+    with pytest.raises(InputError, match=r"bmn/predict\.stablehlo: not the program of this model"):
+        load(model)
+
+
 def test_commands(folder, tmp_path):
     shutil.copytree(folder / "work", tmp_path / "work")
     done = run("export", f"--workdir={tmp_path / 'work'}", f"--out={tmp_path / 'E'}")

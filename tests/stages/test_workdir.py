@@ -10,6 +10,7 @@ from tal_jax.data.dataset import Metadata
 from tal_jax.errors import InputError
 from tal_jax.stages.config import parse
 from tal_jax.stages.workdir import (
+    changed_since,
     check_config,
     finished,
     finished_parameters,
@@ -79,6 +80,18 @@ def test_what_a_stage_was_begun_with_stays(tmp_path):
     write_config(config(seed=1), tmp_path, ["bmn", "tcanet"])
     assert json.loads((tmp_path / "bmn" / "config.json").read_text())["seed"] == 0
     assert json.loads((tmp_path / "tcanet" / "config.json").read_text())["seed"] == 1
+
+
+def test_the_config_of_a_workdir_is_that_of_its_stages(tmp_path):
+    """`--stage=tcanet` with another section of BMN: BMN is still what it was trained as, and detects so."""
+    begin(tmp_path)
+    changed = config(stages={"bmn": {**BMN, "model": {"hidden": 9}}, "tcanet": {"task": "tcanet", "steps": 99}})
+    write_config(changed, tmp_path, ["tcanet"])
+    found = read_config(tmp_path).stages
+    assert (found["bmn"].model["hidden"], found["tcanet"].steps) == (8, 99)
+    assert changed_since(read_config(tmp_path), tmp_path, "bmn") == []
+    write_config(changed, tmp_path, ["bmn"])
+    assert changed_since(read_config(tmp_path), tmp_path, "bmn") == ["stages.bmn.model.hidden 8 -> 9"]
 
 
 def test_keys_that_an_older_workdir_lacks_have_their_defaults(tmp_path):
