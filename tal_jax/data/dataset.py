@@ -338,6 +338,7 @@ def encode(spec: Any, record: Record) -> bytes:
     return example.SerializeToString(deterministic=True)  # protobuf maps have no order of their own
 
 
+@functools.cache  # one look-up for each record that is read
 def storage(dtype: str) -> np.dtype:
     """The type that one of DTYPES names."""
     from ml_dtypes import bfloat16
