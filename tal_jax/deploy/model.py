@@ -11,7 +11,7 @@ import numpy as np
 
 from tal_jax.batch_layout import INPUTS, LAYOUT, Sizes, empty
 from tal_jax.deploy import model_folder as layout
-from tal_jax.deploy.model_description import REMEDY, is_normalization, read_weights
+from tal_jax.deploy.model_description import REMEDY, read_weights
 from tal_jax.deploy.results import in_seconds, rows_of
 from tal_jax.deploy.runtimes import Program, programs
 from tal_jax.errors import InputError
@@ -223,9 +223,7 @@ class Model:
         """Stores in a recording what a stage found in its windows, for the stages to come."""
         recording.found = stage.merged(windows)
         if len(recording.found.labels) and recording.found.labels.max() >= len(self.labels):
-            raise InputError(
-                f"{self.path}: stage {stage.name} finds more than its {len(self.labels)} classes: {REMEDY}"
-            )
+            raise InputError(f"{self.path}: stage {stage.name} finds classes that have no label: {REMEDY}")
         if stage.makes == "proposals":
             recording.proposals = (recording.found.segments, recording.found.scores)
         if stage.makes == "class_scores":
@@ -279,12 +277,7 @@ def _device_types(found: WindowDetections) -> WindowDetections:
 
 def _stage(path: Path, entry: Mapping[str, Any], classes: int, channels: int, runtime: str) -> Stage:
     home, framing = path / entry["name"], Framing(**entry["framing"])
-    arrays = read_weights(home / layout.WEIGHTS)
-    statistics = [arrays.pop(f"normalization/{x}") for x in ("mean", "std") if f"normalization/{x}" in arrays]
-    if statistics and not is_normalization(statistics, channels):
-        raise InputError(
-            f"{home / layout.WEIGHTS}: damaged, no mean and positive deviation of {channels} channels: {REMEDY}"
-        )
+    arrays, normalization = read_weights(home / layout.WEIGHTS, channels)
     sizes = Sizes(framing.snippets, channels, classes, proposals=entry["proposals"])
     inputs = {name: (None, *sizes.shape(LAYOUT[name][0])) for name in INPUTS}
     predict, merges = programs(home, arrays, entry["merges"], runtime, inputs)
@@ -295,7 +288,7 @@ def _stage(path: Path, entry: Mapping[str, Any], classes: int, channels: int, ru
         framing=framing,
         proposals=entry["proposals"],
         classes=classes,
-        normalization=Normalization(*statistics) if statistics else None,
+        normalization=normalization,
         predict=predict,
         merges=merges,
     )

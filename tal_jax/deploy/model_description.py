@@ -4,7 +4,7 @@ Checksums show damage, not what somebody wrote on purpose or another version mea
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
-from tal_jax.windows import Framing
+from tal_jax.windows import Framing, Normalization
 
 REMEDY = "export the model anew (launch.export)"
 NEEDS = ("proposals", "class_scores")
@@ -81,15 +81,26 @@ def _possible(framing: Mapping[str, Any]) -> bool:
     )
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a stage by their paths. Raises InputError where the file is damaged."""
+def read_weights(path: Path, channels: int) -> tuple[dict[str, np.ndarray], Normalization | None]:
+    """The arrays of a stage by their paths, and the statistics of its channels where it has any.
+
+    Raises:
+      InputError: the file is damaged, or its statistics cannot be those of so many channels.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        return load(own_files.read_bytes(path, REMEDY, largest=1 << 40))
+        arrays = load(own_files.read_bytes(path, REMEDY, largest=1 << 40))
     except (SafetensorError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path}: damaged, not a file of weights ({' '.join(str(e).split()):.80}): {REMEDY}") from e
+    statistics = [arrays.pop(f"normalization/{x}") for x in ("mean", "std") if f"normalization/{x}" in arrays]
+    if not statistics:
+        return arrays, None
+    possible = [x.shape for x in statistics] == [(channels,)] * 2 and all(np.isfinite(x).all() for x in statistics)
+    if not possible or not (statistics[1] > 0).all():
+        raise InputError(f"{path}: damaged, no mean and positive deviation of {channels} channels: {REMEDY}")
+    return arrays, Normalization(*statistics)
 
 
 def check_shapes(path: Path, found: Mapping[str, tuple[Any, ...]], expected: Mapping[str, tuple[Any, ...]]) -> None:
@@ -116,12 +127,3 @@ def check_shapes(path: Path, found: Mapping[str, tuple[Any, ...]], expected: Map
                 f"{path}: not the program of this model, it takes {name} of {tuple(map(str, one))}, and the folder "
                 f"gives ({given}): {REMEDY}"
             )
-
-
-def is_normalization(statistics: Sequence[np.ndarray], channels: int) -> bool:
-    """Whether arrays are the mean and the positive deviation of so many channels."""
-    return (
-        [x.shape for x in statistics] == [(channels,)] * 2
-        and all(np.issubdtype(x.dtype, np.floating) and np.isfinite(x).all() for x in statistics)
-        and bool((statistics[1] > 0).all())
-    )

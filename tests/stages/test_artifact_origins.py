@@ -407,10 +407,10 @@ def test_a_changed_config_is_said(workdir, capsys):
 
 
 def test_an_unfinished_stage_is_said(workdir, capsys):
-    path = workdir / "tcanet" / "config.json"
-    content = json.loads(path.read_text())
-    content["stages"]["tcanet"]["steps"] = 240
-    path.write_text(json.dumps(content))
+    for path in (workdir / "config.json", workdir / "tcanet" / "config.json"):
+        content = json.loads(path.read_text())
+        content["stages"]["tcanet"]["steps"] = 240
+        path.write_text(json.dumps(content))
     detect(workdir, "validation")
     assert "trained for" not in capsys.readouterr().out
     (workdir / "tcanet" / "finished.json").unlink()
