@@ -140,10 +140,10 @@ def test_begun_stages_are_left_alone(folder, converted, tmp_path):
 def test_models_of_this_project_cannot_become_theirs(converted, tmp_path):
     """Another variant, a head that PyTorch's model does not have."""
     shutil.copytree(converted, tmp_path / "w")
-    path = tmp_path / "w" / "tcanet" / "config.json"
-    stored = json.loads(path.read_text())
-    stored["stages"]["tcanet"]["model"].update(variant="report", snippet_head=True)
-    path.write_text(json.dumps(stored))
+    for path in (tmp_path / "w" / "config.json", tmp_path / "w" / "tcanet" / "config.json"):
+        stored = json.loads(path.read_text())
+        stored["stages"]["tcanet"]["model"].update(variant="report", snippet_head=True)
+        path.write_text(json.dumps(stored))
     with pytest.raises(InputError, match=r"model.variant is 'report' instead of 'released'.*snippet_head is True"):
         revert(KIND["tcanet"], tmp_path / "x.safetensors", tmp_path / "w")
     assert not (tmp_path / "x.safetensors").exists()
