@@ -136,9 +136,9 @@ def test_a_signal_that_a_library_turns_into_something_else_still_ends_it(swallow
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
-def test_a_command_that_has_just_begun_ends_the_same_way(number, status):
+def test_a_command_that_has_just_begun_ends_the_same_way(number, status, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch.train", "--config=x"],
+        [sys.executable, "-m", "launch.train", "--config=configs/weak_watch.py:full", f"--workdir={tmp_path / 'w'}"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     caught = Path(f"/proc/{process.pid}/status")
