@@ -6,7 +6,6 @@ is told from what a living one writes, on whatever machine, and goes when someth
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -150,7 +149,7 @@ def _lock_new(temporary: Path, *, folder: bool) -> int | None:
                 continue  # taken for abandoned before it was opened
             raise
         with contextlib.suppress(OSError):  # of file systems without locks: there nothing counts as abandoned
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor, wait=True)
         if _is_same(descriptor, temporary):
             return descriptor
         os.close(descriptor)  # taken for abandoned before it was locked
@@ -163,7 +162,7 @@ def _clear(temporary: Path) -> bool:
     except OSError as e:
         return e.errno == errno.ENOENT
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, wait=False)
         if _is_same(descriptor, temporary):
             _remove(temporary)
     except OSError:
@@ -171,6 +170,15 @@ def _clear(temporary: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _lock(descriptor: int, *, wait: bool) -> None:
+    """Locks what is open. Raises OSError where somebody else has, or where there are no such locks."""
+    try:
+        import fcntl  # not every system has it
+    except ImportError as e:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from e
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _remove(path: Path) -> None:

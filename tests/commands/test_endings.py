@@ -93,6 +93,14 @@ def test_names_that_are_no_text_are_printed():
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\udcff.json\n", "")
 
 
+@pytest.fixture(autouse=True)
+def sigint():
+    """Commands that a shell starts in the background ignore SIGINT, and so do their children: here they do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 @pytest.mark.parametrize("early", [False, True])
 def test_signals_end_in_one_line_and_leave_nothing(tmp_path, number, status, early):

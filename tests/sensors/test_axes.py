@@ -177,5 +177,5 @@ def test_what_was_found_is_read_again(tmp_path, split):
     for text in ("[[0, 4]]", "[[9, 15]]", "{}", "[[0, 3", "[3]", '{"devices": [[[0, 1, -1]]], "told": []}', "",
                  '{"devices": [], "told": ["\\u001b[2J"]}', "[" * 5000):  # fmt: skip
         path.write_text(text)
-        with pytest.raises(InputError, match=r"triaxial\.json: not a list of channel ranges or devices .*: remove it"):
+        with pytest.raises(InputError, match=r"triaxial\.json: damaged, .*: restore it, or remove it"):
             read(path, 12)
