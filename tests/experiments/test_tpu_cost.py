@@ -80,7 +80,7 @@ def test_both_steps_have_to_fit(monkeypatch):
 
 @with_libtpu
 def test_batches_divide_over_the_devices():
-    with pytest.raises(InputError, match="--batch=6: does not divide over 4 devices"):
+    with pytest.raises(InputError, match="--batch_size=6: does not divide over 4 devices"):
         compiled("bmn", "v5e:2x2", rows=6)
 
 
