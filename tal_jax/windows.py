@@ -269,11 +269,16 @@ def concatenated(windows: Sequence[WindowDetections], least: int = 2) -> WindowD
       least: the size that is padded to at least, a power of two.
 
     Returns:
-      The best MERGE_CANDIDATES of all, padded; the mask says which are real.
+      The best MERGE_CANDIDATES of all, with the best one of every label among them, padded; the mask says which are
+      real.
     """
     found = WindowDetections(*(np.concatenate(x) for x in zip(*windows, strict=True)))
     if len(found.scores) > MERGE_CANDIDATES:
-        best = np.sort(np.argsort(-found.scores, kind="stable")[:MERGE_CANDIDATES])
+        order = np.argsort(-found.scores, kind="stable")
+        # A classifier's recording has as many as windows x classes, of which the best of each class are the answer.
+        firsts = np.sort(np.unique(found.labels[order], return_index=True)[1])
+        order = np.concatenate([order[firsts], np.delete(order, firsts)])
+        best = np.sort(order[:MERGE_CANDIDATES])
         found = WindowDetections(*(x[best] for x in found))
     count = len(found.scores)
     size = max(least, 1 << max(count - 1, 1).bit_length())

@@ -1,12 +1,13 @@
 """The Grain pipeline: from records of a prepared set to fixed-shape batches."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grain
 import numpy as np
 
-from tal_jax.data.dataset import AHEAD, Split
+from tal_jax.data.dataset import AHEAD, Record, Split
 from tal_jax.data.rows import Assembler, Origin
 from tal_jax.types import Batch
 
@@ -95,12 +96,36 @@ def detection_batches(
     Returns:
       (number of batches, dataset of (Batch, Origin)).
     """
-    windows = [(int(i), float(o)) for i in index for o in assembler.framing.offsets(int(split.num_snippets[i]))]
+    spans = {int(i): assembler.framing.offsets(int(split.num_snippets[i])) for i in index}
+    held = _Held(split, {i: len(offsets) for i, offsets in spans.items()})
+    windows = [(int(i), float(o)) for i in index for o in spans[int(i)]]
     windows += [(-1, 0.0)] * (-len(windows) % batch_size)
 
     def assemble(window: tuple[int, float]) -> tuple[Batch, Origin]:
         i, offset = window
-        return assembler.detection_row(split[i], i, offset) if i >= 0 else assembler.empty_row()
+        if i < 0:
+            return assembler.empty_row()
+        return assembler.detection_row(split[i] if len(spans[i]) == 1 else held[i], i, offset)
 
     data: Any = grain.MapDataset.source(windows).map(assemble).batch(batch_size)
     return len(windows) // batch_size, data.to_iter_dataset(read_options(threads))
+
+
+class _Held:
+    """The records of a split, each kept until every window of it was cut: a day of a thousand windows is read once.
+
+    Threads cut the last windows of one recording while others cut the first of the next, so that two can be held.
+    """
+
+    def __init__(self, split: Split, windows: Mapping[int, int]):
+        """`windows` says how many of each recording will be asked for."""
+        self._split, self._left, self._lock = split, dict(windows), threading.Lock()
+        self._records: dict[int, Record] = {}
+
+    def __getitem__(self, i: int) -> Record:
+        with self._lock:
+            record = self._records.pop(i, None) or self._split[i]
+            self._left[i] -= 1
+            if self._left[i] > 0:
+                self._records[i] = record
+            return record

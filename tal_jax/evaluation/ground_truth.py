@@ -27,6 +27,8 @@ class Selection:
     rows: np.ndarray  # [n] int64: of the submission's table, those that `detections` holds
     missing: tuple[str, ...]  # annotated recordings that the detections do not mention: their segments are misses
     blocked: tuple[str, ...]  # recordings of the subset left out on request
+    untimed: tuple[str, ...]  # recordings of the subset with labels alone: nobody knows which detections are right
+    untimed_labels: int  # detections left out, of classes that their recording has somewhere, beside segments of others
     unmatched: tuple[str, ...]  # what was to be left out and is no recording of any subset, with the nearest id
     ignored: tuple[str, ...]  # recordings of other subsets among the detections
     unknown: tuple[str, ...]  # recordings that the annotation file does not have: their detections are false positives
@@ -50,7 +52,8 @@ def select(
     Detections of recordings that the annotation file does not have at all are false positives, as in the ActivityNet
     evaluator (published THUMOS14 figures rest on that). Labels that the ground truth of the subset does not have are
     counted and match nothing. Segments of the ground truth stay as written; those of ignored classes (see
-    `ignored.leave_out`) are kept apart.
+    `ignored.leave_out`) are kept apart. Where a label has no segment, only its presence is known, and a detection of it
+    is neither right nor wrong: recordings with labels alone are left out, and of others the detections of that class.
 
     Args:
       recordings: the annotated recordings by id, as `annotations.read` returns them.
@@ -67,11 +70,14 @@ def select(
     blocked, unmatched = _blocked(blocked, recordings, submission)
     name = subset_name(recordings, subset)
     members = {key: r for key, r in recordings.items() if r.subset == name}
-    counted = {key: r for key, r in members.items() if key not in blocked}
+    untimed = {key for key, r in members.items() if r.labels and not r.instances and key not in blocked}
+    counted = {key: r for key, r in members.items() if key not in blocked and key not in untimed}
     index = {key: i for i, key in enumerate(counted)}
     labels = sorted({instance.label for r in counted.values() for instance in r.instances})
     if not labels:
-        raise InputError(f"--split={subset}: none of its {len(counted)} recordings has a segment: nothing to evaluate")
+        alone = f", {len(untimed)} of them with labels alone" if untimed else ""
+        total = len(counted) + len(untimed)
+        raise InputError(f"--split={subset}: none of its {total} recordings has a segment{alone}: nothing to evaluate")
     class_index = {label: k for k, label in enumerate(labels)}
     rows = [(index[key], instance) for key, r in counted.items() for instance in r.instances]
     truth = segment_table(
@@ -89,9 +95,11 @@ def select(
             f"{submission.recordings[0]!r}; the subset has {next(iter(members))!r}): check --split and the ids"
         )
     ignored = [key for key in submission.recordings if key in recordings and key not in members and key not in blocked]
-    left_out = {*ignored, *blocked}
+    left_out = {*ignored, *blocked, *untimed}
     table = submission.table
     counts = np.array([key not in left_out for key in submission.recordings], bool)[table.recording]
+    elsewhere = _of_untimed_labels(submission, counted) & counts
+    counts &= ~elsewhere
     to_recording = np.array([index.get(key, -1) for key in submission.recordings], np.int64)
     to_label = np.array([*(class_index.get(label, -1) for label in submission.labels), -1], np.int64)  # -1 stays -1
     used = table.take(counts)
@@ -106,6 +114,8 @@ def select(
         rows=np.flatnonzero(counts),
         missing=tuple(sorted({key for key, r in counted.items() if r.instances} - set(submission.recordings))),
         blocked=tuple(key for key in members if key in blocked),
+        untimed=tuple(sorted(untimed)),
+        untimed_labels=int(elsewhere.sum()),
         unmatched=unmatched,
         ignored=tuple(ignored),
         unknown=tuple(key for key in submission.recordings if key not in recordings and key not in blocked),
@@ -133,6 +143,15 @@ def _excusing(recordings: Iterable[Recording]) -> SegmentTable:
     rows = [(n, i.start, i.end) for n, r in enumerate(recordings) for i in r.ignored]
     segments = [row[1:] for row in rows]
     return segment_table([row[0] for row in rows], np.full(len(rows), -1), segments, np.ones(len(rows)))
+
+
+def _of_untimed_labels(submission: Submission, recordings: Mapping[str, Recording]) -> np.ndarray:
+    """[n] bool: detections of a class that their recording has somewhere, without a segment of it."""
+    table, width = submission.table, len(submission.labels) + 1
+    index = {label: k for k, label in enumerate(submission.labels)}
+    known = [(i, recordings[key]) for i, key in enumerate(submission.recordings) if key in recordings]
+    bare = [i * width + index[x] for i, r in known for x in r.labels_without_segment() if x in index]
+    return (table.label >= 0) & np.isin(table.recording * width + table.label, bare)
 
 
 def _degenerate(table: SegmentTable) -> int:

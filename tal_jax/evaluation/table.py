@@ -71,6 +71,12 @@ def account(selection: Selection) -> list[str]:
         lines.append(f"missing: {_names(s.missing)} not in the detections: their segments count as misses")
     if s.blocked:
         lines.append(f"blocked: {_names(s.blocked)} left out")
+    if s.untimed:
+        lines.append(f"labels alone: {_names(s.untimed)} left out: nobody knows where their actions are")
+    if s.untimed_labels:
+        lines.append(
+            f"labels alone: {s.untimed_labels} detections left out, of classes that their recording has somewhere"
+        )
     if s.unmatched:
         lines.append(f"blocked: {_names(s.unmatched, 'id')} of no recording")
     if s.ignored:

@@ -25,6 +25,7 @@ from tal_jax.stages.artifacts import made_file
 from tal_jax.stages.config import parse, to_tree
 from tal_jax.stages.plan import check_classes
 from tal_jax.stages.predictor import Predictor, excusing_table, truth_table
+from tal_jax.stages.recordings import located
 from tal_jax.stages.stage import build_stage
 from tal_jax.stages.track import needed
 from tal_jax.stages.workdir import read_config
@@ -54,6 +55,7 @@ def measured(run: Run) -> tuple[Split, np.ndarray, np.ndarray]:
     else:
         split = open_split(data["dir"], data["eval_split"])
         index = np.arange(len(split))
+    index = located(split, index)
     groups = grouped(split, index, run.groups)
     if len(np.unique(groups)) < 2:
         alone = f"group {groups[0]} alone" if run.groups and len(groups) else f"{len(index) or 'no'} recording"

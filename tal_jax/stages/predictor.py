@@ -146,10 +146,11 @@ def truth_table(split: Split, index: np.ndarray) -> SegmentTable:
       A table whose `recording` is the position in the split.
     """
     records = list(zip((int(i) for i in index), split.records(index), strict=True))
+    # So that there is something to concatenate.
     return SegmentTable(
-        np.concatenate([np.full(len(r.labels), i, np.int64) for i, r in records]),
-        np.concatenate([r.labels for _, r in records]).astype(np.int64),
-        np.concatenate([r.segments for _, r in records]),
+        np.concatenate([np.empty(0, np.int64), *(np.full(len(r.labels), i, np.int64) for i, r in records)]),
+        np.concatenate([np.empty(0, np.int64), *(r.labels for _, r in records)]),
+        np.concatenate([np.empty((0, 2)), *(r.segments for _, r in records)]),
         np.ones(sum(len(r.labels) for _, r in records)),
     )
 

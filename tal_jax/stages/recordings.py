@@ -66,6 +66,11 @@ def open_recordings(data: DataSection, section: StageSection) -> Recordings:
     return _located(Recordings(training, kept, evaluation, np.arange(len(evaluation))), section)
 
 
+def located(split: Split, index: np.ndarray) -> np.ndarray:
+    """Of positions in a split, those of recordings that do not have labels alone: where actions are is known there."""
+    return index[~split.weak_only[index]]
+
+
 def _located(found: Recordings, section: StageSection) -> Recordings:
     """Without recordings that have labels and no segment, where segments are learned from: they are no background.
 
@@ -74,10 +79,7 @@ def _located(found: Recordings, section: StageSection) -> Recordings:
     """
     if section.kind.weak:
         return found
-    kept, measured = (
-        index[~split.weak_only[index]]
-        for split, index in ((found.training, found.train_index), (found.evaluation, found.eval_index))
-    )
+    kept, measured = located(found.training, found.train_index), located(found.evaluation, found.eval_index)
     if len(found.train_index) and not len(kept):
         raise InputError(
             f"{found.training.directory}: no {found.training.split} recording has a segment to learn from, but "

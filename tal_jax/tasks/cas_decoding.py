@@ -62,7 +62,8 @@ def localize(
     contrasts best, at positions whose activation reaches the lowest threshold, cut to the recording; or both. Empty
     segments are dropped. Score: mean inside - mean outside + class_weight * probability. A regressed segment is the
     one of highest contrast among many, so its contrast says more than it should: beside runs it is multiplied by
-    `regressed_weight`.
+    `regressed_weight`. In a recording of one snippet, or so short that smoothing averages all of it everywhere, no part
+    can stand out: there the candidate is the recording itself, without contrast.
 
     Args:
       cas: [B, T, K] class activation sequences.
@@ -81,11 +82,13 @@ def localize(
     Returns:
       Detections [B, P] in snippet units, best first.
     """
-    cas = scaled(smooth(cas, mask, decoding.smoothing / stride), mask)
+    window = decoding.smoothing / stride
+    duration = jnp.sum(mask, axis=1, dtype=jnp.float32)
+    short = 2.0 * duration - 1.0 <= jnp.maximum(window, 1.0)  # half a window reaches from one end's centre to the other
+    cas = jnp.where(short[:, None, None], 0.0, scaled(smooth(cas, mask, window), mask))
     # Compiled, the minimum may be rounded to just below the value it was taken from: no power of that.
     cas = jnp.maximum(cas, 0.0) ** decoding.sharpness
     selected = select_classes(probabilities, decoding.class_threshold)
-    duration = jnp.sum(mask, axis=1, dtype=jnp.float32)
     sums = cumulative_sum(cas, mask)
     parts = []
     if segments.shape[2]:
@@ -95,8 +98,10 @@ def localize(
     if both or not parts:
         levels = decoding.lowest + (decoding.highest - decoding.lowest) * jnp.linspace(0.0, 1.0, thresholds)
         parts.append(_thresholded(cas, sums, mask, duration, levels, decoding))
-    found, contrast, usable = (jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     b, k = probabilities.shape
+    whole = jnp.broadcast_to(jnp.stack([jnp.zeros_like(duration), duration], axis=-1)[:, None, None], (b, 1, k, 2))
+    parts.append((whole, jnp.zeros((b, 1, k)), jnp.broadcast_to(short[:, None, None], (b, 1, k))))
+    found, contrast, usable = (jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     score = contrast + decoding.class_weight * probabilities[:, None, :]
     usable &= selected[:, None, :] & (found[..., 1] > found[..., 0])
     everything = Detections(

@@ -12,6 +12,7 @@ from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.stages.map_frames import map_frames
 from tal_jax.stages.plan import check_classes
 from tal_jax.stages.predictor import Predictor, excusing_table, truth_table
+from tal_jax.stages.recordings import located
 from tal_jax.stages.stage import Stage
 from tal_jax.tasks.task import Params
 
@@ -20,8 +21,8 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
     """Scores of the stage's predictions on its evaluation recordings; `average` decides which checkpoint is best.
 
     Proposals: AR@AN and AUC. Detections: mAP at 0.5, 0.75, 0.95 and their average over 0.5:0.05:0.95. Classifier: mean
-    over recordings of whether the best class is right. Labels: mAP of the recordings' classes, which asks for no
-    segment.
+    over recordings with classes of whether the best one is right. Labels: mAP of the recordings' classes, which asks
+    for no segment.
 
     Args:
       stage: as `build_stage` makes it.
@@ -40,8 +41,12 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
     if len(index) == 0:
         return {}
     if measured_by == "labels":
-        value = label_average_precision(*_class_scores(stage, params, batch_size))
+        scores, labels = _class_scores(stage, params, batch_size)
+        if not labels.any():
+            return {}
+        value = label_average_precision(scores, labels)
         return {"average": value, "label_mAP": value}
+    index = located(split, index)  # of a weak stage: those with labels alone show neither right nor wrong detections
     truth = truth_table(split, index)
     if len(truth) == 0:
         return {}
@@ -57,7 +62,8 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
             if score > best.get(i, (-1.0, -1))[0]:
                 best[i] = (score, label)
         present = set(zip(truth.recording.tolist(), truth.label.tolist(), strict=True))
-        right = np.mean([(i, label) in present for i, (_, label) in best.items()])
+        # Of recordings without any class, none is right.
+        right = np.mean([i in best and (i, best[i][1]) in present for i in {i for i, _ in present}])
         return {"average": float(right), "top1": float(right)}
     excusing = excusing_table(split, index)
     detection = evaluate_detections(truth, found, split.metadata.labels, HIGH_TIOU, excusing)

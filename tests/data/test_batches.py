@@ -252,3 +252,31 @@ def test_statistics_are_those_of_the_training_features(prepared, tmp_path):
     again = normalization.read(path, len(found.mean))
     np.testing.assert_array_equal(again.mean, found.mean)
     assert [p.name for p in tmp_path.iterdir()] == ["normalization.npz"]
+
+
+def test_a_recording_of_many_windows_is_read_once(prepared, monkeypatch):
+    """And others as before, by both threads; the rows are the same."""
+    *_, split = prepared
+    read = []
+
+    class Counting(type(split)):
+        def __getitem__(self, i):
+            read.append(i)
+            return super().__getitem__(i)
+
+    counting = Counting(split.directory, split.split)
+    windowed, whole = assembler(Framing("window", 8)), assembler()
+    count, batches = detection_batches(counting, windowed, index=[3, 1], batch_size=4)
+    rows = [origin.index.tolist() for _, origin in batches]
+    assert (read, len(rows)) == ([3, 1], count)
+    assert len(windowed.framing.offsets(int(split.num_snippets[3]))) > 2
+    for (batch, origin), (_, expected) in zip(
+        detection_batches(counting, windowed, index=[3], batch_size=1)[1],
+        ((None, offset) for offset in windowed.framing.offsets(int(split.num_snippets[3]))),
+        strict=True,
+    ):
+        same(jax.tree.map(lambda x: x[0], batch), windowed.detection_row(split[3], 3, expected)[0])
+        assert origin.index[0] == 3
+    read.clear()
+    list(detection_batches(counting, whole, index=[0, 2], batch_size=2)[1])
+    assert sorted(read) == [0, 2]

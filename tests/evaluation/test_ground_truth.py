@@ -150,3 +150,47 @@ def test_blocked_lists_as_text_and_as_json(tmp_path):
             selection.read_blocked(path)
     with pytest.raises(InputError, match="cannot be read"):
         selection.read_blocked(tmp_path / "none")
+
+
+LABELS_ALONE = {
+    r.id: r
+    for r in (
+        recording("v1", "validation", (0, 10, "run")),
+        recording("v2", "validation", (0, 10, "jump")),
+        Recording("bare", "validation", 100.0, (), ("run",)),
+        Recording("partly", "validation", 100.0, (Instance(0, 10, "run"),), ("jump", "swim")),
+    )
+}
+
+
+def test_detections_where_only_a_label_is_known_are_neither_right_nor_wrong():
+    found = submission(
+        ("bare", "run", 0, 10, 0.99),  # left out, with the recording
+        ("bare", "jump", 0, 10, 0.98),
+        ("partly", "jump", 0, 10, 0.97),  # left out: a jump is somewhere in it
+        ("partly", "swim", 0, 10, 0.96),
+        ("v1", "run", 0, 10, 0.9),
+        ("v2", "jump", 0, 10, 0.8),
+        ("partly", "run", 50, 60, 0.7),  # a false positive: its runs are known
+        ("partly", "run", 0, 10, 0.6),
+    )
+    chosen = selection.select(LABELS_ALONE, found, "validation")
+    assert chosen.recordings == ("v1", "v2", "partly")
+    assert (chosen.untimed, chosen.untimed_labels) == (("bare",), 2)
+    assert chosen.rows.tolist() == [4, 5, 6, 7]
+    assert chosen.unknown_labels == {}
+    # jump: found. run: precision 1 up to a recall of 1/2, then 2/3.
+    assert average(chosen) == pytest.approx((1 + (1 / 2 + 1 / 2 * 2 / 3)) / 2)
+    account = table.account(chosen)
+    assert account[0] == "3 recordings, 3 segments, 2 classes, 4 detections"
+    assert "labels alone: 1 recording (bare) left out: nobody knows where their actions are" in account
+    assert "labels alone: 2 detections left out, of classes that their recording has somewhere" in account
+
+
+def test_labels_alone_are_no_recordings_of_others_and_nothing_to_evaluate_by_themselves():
+    found = submission(("v1", "run", 0, 10, 0.9), ("bare", "run", 0, 10, 0.99))
+    blocked = selection.select(LABELS_ALONE, found, "validation", ["bare"])
+    assert (blocked.blocked, blocked.untimed) == (("bare",), ())
+    alone = {"bare": LABELS_ALONE["bare"]}
+    with pytest.raises(InputError, match="none of its 1 recordings has a segment, 1 of them with labels alone"):
+        selection.select(alone, found, "validation")

@@ -75,6 +75,8 @@ def by_loop(cas, probabilities, stride, segments, decoding, *, thresholds, max_c
             level = decoding.lowest + (decoding.highest - decoding.lowest) * j / (thresholds - 1)
             found = [(t, k, (s, e)) for k in classes for t, s, e in weak.runs(x[k], level)]
             rows += [(k, segment, gain(k, segment)) for _, k, segment in sorted(found)]
+    if 2 * n - 1 <= max(decoding.smoothing / stride, 1):  # no window sees less than the whole
+        rows = [(k, (0, n), 0.0) for k in classes]
     rows = [(z, k, c + decoding.class_weight * probabilities[k], 0.0) for k, z, c in rows if z[0] < z[1]]
     rows = sorted((row for row in rows if row[2] > 0), key=lambda row: -row[2])[:candidates]
     sigma = decoding.nms_sigma
@@ -179,7 +181,25 @@ def test_constant_sequences_give_nothing(regressed, value):
     for decoding in (Decoding(), Decoding(smoothing=2.0)):
         found = decode(cas, probabilities, segments if regressed else None, decoding)
         check_sensible(found, LENGTHS)
-        assert not found.mask.any()
+        assert not found.mask[:3].any()
+
+
+@pytest.mark.parametrize("regressed", [False, True], ids=["thresholded", "regressed"])
+def test_a_recording_in_which_no_part_can_stand_out_is_found_as_a_whole(regressed):
+    """One snippet; or two, where windows of three see both from either: their classes alone rank them."""
+    cas, probabilities, segments = inputs()
+    mask = np.arange(T)[None] < np.array([1, 2, 3, 2])[:, None]
+    decoding = Decoding(smoothing=3.0, class_threshold=0.0)
+    stride = np.array([1.0, 1.0, 1.0, 4.0], np.float32)  # in the last one, three seconds are less than a snippet
+    found = decode(cas, probabilities, segments if regressed else None, decoding, mask=mask, stride=stride)
+    check_sensible(found, [1, 2, 3, 2])
+    for b, n in ((0, 1), (1, 2)):
+        order = np.argsort(-probabilities[b])
+        assert found.labels[b, found.mask[b]].tolist() == order.tolist()
+        np.testing.assert_allclose(found.scores[b, :K], 0.25 * probabilities[b, order], rtol=1e-6)
+        assert (found.segments[b, :K] == [0, n]).all()
+    for b in (2, 3):
+        assert (np.diff(found.segments[b, found.mask[b]], axis=1) < 2).any()  # parts, as of longer ones
 
 
 def equal(found, expected):

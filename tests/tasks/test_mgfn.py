@@ -342,7 +342,7 @@ def test_detections_are_regressed_segments_cut_to_the_recording():
         cas = cas_by_loop({"sequence": np.asarray(output.sequence, float)[b, :n]}, "gap")
         candidates = segments_by_loop(np.asarray(output.offsets, float)[b, :n]).reshape(-1, 2)
         for segment, label in zip(found.segments[b], found.labels[b], strict=True):
-            if label >= 0:
+            if label >= 0 and n > 1:  # of one snippet, the recording itself is found
                 distance = np.abs(np.clip(candidates, 0, n) - segment).max(axis=1)
                 assert distance.min() < 1e-4
                 # Those that stand out too little are dropped, here as in training.
