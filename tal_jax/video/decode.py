@@ -1,0 +1,172 @@
+"""Decoding a video file: one pass from its first image to its last, each with the time at which it is shown."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tal_jax.errors import InputError
+
+EXTRA = "needs PyAV and Pillow, the extra video: pip install 'tal_jax[video]'"
+# Containers of FFmpeg that hold their images themselves. Others are pictures, or lists of other files and addresses,
+# which a file that came from elsewhere must not have opened.
+FORMATS = (
+    "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "mpeg", "mpegvideo", "avi", "flv", "asf",
+    "ogg", "gif", "mxf", "nut", "h264", "hevc", "m4v", "rm", "ivf", "dv", "wtv", "swf", "obu", "av1",
+)  # fmt: skip
+MAX_PIXELS = 1 << 26  # of an image: 8,192 x 8,192
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image of a video."""
+
+    time: Fraction  # seconds since the first image
+    frame: Any  # PyAV's, not yet converted to RGB
+    turns: int  # quarter turns that it takes to stand upright, counter-clockwise
+
+    def rgb(self) -> np.ndarray:
+        """The image upright: [Y, X, 3] uint8."""
+        pixels = self.frame.to_ndarray(format="rgb24")
+        return np.rot90(pixels, self.turns) if self.turns else pixels
+
+
+@dataclass
+class Video:
+    """A video file that is being decoded; what was seen of it stands here when its images have all been taken."""
+
+    path: str
+    images: int = 0  # decoded so far
+    seconds: Fraction = Fraction(0)  # from the first image until the last one is no longer shown
+    notes: list[str] = field(default_factory=list)  # of damage, for whoever reads the features
+
+    def shown(self, *, strict: bool = False, threads: int = 0) -> Iterator[Shown]:
+        """Decodes the file from its beginning to its end, in constant memory.
+
+        Times are presentation time stamps minus the first one: headers count wrongly, containers start late, and rates
+        vary. A decoder is never sent to a place in the file, where it would land on another image.
+
+        Args:
+          strict: damage is an error; otherwise it ends the video, and is noted.
+          threads: of the decoder; 0 for as many as there are cores.
+
+        Yields:
+          Images in the order of their times; one without a later time than those before is noted and left out.
+
+        Raises:
+          InputError: no such file, no video stream, a still picture, or an image of too many pixels; with `strict`
+            also damage.
+        """
+        with _opened(self.path, threads) as (container, stream):
+            first, last, gap, turns = None, None, Fraction(0), None
+            dropped = 0
+            for frame in self._frames(container, stream, strict):
+                if frame.pts is None:
+                    dropped += 1
+                    continue
+                at = frame.pts * Fraction(frame.time_base)
+                if last is not None and at <= last:
+                    dropped += 1
+                    continue
+                if turns is None:
+                    turns = self._turns(frame)
+                if frame.width * frame.height > MAX_PIXELS:
+                    raise InputError(f"{self.path}: an image of {frame.width} x {frame.height}: make it smaller")
+                if last is not None:
+                    gap = at - last
+                first, last = (at if first is None else first), at
+                self.images += 1
+                # The last image is shown as long as it says, or as the one before.
+                lasts = frame.duration * Fraction(frame.time_base) if frame.duration else gap
+                self.seconds = at - first + (lasts or gap or _nominal(stream))
+                yield Shown(at - first, frame, turns)
+            if dropped:
+                self._damage(f"{dropped} images without a time of their own were left out", strict)
+        if not self.images:
+            raise InputError(f"{self.path}: no image of it can be decoded: copy it again, or leave it out")
+
+    def _frames(self, container: Any, stream: Any, strict: bool) -> Iterator[Any]:
+        """Frames until the end, or until what cannot be decoded any more."""
+        errors = av().error
+        frames = container.decode(stream)
+        while True:
+            try:
+                frame = next(frames)
+            except StopIteration:
+                break
+            except (errors.FFmpegError, EOFError, OSError) as e:
+                self._damage(f"not decodable after image {self.images} ({reason(e)})", strict)
+                return
+            if frame.is_corrupt:
+                self._damage(f"image {self.images} is damaged", strict)
+            yield frame
+        if "mp4" in container.format.name and stream.frames > self.images + 1 and stream.duration:
+            # A file cut between two images ends without an error. Other containers' counts mean nothing, and MP4's are
+            # one more than what can be decoded in many whole files.
+            declared = float(stream.duration * stream.time_base)
+            if self.seconds < 0.95 * declared:
+                self._damage(f"ends at {float(self.seconds):.2f} s where its header says {declared:.2f} s", strict)
+
+    def _damage(self, note: str, strict: bool) -> None:
+        if strict:
+            raise InputError(f"{self.path}: {note}: copy it again, or do without --strict")
+        if note not in self.notes and len(self.notes) < 20:
+            self.notes.append(note)
+
+    def _turns(self, frame: Any) -> int:
+        """Phones write images as the sensor lies, and beside them how to turn them."""
+        degrees = round(frame.rotation or 0)
+        if degrees % 90:
+            self.notes.append(f"it asks to be turned by {degrees} degrees, which is left undone")
+            return 0
+        return degrees // 90 % 4
+
+
+def _nominal(stream: Any) -> Fraction:
+    rate = stream.average_rate or stream.guessed_rate
+    return 1 / Fraction(rate) if rate else Fraction(0)
+
+
+@contextlib.contextmanager
+def _opened(path: str, threads: int) -> Iterator[tuple[Any, Any]]:
+    package = av()
+    try:
+        # The name is absolute so that it is never taken for an address such as http: or concat:.
+        container = package.open(
+            os.path.abspath(path), metadata_errors="replace", options={"format_whitelist": ",".join(FORMATS)}
+        )
+    except (package.error.FFmpegError, OSError, ValueError) as e:
+        raise InputError(f"{path}: no video that can be read ({reason(e)}): check the file, or leave it out") from e
+    with container:
+        streams = [s for s in container.streams.video if not _is_cover(s, package)]
+        if not streams:
+            held = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+            raise InputError(f"{path}: holds no video stream (but {held}): leave it out")
+        stream = streams[0]
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        yield container, stream
+
+
+def _is_cover(stream: Any, package: ModuleType) -> bool:
+    return bool(stream.disposition & package.stream.Disposition.attached_pic)
+
+
+def reason(error: Exception) -> str:
+    """What FFmpeg says of an error, without the number and the name of the file."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())[:200]
+
+
+def av() -> ModuleType:
+    """PyAV. Raises InputError where the extra is not installed."""
+    try:
+        import av as package
+    except ImportError as e:
+        raise InputError(f"videos: {EXTRA}") from e
+    return package
