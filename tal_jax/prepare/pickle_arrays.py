@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ml_dtypes import bfloat16
 
-from tal_jax.prepare.pickle_machine import Budget, Function, Refused
+from tal_jax.prepare.pickle_machine import Budget, Function, Refused, Skipped
 
 AXES = 32
 DEPTH = 100  # of lists, tuples and dicts in each other
@@ -29,6 +29,12 @@ STORAGES: dict[str, Any] = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
+# Classes and constants that files of published weights hold beside them: settings, optimizers, records of a training.
+BESIDE_WEIGHTS = (
+    "argparse.Namespace", "yacs.config.CfgNode", "fvcore.common.config.CfgNode", "addict.addict.Dict",
+    "easydict.EasyDict", "collections.Counter", "pathlib.", "datetime.", "omegaconf.", "mmcv.utils.", "mmengine.",
+    "torch.device", "torch.float", "torch.bfloat16", "torch.int", "torch.optim.",
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -165,18 +171,35 @@ def admitted(budget: Budget) -> dict[str, Any]:
         found[f"{core}.multiarray._reconstruct"] = Function(lambda *_: Array(budget))
         found[f"{core}.multiarray.scalar"] = Function(lambda dtype, raw: Array(budget, (1, (), dtype, False, raw)))
         found[f"{core}.numeric._frombuffer"] = Function(frombuffer)
-    return found | {f"torch.{name}": Type(np.dtype(dtype)) for name, dtype in STORAGES.items()}
+    found |= {f"torch.{name}": Type(np.dtype(dtype)) for name, dtype in STORAGES.items()}
+    if not budget.skipping:
+        return found
+    found["collections.defaultdict"] = Function(lambda *_: {})
+    return _AdmittedBesideWeights(found | {f"{module}.dict": Type() for module in ("builtins", "__builtin__")})
+
+
+class _AdmittedBesideWeights(dict[str, Any]):
+    """Also admits what published weights have beside them, as stand-ins."""
+
+    def __missing__(self, name: str) -> Any:
+        if name.startswith(BESIDE_WEIGHTS):
+            return Function(lambda *_: Skipped(), makes_objects=True)
+        raise KeyError(name)
 
 
 def set_state(value: Any, state: Any) -> None:
     """What a pickle's BUILD comes to."""
+    if isinstance(value, Skipped):
+        return
     if not isinstance(value, Array | Dtype):
         raise Refused(f"it sets the state of {type(value).__name__.lower()}")
     value.set_state(state)
 
 
-def resolve(value: Any) -> Any:
+def resolve(value: Any, skipping: bool = False) -> Any:
     """Replaces the stand-ins in nested containers by arrays; what is there several times stays one object.
+
+    With `skipping`, objects that are of no use become None.
 
     Raises:
       Refused: it holds anything else, is nested too deeply, holds itself, or shares containers until it has too many
@@ -197,6 +220,8 @@ def resolve(value: Any) -> Any:
             count += sum(n for _, n in parts)
             items = [part for part, _ in parts]
             result = dict(zip(node, items, strict=True)) if isinstance(node, dict) else type(node)(items)
+        elif skipping and isinstance(node, Skipped | Type | Function):
+            result = None
         elif isinstance(node, Type | Dtype | Storage | Function):
             raise Refused(f"it holds a bare {type(node).__name__.lower()}")
         if count > EXPANDED:

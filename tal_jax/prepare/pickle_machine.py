@@ -39,6 +39,7 @@ class Budget:
     bytes: int  # that are used again
     steps: int = STEPS
     containers: int = CONTAINERS
+    skipping: bool = False  # objects that are known to be of no use, instead of refusing the file
 
     def copy(self, count: int) -> None:
         """Counts bytes that are used again. Raises Refused where there were too many of them."""
@@ -64,6 +65,11 @@ class Function:
     """What an admitted name stands for, where a pickle may call it."""
 
     call: Callable[..., Any]
+    makes_objects: bool = False  # a class, which is also asked for objects without being called
+
+
+class Skipped:
+    """Stands for an object that is of no use: what it is given or filled with is dropped."""
 
 
 def run(
@@ -156,6 +162,13 @@ class _Machine:
                     raise Refused(f"it calls {_kind(function)}")
                 self.budget.container()
                 stack.append(function.call(*arguments))
+            case "NEWOBJ":
+                stack.pop()
+                function = stack.pop()
+                if not isinstance(function, Function) or not function.makes_objects:
+                    raise Refused(f"it makes an object of {_kind(function)}")
+                self.budget.container()
+                stack.append(function.call())
             case "BUILD":
                 state = stack.pop()
                 if type(stack[-1]) is not dict:  # PyTorch keeps versions as attributes of an OrderedDict
@@ -197,10 +210,12 @@ class _Machine:
                 self.fill(items)
             case "APPEND":
                 item = self.stack.pop()
-                self.filled(list).append(item)
+                if type(self.stack[-1]) is not Skipped:
+                    self.filled(list).append(item)
             case "APPENDS":
                 items = self.items()
-                self.filled(list).extend(items)
+                if type(self.stack[-1]) is not Skipped:
+                    self.filled(list).extend(items)
             case "SETITEM":
                 items = [self.stack.pop(), self.stack.pop()]
                 self.fill(items[::-1])
@@ -220,6 +235,8 @@ class _Machine:
         return self.stack[-1]
 
     def fill(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is Skipped:
+            return
         filled = self.filled(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
             kind = type(key)

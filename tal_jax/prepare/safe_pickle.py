@@ -24,12 +24,14 @@ MAX_BYTES = 16 << 30  # of a file
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
-def read(path: str | os.PathLike, where: str | None = None) -> Any:
+def read(path: str | os.PathLike, where: str | None = None, beside_weights: bool = False) -> Any:
     """Reads a `.pkl`, `.pt` or `.pth` file.
 
     Args:
       path: the file to read.
       where: the name of the file in errors, the path by default.
+      beside_weights: objects that published weights have beside them, see `pickle_arrays.BESIDE_WEIGHTS`, are read as
+        None; they are not made.
 
     Returns:
       What was pickled, of dict, list, tuple, str, bytes, numbers, None, and read-only `np.ndarray` for arrays and
@@ -44,11 +46,11 @@ def read(path: str | os.PathLike, where: str | None = None) -> Any:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_BYTES:
                 raise Refused(f"it has {size} bytes")
-            budget = Budget(bytes=COPIES * size)
+            budget = Budget(bytes=COPIES * size, skipping=beside_weights)
             if zipfile.is_zipfile(file):
-                return resolve(_read_zip(file, size, budget))
+                return resolve(_read_zip(file, size, budget), beside_weights)
             file.seek(0)
-            return resolve(_read_stream(file.read(size), budget))
+            return resolve(_read_stream(file.read(size), budget), beside_weights)
     except Refused as e:
         raise InputError(f"{where}: refused, {e}; only arrays and tensors are read: {CONVERT}") from e
     except OSError as e:

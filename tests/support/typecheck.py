@@ -3,7 +3,7 @@
 import beartype
 import jaxtyping
 
-ROOMS = ("tal_jax.segments", "tal_jax.ops", "tal_jax.losses", "tal_jax.models")
+ROOMS = ("tal_jax.segments", "tal_jax.ops", "tal_jax.losses", "tal_jax.models", "tal_jax.encoders")
 CHECKED = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))  # an int is a float, as for mypy
 
 

@@ -1,0 +1,103 @@
+"""A released layout: which tensors of a file make up each parameter of a network, and how their axes stand.
+
+Parameters have paths such as "layer1_0/conv2/conv/kernel" within "params" or "batch_stats". Released tensors have the
+output channels first, and their modules' names, so a layout mostly is a function from paths of modules to names.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+Tensors = Mapping[str, np.ndarray]
+Shapes = Mapping[str, tuple[int, ...]]  # of parameters, by path
+TORCH = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One parameter, and the tensors that it is made of.
+
+    The tensors of `parts` are joined along their first axis and turned to the order of ours by `axes`. With `layers`,
+    that happens for every layer, whose number takes the place of {} in the names, and the results are stacked.
+    """
+
+    path: str
+    parts: tuple[str, ...]
+    shape: tuple[int, ...]  # of the parameter
+    axes: tuple[int, ...]  # where the axes of the parameter (of one layer) stand in the tensors
+    layers: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """All tensors of the rule."""
+        if not self.layers:
+            return list(self.parts)
+        return [part.replace("{}", str(i)) for i in range(self.layers) for part in self.parts]
+
+    def parameter(self, tensors: Tensors) -> np.ndarray:
+        """The parameter, float32. Raises ValueError: a tensor is of another shape; says which it should have."""
+        groups = [[part.replace("{}", str(i)) for part in self.parts] for i in range(max(self.layers, 1))]
+        made = [self._one([tensors[name] for name in group]) for group in groups]
+        return (np.stack(made) if self.layers else made[0]).astype(np.float32)
+
+    def _one(self, parts: list[np.ndarray]) -> np.ndarray:
+        ours = self.shape[1:] if self.layers else self.shape
+        expected = [ours[self.axes.index(axis)] for axis in range(len(self.axes))]
+        expected[0] //= len(parts)
+        # Axes of length one come and go between releases: [O, I] for [O, I, 1, 1], [1, C] for [C].
+        if any(_plain(x.shape) != _plain(expected) for x in parts):
+            shapes = ", ".join(str(x.shape) for x in parts)
+            raise ValueError(f"{self.names[0]} is {shapes} instead of {tuple(expected)}")
+        joined = np.concatenate([x.reshape(expected) for x in parts]) if len(parts) > 1 else parts[0].reshape(expected)
+        return np.ascontiguousarray(joined.transpose(self.axes))
+
+
+def _plain(shape: Sequence[int]) -> list[int]:
+    return [n for n in shape if n != 1]
+
+
+def output_first(dimensions: int) -> tuple[int, ...]:
+    """The axes of a kernel [*window, I, O] in a tensor [O, I, *window]."""
+    return (*range(2, dimensions), 1, 0) if dimensions > 1 else (0,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How one code base names the tensors of a network.
+
+    `module` gives the released name of a module by its path, with {} for the number of a stacked layer; `rules` takes
+    the place of it where a layout is not so plain.
+    """
+
+    name: str  # for --family
+    module: Callable[[str], str] | None = None
+    head: tuple[str, ...] = ()  # the names that the classifier's module has
+    prefixes: tuple[str, ...] = ("",)  # of all names, one of them
+    leaves: Mapping[str, str] = dataclasses.field(default_factory=lambda: TORCH)
+    rules: Callable[[Shapes], list[Rule]] | None = None
+    ignored: str = ""  # regular expression of whole names of tensors that no feature needs
+    by_name_only: bool = False  # the names are also those of other networks: only read where --family says so
+    stacked: str = ""  # the module whose parameters have the layers as first axis
+
+    def rules_for(self, shapes: Shapes, prefix: str) -> list[Rule]:
+        """A rule for every parameter."""
+        if self.rules is not None:
+            return [
+                dataclasses.replace(rule, parts=tuple(prefix + part for part in rule.parts))
+                for rule in self.rules(shapes)
+            ]
+        return [self.rule(path, shape, prefix) for path, shape in shapes.items()]
+
+    def rule(self, path: str, shape: tuple[int, ...], prefix: str = "") -> Rule:
+        """The rule of a parameter whose released name follows from that of its module."""
+        assert self.module is not None
+        module, _, leaf = path.rpartition("/")
+        layers = shape[0] if self.stacked and path.startswith(self.stacked) else 0
+        axes = output_first(len(shape) - bool(layers))
+        return Rule(path, (f"{prefix}{self.module(module)}.{self.leaves[leaf]}",), shape, axes, layers)
+
+    def ignores(self, name: str) -> bool:
+        """Whether a left-over tensor is known to be of no use here."""
+        return bool(self.ignored) and re.fullmatch(self.ignored, name) is not None

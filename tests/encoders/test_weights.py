@@ -1,0 +1,74 @@
+"""Weights of an encoder: every tensor accounted for, or one line; and the published ones of EfficientNet-Lite0."""
+
+import numpy as np
+import pytest
+from support.encoders import released
+
+from tal_jax.encoders import catalogue, weights
+from tal_jax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    """Random weights of EfficientNet-Lite0 as PyTorch names them, with a classifier of 5 classes."""
+    rng = np.random.default_rng(0)
+    tensors = released(catalogue.find("efficientnet_lite0"), "efficientnet_pytorch", rng)
+    tensors["_fc.weight"] = rng.normal(size=(5, 1280)).astype(np.float32)
+    return tensors | {"_fc.bias": np.zeros(5, np.float32)}
+
+
+def read(tmp_path, tensors, name="efficientnet_lite0", family=None):
+    np.savez(tmp_path / "w.npz", **tensors)
+    return weights.read(tmp_path / "w.npz", catalogue.find(name), family)
+
+
+def test_every_tensor_finds_its_place(tmp_path, lite0):
+    found = read(tmp_path, lite0)
+    assert found.family == "efficientnet_pytorch"
+    block = found.variables["params"]["block1"]
+    np.testing.assert_array_equal(
+        block["expand"]["conv"]["kernel"][0, 0], lite0["_blocks.1._expand_conv.weight"][:, :, 0, 0].T
+    )
+    np.testing.assert_array_equal(block["depthwise"]["conv"]["kernel"].shape, (3, 3, 1, 96))
+    np.testing.assert_array_equal(
+        found.variables["batch_stats"]["block1"]["project"]["bn"]["var"], lite0["_blocks.1._bn2.running_var"]
+    )
+    np.testing.assert_array_equal(found.head["kernel"], lite0["_fc.weight"].T)
+    assert found.head["bias"].shape == (5,)
+    assert len(found.sha256) == 64
+
+
+def test_without_a_classifier(tmp_path, lite0):
+    assert read(tmp_path, {name: x for name, x in lite0.items() if "_fc" not in name}).head is None
+
+
+def test_missing_and_left_over_tensors_are_named(tmp_path, lite0):
+    rest = {name: x for name, x in lite0.items() if name != "_bn1.weight"}
+    with pytest.raises(InputError, match=r"w\.npz: not weights of efficientnet_lite0 .*1 missing: _bn1\.weight"):
+        read(tmp_path, rest)
+    with pytest.raises(InputError, match=r"1 left over: more"):
+        read(tmp_path, lite0 | {"more": np.zeros(1)})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("_conv_stem.weight", np.zeros((32, 3, 5, 5)), r"_conv_stem.weight is \(32, 3, 5, 5\) instead of \(32, 3, 3,"),
+        ("_bn0.bias", np.full(32, np.nan), "NaN or infinity in _bn0.bias"),
+        ("_fc.weight", np.zeros((5, 7)), r"_fc.weight is \(5, 7\) instead of \(classes, 1280\)"),
+        ("_fc.bias", np.zeros(4), "not one classifier"),
+    ],
+)
+def test_wrong_values(tmp_path, lite0, name, value, said):
+    with pytest.raises(InputError, match=said):
+        read(tmp_path, lite0 | {name: value})
+
+
+def test_a_family_that_there_is_not(tmp_path, lite0):
+    with pytest.raises(InputError, match=r"--family=timm: weights of efficientnet_lite0 are read from efficientnet_"):
+        read(tmp_path, lite0, family="timm")
+
+
+def test_the_catalogue_suggests_the_nearest():
+    with pytest.raises(InputError, match=r"--encoder=efficientnet-lite: .*did you mean 'efficientnet_lite0'\?"):
+        catalogue.find("efficientnet-lite")
