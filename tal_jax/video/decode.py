@@ -19,6 +19,7 @@ FORMATS = (
     "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "mpeg", "mpegvideo", "avi", "flv", "asf",
     "ogg", "gif", "mxf", "nut", "h264", "hevc", "m4v", "rm", "ivf", "dv", "wtv", "swf", "obu", "av1",
 )  # fmt: skip
+MAX_RATE = 1000
 MAX_PIXELS = 1 << 26  # of an image: 8,192 x 8,192
 
 
@@ -44,6 +45,28 @@ class Video:
     images: int = 0  # decoded so far
     seconds: Fraction = Fraction(0)  # from the first image until the last one is no longer shown
     notes: list[str] = field(default_factory=list)  # of damage, for whoever reads the features
+    rate: Fraction | None = None  # images a second that were taken of it, once that is decided
+
+    def own_rate(self) -> Fraction:
+        """Images a second as its header says, for a grid on which every image has its point.
+
+        Raises:
+          InputError: see `shown`; the header says nothing, or what no camera does.
+        """
+        with _opened(self.path, 1) as (_, stream):
+            rate = stream.average_rate or stream.guessed_rate
+        if rate is None or not 1 <= rate <= MAX_RATE:
+            said = "no rate" if rate is None else f"{float(rate):.3g} images a second"
+            raise InputError(f"{self.path}: its header says {said}: give --rate=IMAGES_A_SECOND")
+        return Fraction(rate)
+
+    def header_seconds(self) -> float:
+        """The length that the header says, for estimates; 0 where it says none or cannot be read."""
+        try:
+            with _opened(self.path, 1) as (container, _):
+                return max(0.0, (container.duration or 0) / 1e6)
+        except InputError:
+            return 0.0
 
     def shown(self, *, strict: bool = False, threads: int = 0) -> Iterator[Shown]:
         """Decodes the file from its beginning to its end, in constant memory.

@@ -1,0 +1,56 @@
+"""Turns videos into features: one file for each video, and encoder.json, which says what they are.
+
+python -m launch.encode --videos=DIR --recipe=hacs_slowfast --weights=FILE --out=FEATURES
+python -m launch.encode --videos=DIR --encoder=efficientnet_lite0 --weights=FILE --rate=10 --out=FEATURES
+
+Started again, it goes on with the videos that have no features yet. `launch.prepare --features=NAME=FEATURES` takes the
+stride from encoder.json.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from tal_jax.commands import app, cluster
+
+_VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos, or one video.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder of the features.", required=True)
+_ENCODER = flags.DEFINE_string("encoder", "", "Network; a wrong name lists them.")
+_RECIPE = flags.DEFINE_string("recipe", "", "Name of published features; decides encoder and sampling.")
+_WEIGHTS = flags.DEFINE_string("weights", "", "File of weights as released, or 'random' to try the way.")
+_FAMILY = flags.DEFINE_string("family", None, "Whose names the weights have, where the file does not tell.")
+_RATE = flags.DEFINE_float("rate", None, "Images a second to take; by default the recipe's, or the video's.", 1e-3, 1e3)
+_STRIDE = flags.DEFINE_integer("stride", None, "Images from one snippet to the next.", lower_bound=1)
+_INTERVAL = flags.DEFINE_integer("interval", None, "Images from one of a clip to the next.", lower_bound=1)
+_CROP = flags.DEFINE_enum("crop", "centre", ["centre", "ten"], "What is taken of an image; of ten crops the mean.")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the network computes in.")
+_STORED = flags.DEFINE_enum("stored", "float32", ["float32", "float16"], "What the files hold.")
+_BATCH = flags.DEFINE_integer("batch_size", 0, "Clips on a device at a time; by default of 32 images.", lower_bound=0)
+_DECODERS = flags.DEFINE_integer("decoders", 0, "Videos decoded at a time; all cores by default.", lower_bound=0)
+_STRICT = flags.DEFINE_bool("strict", False, "Damage is an error; otherwise what can be decoded counts, with a note.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Encodes."""
+    del argv
+    from tal_jax.devices.compilation import use_cache
+    from tal_jax.encoders.encode import Options, encode
+
+    cluster.join()
+    use_cache()
+    crop: Any = _CROP.value  # an enum of the flag
+    print(
+        encode(
+            Options(
+                videos=_VIDEOS.value, out=_OUT.value, encoder=_ENCODER.value, recipe=_RECIPE.value,
+                weights=_WEIGHTS.value, family=_FAMILY.value, rate=_RATE.value, stride=_STRIDE.value,
+                interval=_INTERVAL.value, crop=crop, dtype=_DTYPE.value, stored=_STORED.value,
+                batch_size=_BATCH.value, decoders=_DECODERS.value, strict=_STRICT.value,
+            )
+        )
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    app.run(main, reads=[_VIDEOS, _WEIGHTS], fills=[_OUT])

@@ -1,0 +1,110 @@
+"""Where features come from: the encoder, its weights and which images it saw, as `encoder.json` beside them tells.
+
+Features of another encoder look the same to a model and mean something else, so whatever was made of features carries
+this on, and whoever joins the two compares.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
+
+NAME = "encoder.json"
+FORMAT = 1
+RANDOM = "random"  # in place of the digest of weights that nobody trained
+_REMEDY = "encode the videos again, or take the file from where it was written"
+# What of it says which features these are; the rest (versions, files, types) can differ.
+_WORDS = {
+    "encoder": "encoder", "weights": "weights", "rate": "images a second", "images": "images of a clip",
+    "interval": "images from one of a clip to the next", "stride": "images from clip to clip",
+    "phase": "moment of an image", "preprocessing": "preprocessing", "layer": "layer", "width": "channels",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What is known of one video's features."""
+
+    stride: float  # seconds
+    seconds: float  # of the video
+    snippets: int  # T
+    details: Mapping[str, Any]  # its file, images and notes
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Which features these are, and of which videos."""
+
+    identity: Mapping[str, Any]  # the keys of _WORDS
+    videos: Mapping[str, Encoded]
+
+    @property
+    def width(self) -> int:
+        """Channels D."""
+        return int(self.identity["width"])
+
+    @property
+    def random(self) -> bool:
+        """Whether nobody trained the encoder."""
+        return self.identity["weights"] == RANDOM
+
+
+def read(folder: str | os.PathLike) -> Provenance | None:
+    """Reads what lies beside features; None where nothing does.
+
+    Raises:
+      InputError: the file is damaged, or of a later version of this project.
+    """
+    path = Path(folder) / NAME
+    if not path.exists():
+        return None
+    values = own_files.read_object(path, _REMEDY)
+    if values.get("format") != FORMAT:
+        raise InputError(f"{path}: its format is {values.get('format')!r:.20}, not {FORMAT}: update tal_jax")
+    identity = check_identity(path, own_files.member(path, values, "features", dict, _REMEDY))
+    videos = {}
+    for id, row in own_files.member(path, values, "videos", dict, _REMEDY).items():
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: damaged, record {id!r:.60} is no object: {_REMEDY}")
+        stride, seconds, snippets = (
+            own_files.member(path, row, key, kind, _REMEDY)
+            for key, kind in (("stride", float), ("seconds", float), ("snippets", int))
+        )
+        if not (0 < stride < 1e6 and 0 <= seconds < 1e9 and 0 < snippets < 1 << 31):
+            raise InputError(f"{path}: damaged, record {id!r:.60} has a stride of {stride} s: {_REMEDY}")
+        videos[id] = Encoded(float(stride), float(seconds), snippets, row)
+    return Provenance(identity, videos)
+
+
+def check_identity(path: str | os.PathLike, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an identity that a file holds. Raises InputError: something of it is missing."""
+    missing = [key for key in _WORDS if key not in values]
+    if missing or not isinstance(values["width"], int) or not isinstance(values["weights"], str):
+        raise InputError(f"{path}: damaged, it does not say the {_WORDS[(missing or ['width'])[0]]}: {_REMEDY}")
+    return {key: values[key] for key in _WORDS}
+
+
+def differences(mine: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """What differs between two identities, in words: "images a second 15, not 25"; "" where nothing does."""
+    return "; ".join(
+        f"{words} {_short(other.get(key))}, not {_short(mine.get(key))}"
+        for key, words in _WORDS.items()
+        if mine.get(key) != other.get(key)
+    )
+
+
+def write(path: str | os.PathLike, values: Mapping[str, Any]) -> None:
+    """Writes `encoder.json` as it stands in `values`."""
+    from tal_jax.data import atomic
+
+    atomic.write(path, (json.dumps({"format": FORMAT, **values}, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return text.strip('"')[:12] + ".." if isinstance(value, str) and len(value) > 40 else text.strip('"')

@@ -1,0 +1,294 @@
+"""Videos to features: decoded in threads, encoded on all devices, one file each; a run goes on where it stopped."""
+
+import collections
+import dataclasses
+import functools
+import json
+import os
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from filelock import FileLock, Timeout
+
+from tal_jax.data import provenance
+from tal_jax.devices import processes
+from tal_jax.encoders import catalogue, recipes
+from tal_jax.encoders.feature_file import FeatureFile
+from tal_jax.encoders.journal import Journal
+from tal_jax.encoders.on_devices import OnDevices
+from tal_jax.encoders.packing import ClipBatch, Packing
+from tal_jax.encoders.progress import Progress
+from tal_jax.encoders.weights import Weights
+from tal_jax.encoders.weights import read as read_weights
+from tal_jax.errors import InputError
+from tal_jax.video import folder
+from tal_jax.video.ahead import Piece, ahead
+from tal_jax.video.clips import Chunk, Sampling, chunks
+from tal_jax.video.decode import Video, av
+
+DTYPES = ("float32", "bfloat16")
+STORED = ("float32", "float16")
+IMAGE_RATE = 10.0  # of encoders that see one image at a time, unless said otherwise
+IN_FLIGHT = 2  # batches on their way through the devices
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is encoded, by what and how; see the flags of `launch.encode`."""
+
+    videos: str  # a folder, or one file
+    out: str
+    encoder: str = ""
+    recipe: str = ""
+    weights: str = ""  # a file, or "random"
+    family: str | None = None
+    rate: float | None = None  # images a second; None: as the recipe says, or the video's own
+    stride: int | None = None  # images
+    interval: int | None = None
+    crop: Literal["centre", "ten"] = "centre"
+    dtype: str = "float32"
+    stored: str = "float32"
+    batch_size: int = 0  # clips on a device at a time; 0: as many as hold 32 images
+    decoders: int = 0  # videos that are decoded at a time; 0: as many as there are cores
+    strict: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Options with everything decided."""
+
+    encoder: catalogue.Encoder
+    sampling: Sampling
+    rate: float | None
+    weights: Weights | None  # None: random ones
+    identity: dict[str, Any]
+
+
+def plan(options: Options) -> Plan:
+    """Decides encoder, weights and sampling. Raises InputError: some of them contradict each other, or are missing."""
+    recipe = recipes.find(options.recipe) if options.recipe else None
+    if recipe and options.encoder not in ("", recipe.encoder):
+        raise InputError(f"--recipe={recipe.name} is for {recipe.encoder}, not --encoder={options.encoder}: give one")
+    if not (recipe or options.encoder):
+        raise InputError("--encoder or --recipe is missing: the network, or the name of published features")
+    encoder = catalogue.find(recipe.encoder if recipe else options.encoder)
+    if not options.weights:
+        raise InputError(
+            f"--weights is missing: weights of {encoder.name} are published at {encoder.weights or 'no place known'} "
+            f"({encoder.licence or 'licence unknown'}); --weights=random only tries the way"
+        )
+    rate = options.rate or (recipe.rate if recipe else encoder.rate)
+    if rate is None and encoder.images == 1:
+        rate = IMAGE_RATE
+    interval = options.interval or (recipe.interval if recipe else encoder.interval)
+    stride = options.stride or (recipe.stride if recipe else encoder.images * interval)
+    # A single image is looked at in the middle of the time that it stands for.
+    phase = Fraction(1, 2) if encoder.images == 1 and rate is not None else Fraction(0)
+    sampling = Sampling(encoder.images, stride, interval, phase)
+    if options.crop != "centre":
+        cropped = dataclasses.replace(encoder.preprocessing, crop=options.crop)
+        encoder = dataclasses.replace(encoder, preprocessing=cropped)
+    weights = None if options.weights == provenance.RANDOM else read_weights(options.weights, encoder, options.family)
+    identity = {
+        "encoder": encoder.name,
+        "weights": weights.sha256 if weights else provenance.RANDOM,
+        "rate": rate if rate is not None else "of the video",
+        "images": sampling.images,
+        "interval": sampling.interval,
+        "stride": sampling.stride,
+        "phase": float(phase),
+        "preprocessing": dataclasses.asdict(encoder.preprocessing),
+        "layer": "pooled",
+        "width": encoder.width,
+    }
+    return Plan(encoder, sampling, rate, weights, json.loads(json.dumps(identity)))
+
+
+def encode(options: Options) -> str:
+    """Encodes videos; those whose features are there already are left as they are.
+
+    Args:
+      options: see `Options`.
+
+    Returns:
+      What was done, in a line.
+
+    Raises:
+      InputError: bad options; or some videos could not be encoded, while the rest was.
+      OSError: `encoder.json` cannot be written.
+    """
+    av()
+    decided = plan(options)
+    found = folder.find(options.videos)
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    process = jax.process_index()
+    try:
+        with FileLock(out / f"encoder.lock{process}", timeout=0):
+            journal = Journal(out, decided.identity, process)
+            mine = {id: p for i, (id, p) in enumerate(found.videos.items()) if i % jax.process_count() == process}
+            todo = {id: path for id, path in mine.items() if not journal.done(id, path)}
+            failed = {id: str(error) for id, error in found.refused.items()} if process == 0 else {}
+            if todo:
+                failed |= _Run(options, decided, journal, todo).failed
+            processes.meet("encoded")
+            if process == 0 and journal.videos:
+                journal.finish(_about(options, decided))
+    except Timeout as e:
+        raise InputError(f"{out}: another command writes features there: wait for it, or give another --out") from e
+    finally:
+        if not os.path.exists(out / provenance.NAME) and not any(out.glob("encoder.journal*")):
+            (out / f"encoder.lock{process}").unlink(missing_ok=True)
+    (out / f"encoder.lock{process}").unlink(missing_ok=True)
+    if failed:
+        for message in failed.values():
+            processes.say(message)
+        raise InputError(f"{out}: {len(failed)} of {len(mine) + len(found.refused)} videos have no features, see above")
+    done = len(mine) - len(todo)
+    return f"{out}: features of {len(mine)} videos" + (f", {done} of them from before" if done else "")
+
+
+def _about(options: Options, decided: Plan) -> dict[str, Any]:
+    import tal_jax
+
+    return {
+        "weights_file": os.path.basename(options.weights),
+        "weights_family": decided.weights.family if decided.weights else provenance.RANDOM,
+        "dtype": options.dtype,
+        "stored": options.stored,
+        "versions": {"tal_jax": tal_jax.__version__, "jax": jax.__version__, "av": av().__version__},
+    }
+
+
+class _Run:
+    """One pass over the videos that are left; `failed` says which have no features, and why."""
+
+    def __init__(self, options: Options, decided: Plan, journal: Journal, todo: dict[str, Path]):
+        self.failed: dict[str, str] = {}
+        self._options, self._decided, self._journal = options, decided, journal
+        self._ids, self._paths = list(todo), list(todo.values())
+        self._videos = [Video(str(path)) for path in self._paths]
+        self._files: dict[int, FeatureFile] = {}
+        self._totals: dict[int, int] = {}
+        self._flying: collections.deque[tuple[list[ClipBatch], Any]] = collections.deque()
+        clips = options.batch_size or max(1, 32 // (decided.encoder.images * decided.encoder.preprocessing.crops))
+        self._packing = Packing.of(decided.sampling, clips)
+        self._progress = Progress(self._videos)
+        devices = OnDevices(
+            decided.encoder, decided.encoder.preprocessing, _variables(decided), jnp.dtype(options.dtype)
+        )
+        try:
+            self._encode(devices)
+        finally:
+            for file in self._files.values():
+                file.drop()
+            self._progress.close()
+
+    def _encode(self, devices: OnDevices) -> None:
+        flying = self._flying
+        batches: list[ClipBatch] = []
+        for batch in self._packing.pack(self._chunks()):
+            batches.append(batch)
+            if len(batches) == devices.devices:
+                flying.append((batches, devices.start(batches)))
+                batches = []
+            if len(flying) >= IN_FLIGHT:
+                self._take(*flying.popleft())
+        if batches:
+            flying.append((batches, devices.start(batches)))
+        while flying:
+            self._take(*flying.popleft())
+
+    def _chunks(self) -> Iterator[tuple[int, Chunk]]:
+        """Chunks as they are decoded; notes which video ended, and how."""
+        threads = self._options.decoders or os.cpu_count() or 1
+        jobs = [functools.partial(self._decode, video) for video in self._videos]
+        pieces: Iterator[Piece[Chunk]] = ahead(jobs, min(threads, len(jobs)), 2 * threads)
+        while True:
+            begin = time.monotonic()
+            piece = next(pieces, None)
+            if all(features.is_ready() for _, features in self._flying):
+                self._progress.idle(time.monotonic() - begin)
+            self._progress.show()
+            if piece is None:
+                return
+            if piece.error is not None:
+                self._fail(piece.job, piece.error)
+            if piece.item is not None:
+                if piece.item.last:
+                    self._totals[piece.job] = piece.item.first + len(piece.item.index)
+                yield piece.job, piece.item
+
+    def _decode(self, video: Video) -> Iterator[Chunk]:
+        rate = Fraction(self._decided.rate).limit_denominator(10_000) if self._decided.rate else video.own_rate()
+        video.rate = rate
+        yield from chunks(
+            video, self._decided.sampling, self._decided.encoder.preprocessing, rate, self._packing.chunk,
+            strict=self._options.strict,
+        )  # fmt: skip
+
+    def _take(self, batches: list[ClipBatch], features: Any) -> None:
+        """Writes the features of batches that the devices have finished."""
+        found = np.asarray(features).reshape(-1, self._packing.clips, self._decided.encoder.width)
+        for batch, rows in zip(batches, found, strict=False):
+            jobs = np.array([row.job for row in batch.rows])
+            for job in dict.fromkeys(jobs.tolist()):
+                self._write(job, rows[: len(jobs)][jobs == job])
+
+    def _write(self, job: int, rows: np.ndarray) -> None:
+        id = self._ids[job]
+        if id in self.failed:
+            return
+        stored = rows.astype(self._options.stored)
+        if not np.isfinite(stored).all():
+            self._fail(job, InputError(f"{self._paths[job]}: its features are not finite: try --dtype=float32"))
+            return
+        try:
+            if job not in self._files:
+                path = Path(self._options.out) / f"{id}.npy"
+                self._files[job] = FeatureFile(path, rows.shape[1], self._options.stored)
+            file = self._files[job]
+            file.append(stored)
+            if file.rows == self._totals.get(job):
+                del self._files[job]
+                file.finish()
+                self._journal.add(id, self._row(job, file.rows))
+                self._progress.end(job)
+        except OSError as e:
+            self._fail(
+                job, InputError(f"{self._paths[job]}: its features cannot be written ({e.strerror}): {e.filename}")
+            )
+
+    def _row(self, job: int, snippets: int) -> dict[str, Any]:
+        video = self._videos[job]
+        assert video.rate is not None
+        return {
+            "file": self._paths[job].name,
+            "bytes": self._paths[job].stat().st_size,
+            "seconds": round(float(video.seconds), 6),
+            "images": video.images,
+            "rate": float(video.rate),
+            "stride": float(self._decided.sampling.stride / video.rate),
+            "snippets": snippets,
+            "notes": video.notes,
+        }
+
+    def _fail(self, job: int, error: InputError) -> None:
+        self.failed[self._ids[job]] = str(error)
+        self._progress.end(job)
+        if (file := self._files.pop(job, None)) is not None:
+            file.drop()
+
+
+def _variables(decided: Plan) -> Any:
+    if decided.weights is not None:
+        return decided.weights.variables
+    encoder = decided.encoder
+    clip = jnp.zeros((1, encoder.images, encoder.side, encoder.side, encoder.channels))
+    return jax.jit(encoder.network(jnp.float32).init)(jax.random.key(0), clip)

@@ -1,0 +1,83 @@
+"""What an unfinished run of `encode` has done, so that the same command goes on where it stopped.
+
+A line is added after a video's features stand under their name; at the end all lines become `encoder.json`.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tal_jax.data import provenance
+from tal_jax.errors import InputError
+
+
+class Journal:
+    """The videos that are done, of one folder of features."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], process: int = 0):
+        """Reads what an earlier run left.
+
+        Args:
+          folder: of the features.
+          identity: of the features that will be made.
+          process: which of several processes writes here.
+
+        Raises:
+          InputError: the folder holds features of another encoder, or another sampling.
+        """
+        self._folder, self._identity = folder, dict(identity)
+        self._path = folder / f"encoder.journal{process}"
+        self.videos: dict[str, dict[str, Any]] = {}
+        for found, videos in [_finished(folder), *map(_lines, sorted(folder.glob("encoder.journal*")))]:
+            if videos and (other := provenance.differences(self._identity, found)):
+                raise InputError(f"{folder}: holds features of another kind ({other}): give another --out")
+            self.videos |= videos
+
+    def done(self, id: str, source: Path) -> bool:
+        """Whether a video's features are there, and of this very file."""
+        row = self.videos.get(id)
+        features = self._folder / f"{id}.npy"
+        return row is not None and row["bytes"] == source.stat().st_size and features.is_file()
+
+    def add(self, id: str, row: Mapping[str, Any]) -> None:
+        """Notes a video whose features stand under their name. Raises OSError: the disk is full."""
+        with self._path.open("ab") as file:
+            lines = [{"features": self._identity}] if file.tell() == 0 else []
+            # A line that a kill cut short ends here.
+            text = ("\n" if file.tell() else "") + "".join(json.dumps(x) + "\n" for x in [*lines, {"id": id, **row}])
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self.videos[id] = dict(row)
+
+    def finish(self, values: Mapping[str, Any]) -> None:
+        """Writes `encoder.json`, with `values` beside identity and videos, and removes the journals."""
+        for _, videos in map(_lines, sorted(self._folder.glob("encoder.journal*"))):  # of the other processes as well
+            self.videos |= videos
+        videos = {id: self.videos[id] for id in sorted(self.videos)}
+        provenance.write(self._folder / provenance.NAME, {"features": self._identity, **values, "videos": videos})
+        for path in self._folder.glob("encoder.journal*"):
+            path.unlink()
+
+
+def _finished(folder: Path) -> tuple[Mapping[str, Any], dict[str, dict[str, Any]]]:
+    found = provenance.read(folder)
+    return ({}, {}) if found is None else (found.identity, {id: dict(v.details) for id, v in found.videos.items()})
+
+
+def _lines(path: Path) -> tuple[Mapping[str, Any], dict[str, dict[str, Any]]]:
+    """A journal's identity and videos; what a kill cut short is not there."""
+    identity: Mapping[str, Any] = {}
+    videos = {}
+    for line in path.read_text("utf-8", "replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("features"), dict):
+            identity = row["features"]
+        elif isinstance(row, dict) and isinstance(row.get("id"), str) and isinstance(row.get("bytes"), int):
+            videos[row.pop("id")] = row
+    return identity, videos if identity else {}

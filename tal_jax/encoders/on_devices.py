@@ -1,0 +1,59 @@
+"""An encoder on all devices of this process: images of bytes in, features out, one program however many devices."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tal_jax.encoders.catalogue import Encoder
+from tal_jax.encoders.packing import ClipBatch
+from tal_jax.types import Array
+from tal_jax.video.preprocessing import Preprocessing
+
+
+class OnDevices:
+    """Computes the features of as many batches at a time as there are devices."""
+
+    def __init__(self, encoder: Encoder, preprocessing: Preprocessing, variables: Mapping[str, Any], dtype: Any):
+        """Sends the weights to the devices.
+
+        Args:
+          encoder: the entry of the catalogue.
+          preprocessing: its own, or with other crops.
+          variables: of the network.
+          dtype: what it computes in.
+        """
+        self._network, self._preprocessing = encoder.network(dtype), preprocessing
+        mesh = Mesh(np.array(jax.local_devices()), ("batch",))
+        everywhere, by_device = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+        self.devices = mesh.size
+        self._variables = jax.device_put(variables, everywhere)
+        self._by_device = by_device
+        spread = jax.shard_map(
+            self._features, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec("batch"), PartitionSpec("batch")),
+            out_specs=PartitionSpec("batch"),
+        )  # fmt: skip
+        self._program = jax.jit(spread, out_shardings=by_device)
+
+    def _features(self, variables: Any, images: Array, index: Array) -> Array:
+        """[M, N, Y, X, 3] bytes and [B, F] -> [B, D]: of N crops the mean."""
+        normal = self._preprocessing.on_device(images)
+        clips = jnp.moveaxis(normal[index], 2, 1)  # [B, N, F, Y, X, 3]
+        rows, crops = clips.shape[:2]
+        features: Any = self._network.apply(variables, clips.reshape(rows * crops, *clips.shape[2:]))
+        return features.reshape(rows, crops, -1).mean(axis=1)
+
+    def start(self, batches: Sequence[ClipBatch]) -> Array:
+        """Sends batches to the devices, and returns their features [devices * B, D] while they are computed."""
+        filled = [*batches, *[_like(batches[0])] * (self.devices - len(batches))]
+        images, index = (np.concatenate([getattr(b, name) for b in filled]) for name in ("images", "index"))
+        return self._program(
+            self._variables, jax.device_put(images, self._by_device), jax.device_put(index, self._by_device)
+        )
+
+
+def _like(batch: ClipBatch) -> ClipBatch:
+    return ClipBatch(np.zeros_like(batch.images), np.zeros_like(batch.index), ())

@@ -1,0 +1,201 @@
+"""Videos to features by a small network: every snippet against a plain loop, resumption, faults that end one video."""
+
+import dataclasses
+import json
+from fractions import Fraction
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import videos
+
+from tal_jax.data import provenance
+from tal_jax.encoders import catalogue, encode
+from tal_jax.errors import InputError
+from tal_jax.video.clips import Sampling
+from tal_jax.video.decode import Video
+from tal_jax.video.grid import on_grid
+from tal_jax.video.preprocessing import Preprocessing
+
+pytest.importorskip("av")
+FAMILY = Preprocessing(side=32, short_side=40, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+
+
+class Small(nn.Module):
+    """Mean colours and their products with the time in the clip, so that order counts."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, clips, train=False):
+        kernel = self.param("kernel", nn.initializers.normal(), (3, 6))
+        means = clips.mean((2, 3))
+        when = jnp.arange(clips.shape[1], dtype=jnp.float32)[None, :, None]
+        return (means * (1 + when)).mean(1) @ kernel
+
+
+SMALL = catalogue.Encoder("small", Small, images=4, side=32, width=6, preprocessing=FAMILY, weights="nowhere")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(catalogue, "ENCODERS", (*catalogue.ENCODERS, SMALL))
+    catalogue._by_name.cache_clear()
+    yield
+    catalogue._by_name.cache_clear()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "videos"
+    made.mkdir()
+    rng = np.random.default_rng(0)
+    for name, count in (("a.mp4", 47), ("b.mkv", 5), ("c.webm", 90), ("ü 4.avi", 1)):
+        start = int(rng.integers(300))
+        codec = {"webm": "libvpx-vp9", "avi": "mjpeg"}.get(name.split(".")[1], "libx264")
+        videos.write(
+            made / name, videos.regular(count), codec=codec, pixels="yuvj420p" if codec == "mjpeg" else "yuv420p",
+            draw=lambda k, start=start: videos.numbered(start + k),
+        )  # fmt: skip
+    return made
+
+
+def options(folder, out, **kwargs):
+    return encode.Options(videos=str(folder), out=str(out), encoder="small", weights="random", **kwargs)
+
+
+def expected(path, sampling, rate, family=FAMILY):
+    """One clip at a time, and all images of the video in memory."""
+    kernel = Small().init(jax.random.key(0), jnp.zeros((1, 4, 32, 32, 3)))["params"]["kernel"]
+    video = Video(str(path))
+    images = [image.rgb() for _, image in on_grid(video, video.shown(), Fraction(rate), sampling.phase)]
+    rows = []
+    for i in range(sampling.count(len(images))):
+        clip = [family.on_host(images[min(max(p, 0), len(images) - 1)]) for p in sampling.points(i)]
+        means = np.stack([np.asarray(family.on_device(x)).mean((1, 2)) for x in clip])  # [F, N, 3]
+        rows.append((means * (1 + np.arange(4.0))[:, None, None]).mean((0, 1)) @ kernel)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("crop", ["centre", "ten"])
+@pytest.mark.parametrize("batch_size", [0, 1, 3])
+def test_features_are_those_of_a_plain_loop(folder, tmp_path, crop, batch_size):
+    out = tmp_path / "out"
+    said = encode.encode(options(folder, out, rate=20, stride=3, interval=2, crop=crop, batch_size=batch_size))
+    assert "features of 4 videos" in said
+    sampling, family = Sampling(4, 3, 2), dataclasses.replace(FAMILY, crop=crop)
+    found = provenance.read(out)
+    assert {id: v.snippets for id, v in found.videos.items()} == {"a": 11, "b": 1, "c": 20, "ü 4": 1}
+    for id, video in found.videos.items():
+        features = np.load(out / f"{id}.npy")
+        np.testing.assert_allclose(
+            features, expected(folder / video.details["file"], sampling, 20, family), rtol=2e-4, atol=2e-5
+        )
+        assert video.stride == pytest.approx(3 / 20)
+    assert sorted(p.name for p in out.iterdir()) == ["a.npy", "b.npy", "c.npy", "encoder.json", "ü 4.npy"]
+
+
+def test_the_own_rate_of_a_video(folder, tmp_path):
+    encode.encode(options(folder, tmp_path / "out"))
+    found = provenance.read(tmp_path / "out")
+    assert found.videos["a"].stride == pytest.approx(4 / 30)
+    assert found.identity["rate"] == "of the video"
+    np.testing.assert_allclose(
+        np.load(tmp_path / "out" / "a.npy"), expected(folder / "a.mp4", Sampling(4, 4), 30), rtol=2e-4, atol=2e-5
+    )
+
+
+def test_what_is_there_is_left_and_what_is_missing_made(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    encode.encode(options(folder, out))
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    (out / "c.npy").unlink()
+    changed = out / "a.npy"
+    changed.write_bytes(b"left as it is")
+    said = encode.encode(options(folder, out))
+    assert "3 of them from before" in said
+    assert changed.read_bytes() == b"left as it is"
+    changed.write_bytes(before["a.npy"])
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_a_run_that_was_killed_goes_on(folder, tmp_path, monkeypatch):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    encode.encode(options(folder, whole))
+
+    class Killed(BaseException):
+        pass
+
+    add, count = encode.Journal.add, []
+
+    def die(self, id, row):
+        add(self, id, row)
+        count.append(id)
+        if len(count) == 2:
+            raise Killed
+
+    monkeypatch.setattr(encode.Journal, "add", die)
+    with pytest.raises(Killed):
+        encode.encode(options(folder, cut))
+    monkeypatch.undo()
+    monkeypatch.setattr(catalogue, "ENCODERS", (SMALL,))
+    catalogue._by_name.cache_clear()
+    journal = cut / "encoder.journal0"
+    journal.write_bytes(journal.read_bytes()[:-7])  # of the last line a part
+    assert "1 of them from before" in encode.encode(options(folder, cut))
+    assert {p.name: p.read_bytes() for p in cut.iterdir()} == {p.name: p.read_bytes() for p in whole.iterdir()}
+
+
+def test_one_that_fails_does_not_end_the_others(folder, tmp_path, capsys):
+    (folder / "bad.mp4").write_bytes(b"nothing of a video")
+    (folder / "b.webm").write_bytes((folder / "c.webm").read_bytes())
+    with pytest.raises(InputError, match=r"out: 2 of 5 videos have no features, see above"):
+        encode.encode(options(folder, tmp_path / "out"))
+    said = capsys.readouterr()
+    lines = (said.out + said.err).splitlines()
+    assert any("bad.mp4: no video that can be read" in line for line in lines)
+    assert any("record b: it has b.mkv and b.webm: keep one of them" in line for line in lines)
+    assert set(provenance.read(tmp_path / "out").videos) == {"a", "c", "ü 4"}
+
+
+def test_features_of_another_kind_are_not_mixed(folder, tmp_path):
+    encode.encode(options(folder, tmp_path / "out"))
+    with pytest.raises(InputError, match=r"another kind \(images a second of the video, not 10.0\)"):
+        encode.encode(options(folder, tmp_path / "out", rate=10.0))
+    with pytest.raises(InputError, match="clip to clip 4, not 2"):
+        encode.encode(options(folder, tmp_path / "out", stride=2))
+
+
+def test_nothing_is_left_where_nothing_could_be_written(folder, tmp_path, monkeypatch, capsys):
+    def full(self, rows):
+        raise OSError(28, "No space left on device", "x")
+
+    monkeypatch.setattr(encode.FeatureFile, "append", full)
+    with pytest.raises(InputError, match="4 of 4 videos"):
+        encode.encode(options(folder, tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []
+    assert "cannot be written (No space left on device)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"encoder": ""}, "--encoder or --recipe is missing"),
+        ({"weights": ""}, "weights of small are published at nowhere"),
+        ({"encoder": "smal"}, "did you mean 'small'"),
+        ({"recipe": "lite0_10"}, "lite0_10hz"),
+        ({"recipe": "lite0_10hz"}, "is for efficientnet_lite0, not --encoder=small"),
+        ({"videos": "no/such"}, "No such file or directory"),
+    ],
+)
+def test_bad_options_are_one_line(folder, tmp_path, changes, words):
+    with pytest.raises(InputError, match=words):
+        encode.encode(dataclasses.replace(options(folder, tmp_path / "out"), **changes))
+
+
+def test_random_weights_are_marked(folder, tmp_path):
+    encode.encode(options(folder, tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "encoder.json").read_text())["features"]["weights"] == "random"
+    assert provenance.read(tmp_path / "out").random
