@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _next(config: "Config", workdir: str, stage: str) -> str:
     """The command that shows what was learned, on the recordings that nothing was learned from where there are any."""
-    from tal_jax.stages.workdir import read_set
+    from tal_jax.stages.remembered import read_set
 
     found = read_set(Path(workdir).absolute(), stage or config.track[-1])
     splits = found[0].splits if found is not None else {}

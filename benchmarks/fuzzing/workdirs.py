@@ -1,6 +1,7 @@
 """Workdirs whose files were changed: what training and detection make of them is what it was, or one line."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from benchmarks.fuzzing import Case, Wrong
 from benchmarks.fuzzing.mutation_files import damage, linked
 from benchmarks.fuzzing.trained import facts, make
 from tal_jax.detect.detect import completed
+from tal_jax.stages.remembered import FILES, SEAL
 from tal_jax.stages.stage import build_stage
 from tal_jax.stages.track import plan_track
 from tal_jax.stages.tuned_decoding import tuned
@@ -18,6 +20,7 @@ from tal_jax.train.history import last_scores, read_history
 
 KINDS = {"workdir detect": 12, "workdir train": 12, "workdir curves": 4, "checkpoint": 6}
 STAGES = ("bmn", "tcanet")
+CORRECTED = ("config.json",)  # files that people write in: other values may be meant, in all others none is
 
 
 def detected(workdir: Path, stage: str) -> Any:
@@ -70,7 +73,8 @@ class Workdirs:
             name = path.relative_to(self.one)
             others = [self.two / name, *(self.one / stage / name.name for stage in STAGES)]
             if (workdir / name).is_file():
-                meant |= damage(workdir / name, rng, [p for p in others if p.is_file() and p != path])
+                other = damage(workdir / name, rng, [p for p in others if p.is_file() and p != path])
+                meant |= other and path.name in CORRECTED
         found = facts(reader(workdir, argument), workdir)
         if not meant and found != self.right(reader, argument):
             raise Wrong("something else than before")
@@ -103,9 +107,28 @@ class Workdirs:
         curves(workdir, rng.choice(STAGES))
 
     def checkpoint_case(self, rng: random.Random, work: Path) -> None:
-        """Parameters, whose checksums are kept beside them."""
+        """Parameters, whose checksums are kept beside them; those of another training are not those of this one."""
+        if rng.random() < 0.2:
+            self.exchanged_case(rng, work)
+            return
         files = [p for p in self.files if "checkpoints" in p.parts]
         self.case(restore_params, rng.choice(STAGES), files, rng, work)
+
+    def exchanged_case(self, rng: random.Random, work: Path) -> None:
+        """Files that are right beside each other, and of another training than the rest: never read."""
+        workdir, stage = linked(self.one, work / "one"), rng.choice(STAGES)
+        other = self.two if rng.random() < 0.7 else self.one
+        source = stage if other == self.two else next(name for name in STAGES if name != stage)
+        if rng.random() < 0.5:
+            shutil.rmtree(workdir / stage / "checkpoints")
+            linked(other / source / "checkpoints", workdir / stage / "checkpoints")
+        else:
+            for name in (SEAL, *FILES):
+                (workdir / stage / name).unlink()
+                shutil.copy(other / source / name, workdir / stage / name)
+        detected(workdir, stage)
+        restore_params(workdir, stage)
+        raise Wrong("read with files of another training")
 
 
 def cases(folder: Path) -> dict[str, Case]:

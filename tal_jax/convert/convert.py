@@ -24,9 +24,10 @@ from tal_jax.stages.config import parse, to_tree
 from tal_jax.stages.handover import write_artifact
 from tal_jax.stages.lock import locked
 from tal_jax.stages.predictor import Predictor
+from tal_jax.stages.remembered import read_set
 from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage, build_stage, remember
-from tal_jax.stages.workdir import check_config, has_checkpoint, read_config, read_set, write_config
+from tal_jax.stages.workdir import check_config, has_checkpoint, read_config, write_config
 from tal_jax.train.checkpoint import Checkpoints, restore_params
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.step import TrainState

@@ -1,4 +1,6 @@
-"""The seal of a prepared set: what each of its files has to be, so that a damaged or exchanged one is never read.
+"""The seal of a folder: what each of its files has to be, so that a damaged or exchanged one is never read.
+
+Prepared sets have one, and the folders of stages, see `stages.remembered`. This is how that of a set is used:
 
 `seal.json` has the SHA-256 of every file but the shards. Opening a set checks the small ones; an index is checked when
 its split is opened, `proposals.parquet` when it is read. Shards may fill disks, and their digest is that of their
@@ -28,18 +30,21 @@ RESTORE = f"restore the file, or {REMEDY}"
 
 @dataclasses.dataclass(frozen=True)
 class Seal:
-    """What the files of a set have to be."""
+    """What the files of a folder have to be."""
 
     directory: Path
     digests: Mapping[str, str]  # name -> SHA-256, in hexadecimal digits
+    owner: str = "set"  # what the files are of, for messages
+    remedy: str = RESTORE  # what to do where one is another
 
     def read(self, name: str) -> bytes:
         """The content of a file. Raises InputError where it is missing, or not the one that was sealed."""
         path = self.directory / name
-        content = own_files.read_bytes(path, RESTORE)
+        content = own_files.read_bytes(path, self.remedy)
         if hashlib.sha256(content).hexdigest() != self.digests.get(name):
             raise InputError(
-                f"{path}: damaged, or of another set: not the file that the set was sealed with: {RESTORE}"
+                f"{path}: damaged, or of another {self.owner}: not the file that the {self.owner} was sealed with: "
+                f"{self.remedy}"
             )
         return content
 
@@ -50,8 +55,13 @@ class Seal:
                 self.read(name)
 
 
-def read_seal(directory: str | os.PathLike) -> Seal | None:
-    """The seal of a set; None where there is none, as in sets of before there were seals.
+def read_seal(directory: str | os.PathLike, owner: str = "set", remedy: str = RESTORE) -> Seal | None:
+    """The seal of a folder; None where there is none, as in those of before there were seals.
+
+    Args:
+      directory: the folder.
+      owner: what its files are of, for messages.
+      remedy: what to do where one of them is another.
 
     Raises:
       InputError: the file is damaged.
@@ -59,21 +69,21 @@ def read_seal(directory: str | os.PathLike) -> Seal | None:
     path = Path(directory) / FILE_NAME
     if not os.path.lexists(path):
         return None
-    content = own_files.read_bytes(path, RESTORE)
-    digests = own_files.member(path, own_files.as_object(path, content, RESTORE), "sha256", dict, RESTORE)
+    content = own_files.read_bytes(path, remedy)
+    digests = own_files.member(path, own_files.as_object(path, content, remedy), "sha256", dict, remedy)
     if content != _text(digests):  # the checksum, and every byte that JSON would not mind
-        raise InputError(f"{path}: damaged, its checksum does not match: {RESTORE}")
+        raise InputError(f"{path}: damaged, its checksum does not match: {remedy}")
     if not all(isinstance(digest, str) and own_files.is_plain_name(name) for name, digest in digests.items()):
-        raise InputError(f"{path}: damaged, it does not hold the digests of files: {RESTORE}")
-    return Seal(Path(directory), digests)
+        raise InputError(f"{path}: damaged, it does not hold the digests of files: {remedy}")
+    return Seal(Path(directory), digests, owner, remedy)
 
 
 def write_seal(path: str | os.PathLike, files: Iterable[Path]) -> None:
-    """Writes the seal of a set.
+    """Writes the seal of a folder.
 
     Args:
       path: where it is written.
-      files: the files of the set but its shards, wherever they lie until it is complete.
+      files: the files that it seals, of a set all but its shards, wherever they lie until it is complete.
 
     Raises:
       OSError: a file cannot be read, or the disk is full.

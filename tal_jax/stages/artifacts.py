@@ -18,13 +18,13 @@ from tal_jax.data.dataset import Metadata, Split
 from tal_jax.data.parquet import read_origin
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
+from tal_jax.stages.remembered import INPUTS
 from tal_jax.stages.sections import Config
 from tal_jax.stages.workdir import finished, finished_parameters
 from tal_jax.tasks.task import CLASS_SCORES, CLIP_FEATURES, PROPOSALS
 
 FILES = {name: f"{name}.parquet" for name in (PROPOSALS, CLASS_SCORES, CLIP_FEATURES)}
 OLD_FILES = {CLIP_FEATURES: "knowledge.parquet"}  # the names that workdirs of older versions have
-INPUTS = "inputs.json"  # what a stage's artifacts were made from, when its training began
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,9 @@ from tal_jax.errors import InputError
 from tal_jax.sensors import axes as sensor_axes
 from tal_jax.stages.methods import build_task
 from tal_jax.stages.recordings import Recordings, held_out_digest, open_recordings
+from tal_jax.stages.remembered import read_held_out, read_set
 from tal_jax.stages.sections import Config, DataSection, FrameSection, StageSection
-from tal_jax.stages.workdir import has_checkpoint, read_held_out, read_set
+from tal_jax.stages.workdir import has_checkpoint
 from tal_jax.tasks.task import PROPOSALS, Task
 from tal_jax.windows import Framing
 from tal_jax.words import hint

@@ -16,12 +16,11 @@ from tal_jax.stages.artifacts import Artifact, check_inputs, check_seconds, chec
 from tal_jax.stages.config import parse
 from tal_jax.stages.plan import StagePlan, augmentation_of, plan_stage
 from tal_jax.stages.recordings import held_out_digest
+from tal_jax.stages.remembered import NORMALIZATION, TRIAXIAL, forget, seal, write_set
 from tal_jax.stages.sections import Config
-from tal_jax.stages.workdir import has_checkpoint, newest_step, write_set
+from tal_jax.stages.workdir import has_checkpoint, newest_step
 from tal_jax.tasks.task import CLASS_SCORES, OF_RECORDINGS, PROPOSALS
 from tal_jax.windows import Normalization
-
-NORMALIZATION, TRIAXIAL = "normalization.npz", "triaxial.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +63,15 @@ def remember(stage: Stage) -> None:
       stage: a stage that has saved nothing yet, with the rows that it will be trained on.
     """
     workdir = stage.workdir
+    forget(workdir, stage.name)
     write_set(workdir, stage.name, stage.trained_on, stage.longest, held_out_digest(stage.recordings))
     folder, assembler = workdir / stage.name, stage.assembler
-    for file in (NORMALIZATION, TRIAXIAL):
-        (folder / file).unlink(missing_ok=True)  # of an attempt that never saved, perhaps on other data
     if assembler.normalization is not None:
         statistics.write(folder / NORMALIZATION, assembler.normalization)
     if assembler.augmentation.turns:
         sensor_axes.write(folder / TRIAXIAL, assembler.augmentation.triaxial)
     write_inputs(workdir, stage.name, stage.artifacts)
+    seal(workdir, stage.name)
 
 
 def _artifacts(plan: StagePlan) -> dict[str, Artifact]:

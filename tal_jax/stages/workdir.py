@@ -1,4 +1,4 @@
-"""A workdir's own files: the config and the set of every stage, which stages are finished, and the lock."""
+"""A workdir's own files: the config of every stage, and which stages are finished."""
 
 import dataclasses
 import json
@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tal_jax.data import atomic
-from tal_jax.data.dataset import Metadata
 from tal_jax.devices.processes import first
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
-from tal_jax.guarded.record_checks import check_metadata
 from tal_jax.stages.config import parse, to_tree
 from tal_jax.stages.sections import Config, StageSection
 
@@ -123,65 +121,6 @@ def _located(config: Config) -> Config:
 def _of_stage(config: Config, name: str) -> dict[str, Any]:
     tree = to_tree(config)
     return {**tree, "stages": {name: tree["stages"][name]}}
-
-
-def read_set(workdir: Path, stage: str) -> tuple[Metadata, int] | None:
-    """The metadata of the set that a stage was begun with, and the stored snippets of that set's longest recording.
-
-    Lengths and classes that a config leaves open come from here, so that a trained stage means the same on other data.
-
-    Returns:
-      None for a stage that has saved nothing.
-
-    Raises:
-      InputError: the file is missing or damaged.
-    """
-    if not has_checkpoint(workdir, stage):
-        return None
-    path, remedy, stored = _data(workdir, stage)
-    values = own_files.member(path, stored, "metadata", dict, remedy)
-    longest = own_files.member(path, stored, "longest", int, remedy)
-    try:
-        metadata = Metadata.from_json(values)
-        check_metadata(metadata)
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(f"{path}: damaged, not what is known of a set: {remedy}") from e
-    if longest < 1:
-        raise InputError(f"{path}: damaged, a longest recording of {longest} snippets: {remedy}")
-    return metadata, longest
-
-
-def _data(workdir: Path, stage: str) -> tuple[Path, str, dict[str, Any]]:
-    """What `write_set` wrote: the file, what to do where it is damaged, and its content."""
-    path = workdir / stage / "data.json"
-    remedy = f"restore it, or remove {path.parent} to train the stage anew"
-    return path, remedy, own_files.read_object(path, remedy)
-
-
-def read_held_out(workdir: Path, stage: str) -> str:
-    """The digest that `write_set` noted of the recordings that a stage held out; "" in older workdirs.
-
-    Raises:
-      InputError: the file is missing or damaged.
-    """
-    path, remedy, stored = _data(workdir, stage)
-    return str(own_files.member(path, {"held_out": "", **stored}, "held_out", str, remedy))
-
-
-def write_set(workdir: Path, stage: str, metadata: Metadata, longest: int, held_out: str = "") -> None:
-    """Writes what `read_set` reads.
-
-    Args:
-      workdir: the folder of the track.
-      stage: the stage's name.
-      metadata: that of the set that the stage will be trained on.
-      longest: how many snippets of that set's longest recording are stored.
-      held_out: a digest of the recordings that are not learned from.
-    """
-    path = workdir / stage / "data.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"metadata": metadata.to_json(), "longest": longest, "held_out": held_out}
-    atomic.write(path, json.dumps(content, indent=1).encode())
 
 
 def read_config(workdir: str | os.PathLike) -> Config:

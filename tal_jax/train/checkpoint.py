@@ -17,6 +17,7 @@ from orbax.checkpoint import checkpoint_managers
 from tal_jax.devices.processes import first, gather, meet, say
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
+from tal_jax.stages.remembered import seal_sum
 from tal_jax.train.step import TrainState
 
 # What a file system may refuse while a checkpoint is written, by the system's own words for it.
@@ -26,6 +27,10 @@ REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 def folder(workdir: str | os.PathLike, stage: str) -> Path:
     """The folder in which a stage keeps its checkpoints."""
     return Path(workdir).absolute() / stage / "checkpoints"
+
+
+OTHER = "saved by another training than the one whose seal.json lies in the stage's folder"
+SEAL = "/seal"  # among the checksums of arrays: that of the seal of what the stage remembers, see `stages.remembered`
 
 
 @contextlib.contextmanager
@@ -104,10 +109,9 @@ class Checkpoints:
         """
         if step == self._manager.latest_step():
             return
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            checksums=ocp.args.JsonSave(checksums(state)),
-        )
+        sealed = seal_sum(self._path.parent)
+        sums = checksums(state) | ({} if sealed is None else {SEAL: sealed})
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), checksums=ocp.args.JsonSave(sums))
         with full_disk(self._path):
             self._manager.save(step, args=args, metrics=None if score is None else {"average": score}, force=True)
 
@@ -117,10 +121,14 @@ class Checkpoints:
         A damaged one is moved to STAGE/damaged and said to be so. Without any, step 0 and `state` itself.
 
         Raises:
-          InputError: there are checkpoints, and all are damaged.
+          InputError: there are checkpoints, and all are damaged, or of another training.
         """
-        damaged = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        damaged, steps = [], sorted(self._manager.all_steps(), reverse=True)
+        if steps and not any(_belongs(self._path / str(step)) for step in steps):
+            raise InputError(
+                f"{self._path}: {OTHER}: restore the files of {self._path.parent}, or remove it to train the stage anew"
+            )
+        for step in steps:
             restored, reason = self._try(step, state)
             # Damaged for one process is damaged for all: they go on from the same step.
             reason = next(filter(None, (str(found["reason"]) for found in gather({"reason": np.array(reason)}))), "")
@@ -186,15 +194,36 @@ def check(path: Path, tree: Any, prefix: str = "") -> None:
       prefix: comes before the path of every array in the tree, where that is a part of the state.
 
     Raises:
-      ValueError: an array differs from its checksum; the text names the first one.
+      ValueError: an array differs from its checksum, the text names the first one; or it was saved beside another seal.
     """
     if not (path / "checksums").exists():
         return
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
-        expected: Mapping[str, int] = checkpointer.restore(path / "checksums")
+    expected = _expected(path)
+    if not _beside(path, expected):
+        raise ValueError(OTHER)
     for name, value in checksums(tree).items():
         if expected.get(prefix + name) != value:
             raise ValueError(f"the checksum of {prefix}{name} does not match")
+
+
+def _expected(path: Path) -> Mapping[str, int]:
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        found: Mapping[str, int] = checkpointer.restore(path / "checksums")
+        return found
+
+
+def _beside(path: Path, expected: Mapping[str, int]) -> bool:
+    """Whether a checkpoint was saved beside the seal that its stage has; true where either does not say."""
+    sealed = seal_sum(path.parent.parent)
+    return sealed is None or expected.get(SEAL, sealed) == sealed
+
+
+def _belongs(path: Path) -> bool:
+    """The same, before anything else of a checkpoint is read: true of a damaged one, which `check` will tell."""
+    try:
+        return _beside(path, _expected(path))
+    except Exception:  # see `Checkpoints._try`
+        return True
 
 
 def restore_params(workdir: str | os.PathLike, stage: str, *, which: str = "last", member: int = 0) -> Any:

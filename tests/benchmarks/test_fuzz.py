@@ -5,10 +5,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from support import fatal_cases
 from support.unsealed import unseal
 
+from benchmarks.fuzz import table
 from benchmarks.fuzzing import Wrong, running
-from benchmarks.fuzzing.running import GENERATORS, every_case, kind_of, kinds, module, run_case
+from benchmarks.fuzzing.running import GENERATORS, Setting, every_case, kind_of, kinds, module, run, run_case
 from benchmarks.fuzzing.sets import Bench
 from tal_jax.errors import InputError
 
@@ -52,6 +54,21 @@ def test_what_a_case_comes_to(tmp_path, monkeypatch):
         outcome = run_case({"one": case}, tmp_path, 3, seed=0)
         assert (outcome.number, outcome.kind, outcome.state, outcome.found) == (3, "one", state, case is wrong)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_case_may_end_its_process(tmp_path):
+    """None of the others is lost: each has its outcome once."""
+    numbers = range(12)
+    setting = Setting(0, tmp_path, (), fatal_cases.SHARES, fatal_cases.make, patience=1)
+    outcomes = sorted(run(numbers, setting, processes=2))
+    assert [outcome.number for outcome in outcomes] == list(numbers)
+    states = {"right": "right", "dies": "process died", "sleeps": "TimeoutError", "hangs": "process hung",
+              "takes": "MemoryError"}  # fmt: skip
+    assert {outcome.kind: outcome.state for outcome in outcomes} == states
+    assert all(outcome.state == states[outcome.kind] for outcome in outcomes)
+    counts = Counter(outcome.found for outcome in outcomes)
+    last = table(outcomes).splitlines()[-1].split()
+    assert last[:5] == ["all", str(len(numbers)), str(counts[False]), "0", str(counts[True])]
 
 
 def test_every_kind_has_its_share():

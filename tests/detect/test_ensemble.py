@@ -8,6 +8,7 @@ import pytest
 from support.clip_set import prepare_clip_set, tiny_weak_config
 from support.commands import run
 from support.sensor_set import STRIDE, prepare_set, tiny_config
+from support.unsealed import unseal_stage
 
 from tal_jax.configs import supervised
 from tal_jax.data import class_scores, proposals
@@ -128,6 +129,7 @@ def test_another_stride_and_recordings_that_it_lacks(folder, tmp_path):
     shutil.copytree(folder / "w0", tmp_path / "w")
     scaled(tmp_path / "w", 2.0, dir=str(tmp_path / "fine_data"))
     for path in (tmp_path / "w").glob("*/data.json"):  # what it was trained on
+        unseal_stage(path.parent)
         stored = json.loads(path.read_text())
         stored["metadata"]["stride"], stored["longest"] = STRIDE / 2, 2 * stored["longest"]
         path.write_text(json.dumps(stored))

@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 from support.sensor_set import STRIDE, tiny_config, write_files
+from support.unsealed import unseal_stage
 
 from tal_jax.data import proposals
 from tal_jax.data.dataset import open_split, read_metadata
@@ -164,7 +165,7 @@ def test_an_artifact_of_before_has_no_origin_and_is_read(workdir):
     found = proposals.read(workdir / FILE)
     proposals.write(workdir / FILE, [(i, *found[i]) for i in found])
     (workdir / "bmn" / "finished.json").write_text('{"steps": 2}')
-    (workdir / "tcanet" / "inputs.json").unlink()
+    (unseal_stage(workdir / "tcanet") / "inputs.json").unlink()
     assert read_origin(workdir / FILE) is None
     np.testing.assert_array_equal(detect(workdir, "validation").table.segments, expected.segments)
 
@@ -208,7 +209,7 @@ def test_a_stage_is_measured_on_what_it_did_not_learn_from(config, data, tmp_pat
     stage = build_stage(held, "bmn", tmp_path)
     remember(stage)
     (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
-    path = tmp_path / "bmn" / "data.json"
+    path = unseal_stage(tmp_path / "bmn") / "data.json"
     content = json.loads(path.read_text())
     content["held_out"] = {"its own": held_out_digest(stage.recordings), None: ""}.get(noted, noted)
     path.write_text(json.dumps(content))
@@ -339,6 +340,8 @@ AGAIN = r"remove \S*bmn/finished.json and start launch.train --workdir=\S+ again
 )
 def test_training_and_detection_refuse_the_same_files(workdir, config, file, damage, words):
     """A finished training is not called done where detection cannot use it; no traceback, and what to do."""
+    for stage in ("bmn", "tcanet"):
+        unseal_stage(workdir / stage)
     path = workdir / file
     if damage in ("missing", "a folder"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

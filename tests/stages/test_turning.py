@@ -4,6 +4,7 @@ import copy
 
 import pytest
 from support.sensor_set import prepare_set, tiny_config
+from support.unsealed import unseal_stage
 
 from tal_jax.errors import InputError
 from tal_jax.stages.config import parse
@@ -66,7 +67,7 @@ def test_a_stream_that_is_not_there_is_refused(data, tmp_path):
 def test_what_was_told_at_the_beginning_stays(data, tmp_path):
     """Other recordings, to detect in or to go on with, decide nothing about what the training turned."""
     remember(build_stage(config_of(data, ()), "bmn", tmp_path))
-    (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
+    (unseal_stage(tmp_path / "bmn") / "checkpoints" / "2").mkdir(parents=True)
     (tmp_path / "bmn" / "triaxial.json").write_text("[[0, 3]]")
     stage = build_stage(config_of(data, ()), "bmn", tmp_path)
     assert stage.assembler.augmentation.triaxial.devices == (((0, 1, 2),),)

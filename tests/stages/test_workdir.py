@@ -16,9 +16,7 @@ from tal_jax.stages.workdir import (
     finished_parameters,
     mark_finished,
     read_config,
-    read_set,
     write_config,
-    write_set,
 )
 
 BMN = {"task": "bmn", "steps": 3, "model": {"hidden": 8}}
@@ -121,24 +119,6 @@ def test_finished(tmp_path):
     mark_finished(tmp_path, "bmn", 3, "abc")
     assert finished(tmp_path, "bmn")
     assert finished_parameters(tmp_path, "bmn") == "abc"
-
-
-def test_the_training_set_is_remembered(tmp_path):
-    known = Metadata(
-        ("a",), {"imu": 3}, 0.5, {"training": 2}, (1.0, 2.0), {"training": (3.0,)}, 4, {"imu": "float32"}, "f"
-    )
-    write_set(tmp_path, "bmn", known, 7)
-    assert read_set(tmp_path, "bmn") is None  # nothing was saved: it may be another set
-    (tmp_path / "bmn" / "checkpoints" / "2").mkdir(parents=True)
-    assert read_set(tmp_path, "bmn") == (known, 7)
-    path = tmp_path / "bmn" / "data.json"
-    older = json.loads(path.read_text())
-    older["metadata"]["dtype"] = older["metadata"].pop("dtypes")["imu"]
-    path.write_text(json.dumps(older))
-    assert read_set(tmp_path, "bmn") == (known, 7)
-    path.write_text("{}")
-    with pytest.raises(InputError, match=r"data\.json: damaged, it lacks 'metadata'"):
-        read_set(tmp_path, "bmn")
 
 
 def test_sets_are_told_apart_by_their_contents_where_both_are_known():

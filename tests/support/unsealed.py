@@ -1,4 +1,4 @@
-"""Prepared sets as older versions wrote them, or as anybody may change them."""
+"""Prepared sets and folders of stages as older versions wrote them, or as anybody may change them."""
 
 import json
 
@@ -14,4 +14,14 @@ def unseal(folder, **metadata):
     if len(set(values.get("dtypes", {}).values())) == 1 and "dtypes" not in metadata:
         values["dtype"] = next(iter(values.pop("dtypes").values()))
     path.write_text(json.dumps({"tal_jax": dataset.sealed(values)}))
+    return folder
+
+
+def unseal_stage(folder):
+    """Makes what a stage remembers that of before there were seals, in place."""
+    (folder / "seal.json").unlink()
+    path = folder / "data.json"
+    values = json.loads(path.read_text())
+    assert values.pop("sealed")
+    path.write_text(json.dumps(values))
     return folder
