@@ -48,6 +48,8 @@ def list_case(rng: random.Random, work: Path) -> None:
         entries = id_lists.read(work / "ids.txt", "--blocked")
         found = id_lists.match(entries, IDS, "ids.txt")
     except InputError as e:
+        if wanted == ["id"]:  # the name of a column, and nothing below
+            raise
         raise Wrong(f"{wanted} was refused: {e}") from e
     odd = set(found.unmatched) - {"video", "ids", "Filename"}
     if set(found.ids) - {"id"} != set(wanted) - {"id"} or odd:

@@ -1,6 +1,5 @@
 """Checkpoints of PyTorch systems as stages of a workdir, and a stage as a PyTorch state dict."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from tal_jax.data.dataset import SPLITS
 from tal_jax.data.framing import choose_framing
 from tal_jax.devices.mesh import local_mesh
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
 from tal_jax.stages.config import parse, to_tree
 from tal_jax.stages.handover import write_artifact
 from tal_jax.stages.lock import locked
@@ -149,10 +149,9 @@ def _with_begun_stages(config: Config, workdir: Path, name: str) -> tuple[dict[s
     others = [n for n in config.track if n != name and has_checkpoint(workdir, n)]
     for other in others:
         path = workdir / other / "config.json"
-        try:
-            whole["stages"][other] = json.loads(path.read_text())["stages"][other]
-        except (OSError, ValueError, KeyError) as e:
-            raise InputError(f"{path}: missing or damaged ({e}): remove the folder {path.parent}") from e
+        remedy = f"restore it, or remove the folder {path.parent}"
+        stages = own_files.member(path, own_files.read_object(path, remedy), "stages", dict, remedy)
+        whole["stages"][other] = own_files.member(path, stages, other, dict, remedy)
     return whole, others
 
 

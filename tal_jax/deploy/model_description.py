@@ -42,7 +42,7 @@ def check_description(path: Path, model: Mapping[str, Any]) -> None:
     streams = member(model, "streams", dict)
     if not streams or not all(type(width) is int and width > 0 for width in streams.values()):
         raise refuse("its streams are not names with their channels")
-    if model.get("stride") is not None and member(model, "stride", float) <= 0:
+    if model.get("stride", "") is not None and member(model, "stride", float) <= 0:  # null is one of each recording
         raise refuse(f"a stride of {model['stride']} s")
     if any(need not in NEEDS for need in member(model, "needs", list)):
         raise refuse(f"it needs something else than {' and '.join(NEEDS)}")

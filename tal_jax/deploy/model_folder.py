@@ -39,11 +39,10 @@ def seal(folder: Path) -> None:
 def is_export(folder: Path) -> bool:
     """Whether a folder holds files of an export alone, whole or damaged: nothing is lost that an export cannot make."""
     try:
-        lines = (folder / SUMS).read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
+        own = _sums(folder)
+    except InputError:
         return False
-    own = {line.partition("  ")[2] for line in lines}
-    return MODEL in own and own.issuperset(_files(folder))
+    return MODEL in own and own.keys() >= set(_files(folder))
 
 
 def read_model(folder: Path) -> dict[str, Any]:
@@ -55,14 +54,7 @@ def read_model(folder: Path) -> dict[str, Any]:
     Raises:
       InputError: it is no exported model, or one of a newer format, or a file is missing, damaged or does not belong.
     """
-    try:
-        lines = (folder / SUMS).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{folder / SUMS}: cannot be read: {folder} is not a model that launch.export wrote") from e
-    sums = {}
-    for line in lines:
-        digest, _, name = line.partition("  ")
-        sums[name] = digest
+    sums = _sums(folder)
     present = set(_files(folder))
     for name in sorted(present | sums.keys()):
         if name not in present:
@@ -78,6 +70,13 @@ def read_model(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / MODEL}: format {model.get('format')!r}, this version reads {FORMAT}: export anew")
     check_description(folder / MODEL, model)
     return model
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The checksum of every file that a folder is to have, by its name. Raises InputError where they cannot be read."""
+    path, remedy = folder / SUMS, f"{folder} is not a model that launch.export wrote"
+    lines = own_files.as_text(path, own_files.read_bytes(path, remedy), remedy).splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -21,6 +21,7 @@ from tal_jax.evaluation.proposals import evaluate_proposals
 from tal_jax.evaluation.segment_table import SegmentTable
 from tal_jax.experiments.study import Run, digest
 from tal_jax.experiments.study_summary import Outcome
+from tal_jax.guarded import own_files
 from tal_jax.stages.artifacts import made_file
 from tal_jax.stages.config import parse, to_tree
 from tal_jax.stages.plan import check_classes
@@ -193,9 +194,9 @@ def _scores(
 
 def _result(path: Path) -> dict[str, Any]:
     try:
-        result = json.loads(path.read_text())
+        result = own_files.read_object(path, "")
         result["digest"], result["values"][0]["AUC"]
-    except (ValueError, KeyError, IndexError, TypeError) as e:
+    except (InputError, ValueError, KeyError, IndexError, TypeError) as e:
         raise _damaged(path, path.parent / RESULT) from e
     return result
 

@@ -27,6 +27,7 @@ from tal_jax.prepare.plan import Options, Plan, make_plan
 from tal_jax.prepare.summary import Summary
 
 DONE = ".done.json"  # notes of finished shards
+UNFINISHED = "an unfinished set that cannot be gone on with: remove {}, and prepare it anew"
 HARMED = "harmed.json"  # the streams that are stored as float32, as the type that was asked for would harm them
 
 
@@ -93,8 +94,16 @@ def _claim(out: Path, plan: Plan) -> Iterator[Path]:
         raise InputError(f"{out}: cannot be written ({e.strerror}): choose another --out") from e
 
 
+def _harmed(noted: Path, out: Path) -> tuple[str, ...]:
+    remedy = UNFINISHED.format(out)
+    names = own_files.as_json(noted, own_files.read_bytes(noted, remedy), remedy)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{noted}: damaged, not the names of streams: {remedy}")
+    return tuple(names)
+
+
 def _fingerprint(manifest: Path, out: Path) -> str:
-    remedy = f"an unfinished set that cannot be gone on with: remove {out}, and prepare it anew"
+    remedy = UNFINISHED.format(out)
     return str(own_files.member(manifest, own_files.read_object(manifest, remedy), "fingerprint", str, remedy))
 
 
@@ -103,7 +112,7 @@ def _packed(
 ) -> tuple[list[packing.Shard], dict[str, stream_tally.Tally]]:
     """Packs all shards; again, where a stream turns out to need more digits than the type that was asked for has."""
     noted = unfinished / HARMED
-    harmed = tuple(json.loads(noted.read_bytes())) if noted.exists() else ()
+    harmed = _harmed(noted, out) if noted.exists() else ()
     while True:
         shards = list(_shards(out, unfinished, plan, harmed))
         _pack(out, shards, plan, processes)

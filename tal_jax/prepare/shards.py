@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -14,6 +13,7 @@ import numpy as np
 from tal_jax.data import annotations, atomic, dataset, tfrecord
 from tal_jax.data.annotations import Note
 from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
 from tal_jax.prepare import feature_files as features
 from tal_jax.prepare import stream_tally
 from tal_jax.prepare.feature_formats import File
@@ -136,11 +136,11 @@ def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
 def read_done(shard: Shard) -> dict[str, Any] | None:
     """Returns what `write_shard` noted, or None where the shard is not finished, not whole, or out of date."""
     try:
-        done = json.loads(Path(shard.done_path).read_bytes())
+        done = own_files.read_object(shard.done_path, "")
         if done["digest"] != shard.digest() or not all("crc32c" in row for row in done["records"]):
             return None
         offsets, lengths = tfrecord.scan(shard.path)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, OSError, ValueError, KeyError, TypeError):
         return None
     rows = [(row["offset"], row["length"]) for row in done["records"]]
     return done if rows == list(zip(offsets.tolist(), lengths.tolist(), strict=True)) else None

@@ -1,5 +1,6 @@
 """From PyTorch's state dicts to a workdir that detects and trains on, and back."""
 
+import functools
 import json
 import shutil
 
@@ -135,6 +136,16 @@ def test_begun_stages_are_left_alone(folder, converted, tmp_path):
     with pytest.raises(InputError, match=r"bmn_jjboy cannot express .*model.sampling is 'truncated' instead of"):
         revert("bmn_jjboy", tmp_path / "x.safetensors", converted)
     assert not list(tmp_path.iterdir())
+
+
+def test_damaged_configs_of_begun_stages_are_refused(folder, converted, tmp_path):
+    """One that is nested without end was a traceback."""
+    workdir = shutil.copytree(converted, tmp_path / "w")
+    shutil.rmtree(workdir / "tcanet")
+    (workdir / "bmn" / "config.json").write_text("[" * 100_000)
+    refuse = functools.partial(convert, KIND["tcanet"], folder / "tcanet.safetensors", config(folder), workdir)
+    with pytest.raises(InputError, match=r"bmn/config\.json: damaged, nested without end: restore it, or remove"):
+        refuse()
 
 
 def test_models_of_this_project_cannot_become_theirs(converted, tmp_path):

@@ -16,7 +16,7 @@ from tal_jax.deploy import Recording, load
 from tal_jax.deploy import detect as detections
 from tal_jax.deploy import export as exporting
 from tal_jax.deploy.export import export
-from tal_jax.deploy.model_folder import MODEL, SUMS, read_model, seal
+from tal_jax.deploy.model_folder import MODEL, SUMS, is_export, read_model, seal
 from tal_jax.detect.detect import detect
 from tal_jax.errors import InputError
 from tal_jax.stages.tuned_decoding import write_tuned
@@ -252,6 +252,14 @@ def test_a_damaged_folder_is_refused(folder, tmp_path):
         load(tmp_path / "unsealed")
 
 
+def test_sums_that_are_no_file_are_not_read(tmp_path):
+    """Those of a folder whose SHA256SUMS was a link to /dev/zero took all memory."""
+    (tmp_path / SUMS).symlink_to("/dev/null")
+    with pytest.raises(InputError, match=rf"{SUMS}: a device or pipe, not a file: .* is not a model that"):
+        read_model(tmp_path)
+    assert not is_export(tmp_path)
+
+
 def changed(**values):
     return lambda model: {**model, **values}
 
@@ -270,6 +278,7 @@ def of_stage(**values):
         (changed(streams={"imu": 4}), "no mean and positive deviation of 4 channels"),
         (changed(streams={"imu": "3"}), "its streams are not names with their channels"),
         (changed(stride=-1.0), "a stride of -1.0 s"),
+        (lambda model: {k: v for k, v in model.items() if k != "stride"}, "it lacks 'stride'"),
         (changed(needs=["os.system"]), "it needs something else"),
         (changed(stages=[]), "it has no stages"),
         (of_stage(name="../../../elsewhere/bmn"), "is not that of a folder within"),

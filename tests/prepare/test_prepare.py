@@ -528,6 +528,21 @@ def test_two_runs_cannot_write_one_set(tmp_path):
         prepare.prepare(options(arguments))
 
 
+def test_damaged_notes_of_an_unfinished_set(tmp_path):
+    """A shard whose note is damaged is written again; without the note of its types, nobody knows what it holds."""
+    arguments, _ = random_set(tmp_path)
+    plan = prepare.make_plan(options(arguments))
+    with prepare._claim(tmp_path / "data", plan) as unfinished:
+        shard = next(prepare._shards(tmp_path / "data", unfinished, plan))
+        packing.write_shard(shard, lambda: False)
+        for content in ("[" * 100_000, "[]", '{"digest": "x"}'):
+            Path(shard.done_path).write_text(content)
+            assert packing.read_done(shard) is None
+        (unfinished / prepare.HARMED).write_text("3")
+    with pytest.raises(InputError, match=r"harmed\.json: damaged, not the names of streams: .* remove .*data, and"):
+        prepare.prepare(options(arguments))
+
+
 def test_feature_files_that_change_are_packed_again(tmp_path):
     arguments, arrays = random_set(tmp_path)
     plan = prepare.make_plan(options(arguments))
