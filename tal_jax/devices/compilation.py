@@ -2,15 +2,19 @@
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+
+PROGRAMS = 4  # of a kind that a process keeps: enough for the stages of a track
+Made = TypeVar("Made")
 
 
 def use_cache(directory: str | os.PathLike | None = None) -> Path:
@@ -57,6 +61,25 @@ def compile_step(step: Any, *arguments: Any) -> Any:
     with contextlib.suppress(OSError, AttributeError, TypeError):  # not the GNU C library
         ctypes.CDLL(None).malloc_trim(0)
     return compiled
+
+
+def made_once(make: Callable[..., Made]) -> Callable[..., Made]:
+    """`make`, which makes programs, with what it made last kept: equal arguments get the same programs again.
+
+    Rows and seeds of a study, members of an ensemble and detection after a training are the same programs in one
+    process: traced and compiled once. Arguments that have no hash are no key, and nothing is kept for them.
+    """
+    kept = functools.lru_cache(PROGRAMS)(make)
+
+    @functools.wraps(make)
+    def ask(*arguments: Any, **named: Any) -> Made:
+        try:
+            hash((arguments, *named.values()))
+        except TypeError:
+            return make(*arguments, **named)
+        return kept(*arguments, **named)
+
+    return ask
 
 
 def _machine() -> str:

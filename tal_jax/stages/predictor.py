@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from tal_jax.data.dataset import Split
 from tal_jax.data.rows import Assembler
+from tal_jax.devices.compilation import made_once
 from tal_jax.devices.mesh import by_row, put_batch, replicated
 from tal_jax.devices.processes import gather, share
 from tal_jax.errors import InputError
@@ -22,7 +23,7 @@ from tal_jax.windows import Window, WindowDetections, concatenated, is_finite
 
 
 class Predictor:
-    """A task's compiled prediction step over a mesh of this process's devices; compiled once for all calls.
+    """A task's compiled prediction step over a mesh of this process's devices; compiled once for equal tasks.
 
     Args:
       task: predicts and merges.
@@ -32,10 +33,7 @@ class Predictor:
 
     def __init__(self, task: Task, mesh: Mesh, predict: Callable[[Any, Batch], Detections] | None = None):
         self._mesh = mesh
-        self._merge = jax.jit(task.merge)
-        self._step = jax.jit(
-            predict or task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh)
-        )
+        self._merge, self._step = _programs(task, mesh, predict)
 
     def __call__(
         self,
@@ -85,6 +83,14 @@ class Predictor:
         rank = np.empty(len(split), np.int64)
         rank[index] = np.arange(len(index))
         return table.take(np.argsort(rank[table.recording], kind="stable"))
+
+
+@made_once
+def _programs(task: Task, mesh: Mesh, predict: Callable[[Any, Batch], Detections] | None) -> tuple[Any, Any]:
+    """The jitted merging and prediction of a `Predictor`."""
+    rows = by_row(mesh)
+    step = jax.jit(predict or task.predict, in_shardings=(replicated(mesh), rows), out_shardings=rows)
+    return jax.jit(task.merge), step
 
 
 def in_seconds(frame: Frame[Batch, Detections], id: str, recording: float) -> WindowDetections:

@@ -3,6 +3,7 @@
 import jax
 import optax
 
+from tal_jax.devices.compilation import made_once
 from tal_jax.errors import InputError
 from tal_jax.stages.sections import OptimizerSection
 
@@ -37,6 +38,7 @@ def build_schedule(settings: OptimizerSection, steps: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), main], [warmup])
 
 
+@made_once  # the same functions for equal settings: part of what a program is known by
 def build_optimizer(settings: OptimizerSection, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) behind optional clipping of the global gradient norm.
 

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from tal_jax.devices.compilation import compile_step
+from tal_jax.devices.compilation import compile_step, made_once
 from tal_jax.devices.mesh import by_row, put, replicated, to_host
 from tal_jax.errors import InputError
 from tal_jax.ops.model_axis import DATA, MODEL
@@ -122,6 +122,30 @@ def make_program(
     Raises:
       InputError: the members do not divide over the devices, or the mesh splits recordings.
     """
+    # By shapes alone, so that trainings that are alike but for their data are one program.
+    shapes, tree = jax.tree.flatten(jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), example))
+    return _program(
+        task, optimizer, mesh, tuple(shapes), tree, seed=seed, members=tuple(members), ema_decay=ema_decay, steps=steps,
+        accumulate=accumulate,
+    )  # fmt: skip
+
+
+@made_once
+def _program(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    shapes: Sequence[jax.ShapeDtypeStruct],
+    tree: Any,
+    *,
+    seed: int,
+    members: Sequence[Member],
+    ema_decay: float,
+    steps: int,
+    accumulate: int,
+) -> Program:
+    """`make_program` for an example that is given as its leaves' shapes and its tree."""
+    example = jax.tree.unflatten(tree, [np.broadcast_to(np.zeros((), x.dtype), x.shape) for x in shapes])
     both, rows = replicated(mesh), by_row(mesh)
     make_step = functools.partial(make_train_step, task, ema_decay=ema_decay, steps=steps, accumulate=accumulate)
     if not members:

@@ -10,6 +10,7 @@ import numpy as np
 from flax.errors import FlaxError
 
 from tal_jax.batch_layout import Sizes
+from tal_jax.devices.compilation import made_once
 from tal_jax.devices.mesh import make_mesh, rows_per_process
 from tal_jax.errors import InputError
 from tal_jax.stages.methods import build_task
@@ -92,10 +93,16 @@ def _fault(plan: StagePlan, task: Task, whole: bool) -> str:
         segments=0 if task.weak else max(plan.trained_on.segments_per_recording, 1),
         proposals=(frame.train_proposals or frame.proposals) if takes else 0,
     )
-    batch = Batch.spec(sizes, plan.section.batch_size)
+    return _fault_at(task, sizes, plan.section.batch_size, whole)
+
+
+@made_once
+def _fault_at(task: Task, sizes: Sizes, rows: int, whole: bool) -> str:
+    """`_fault` for batches of so many rows of these sizes."""
+    batch = Batch.spec(sizes, rows)
     if task.clip_feature_width():
         clips = dataclasses.replace(sizes, clip_features=task.clip_feature_width())
-        batch = dataclasses.replace(batch, clips=Batch.spec(clips, plan.section.batch_size))
+        batch = dataclasses.replace(batch, clips=Batch.spec(clips, rows))
     try:
         params = jax.eval_shape(task.init, jax.random.key(0), batch)
         if not whole:

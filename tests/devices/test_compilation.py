@@ -1,8 +1,10 @@
-"""The persistent compilation cache, in processes of their own."""
+"""The persistent compilation cache, in processes of their own; and programs that a process keeps."""
 
 import os
 import subprocess
 import sys
+
+from tal_jax.devices.compilation import PROGRAMS, made_once
 
 CODE = """
 import jax, jax.numpy as jnp
@@ -51,3 +53,21 @@ def test_the_cache_is_left_alone_and_comes_back(tmp_path):
     again = "jax.jit(lambda x: jnp.cos(x) @ x)(jnp.ones((8, 8))).block_until_ready()"
     run(code=code + again, JAX_COMPILATION_CACHE_DIR=folder)
     assert list((tmp_path / "a").glob("*"))
+
+
+def test_equal_arguments_get_what_was_made_for_them():
+    asked = []
+
+    @made_once
+    def make(task, *, steps):
+        asked.append(task)
+        return object()
+
+    first = make((1, "a"), steps=3)
+    assert make((1, "a"), steps=3) is first
+    assert make((1, "a"), steps=4) is not first
+    assert make([1], steps=3) is not make([1], steps=3)  # no hash, no key
+    assert asked == [(1, "a"), (1, "a"), [1], [1]]
+    for k in range(PROGRAMS):
+        make((k, "b"), steps=3)
+    assert make((1, "a"), steps=3) is not first  # long ago: given up, with its memory

@@ -206,8 +206,12 @@ def test_the_step_is_compiled_once(data, tmp_path, monkeypatch):
         return counted
 
     monkeypatch.setattr(program, "make_train_step", make)
-    train_and_evaluate(tiny_config(data).to_dict(), tmp_path, stage="bmn")
+    config = tiny_config(data).to_dict() | {"seed": 17}  # no test before this one has trained with it
+    train_and_evaluate(config, tmp_path / "first", stage="bmn")
     assert len(traced) == 1
+    train_and_evaluate(config, tmp_path / "again", stage="bmn")  # an equal program is not traced again
+    assert len(traced) == 1
+    assert losses(tmp_path / "first", "bmn") == losses(tmp_path / "again", "bmn")
 
 
 def test_video_level_classes_from_a_classifier_stage(data, tmp_path):

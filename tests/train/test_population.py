@@ -5,14 +5,20 @@ import json
 import jax
 import numpy as np
 import pytest
+from support.batches import make_batch
 from support.runs import Killed, at_step
 from support.sensor_set import tiny_config
 
 from tal_jax.detect.detect import detect
+from tal_jax.devices.mesh import make_mesh
 from tal_jax.errors import InputError
+from tal_jax.models.classifier import VideoClassifier
+from tal_jax.stages.sections import OptimizerSection
+from tal_jax.tasks.classifier import ClassifierTask
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
-from tal_jax.train.population import spread
+from tal_jax.train.optimizer import build_optimizer
+from tal_jax.train.population import make_program, population, spread
 
 
 def config_of(data, members):
@@ -91,3 +97,26 @@ def test_an_interrupted_population_goes_on_exactly(data, trained, tmp_path, monk
     for k in range(4):
         a, b = (restore_params(workdir, "bmn", member=k) for workdir in (tmp_path / "w", trained))
         jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_equal_trainings_are_one_program():
+    """Whatever a step depends on makes another one; the values of the example do not."""
+    task = ClassifierTask(model=VideoClassifier(num_classes=3, hidden=4))
+    batch = make_batch(classes=3)
+    settings = OptimizerSection()
+
+    def made(example=batch, steps=5, **changes):
+        optimizer, _ = build_optimizer(settings, steps)
+        return make_program(
+            task, optimizer, make_mesh(), example, **({"seed": 0, "ema_decay": 0.0, "steps": steps} | changes)
+        )
+
+    program = made()
+    assert made(example=batch.replace(features=batch.features + 1)) is program
+    longer = batch.replace(features=np.concatenate([batch.features] * 2, axis=1))
+    for change in (
+        {"example": longer}, {"steps": 6}, {"seed": 1}, {"ema_decay": 0.9}, {"accumulate": 2},
+        {"members": population(0, 4, ())},
+    ):  # fmt: skip
+        assert made(**change) is not program, change
+        assert made() is program
