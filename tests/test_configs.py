@@ -41,6 +41,32 @@ def metadata(name):
     return Metadata(labels, {"x": width}, stride, {"training": 100}, lengths, {}, 20, {"x": "float16"}, "f")
 
 
+TRACED = {}
+
+
+def traced(section, data, framing, stage, pooled):
+    """Shapes of a stage's loss, its metrics, pooled clip features and detections, and its task.
+
+    Variants share stages, and a stage is traced once: its section, its frame and its set say all that it depends on.
+    """
+    key = repr((section, data, framing, stage, pooled))
+    if key not in TRACED:
+        TRACED[key] = trace(section, data, framing, stage, pooled)
+    return TRACED[key]
+
+
+def trace(section, data, framing, stage, pooled):
+    task = build_task(section, data, framing, stage)
+    segments = 0 if task.weak else 20
+    sizes = Sizes(framing.snippets, data.streams["x"], len(data.labels), segments, section.data.proposals)
+    clips = Batch.spec(dataclasses.replace(sizes, clip_features=pooled), 2) if pooled else None
+    shapes = Batch.spec(sizes, 2).replace(clips=clips)
+    params = jax.eval_shape(task.init, jax.random.key(0), shapes)
+    loss, metrics = jax.eval_shape(task.loss, params, shapes, jax.random.key(1))
+    output = jax.eval_shape(task.forward, params, shapes)[0] if section.task == "trimmed" else None
+    return task, loss, metrics, output, jax.eval_shape(task.predict, params, shapes)
+
+
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_config_builds_and_traces(name, variant):
     module = importlib.import_module(f"configs.{name}")
@@ -50,23 +76,16 @@ def test_config_builds_and_traces(name, variant):
     for stage in config.track:
         section = config.stages[stage]
         framing = choose_framing(data, 1500, **section.data.framing_fields())
-        task = build_task(section, data, framing, stage)
         build_optimizer(section.optimizer, section.steps)
-        segments = 0 if name.startswith("weak") else 20
-        sizes = Sizes(framing.snippets, data.streams["x"], len(data.labels), segments, section.data.proposals)
-        clips = Batch.spec(dataclasses.replace(sizes, clip_features=pooled), 2) if pooled else None
-        shapes = Batch.spec(sizes, 2).replace(clips=clips)
-        params = jax.eval_shape(task.init, jax.random.key(0), shapes)
-        loss, metrics = jax.eval_shape(task.loss, params, shapes, jax.random.key(1))
+        task, loss, metrics, output, found = traced(section, data, framing, stage, pooled)
+        assert task.weak == name.startswith("weak")
         assert loss.shape == ()
         if section.task == "trimmed":
-            output, _ = jax.eval_shape(task.forward, params, shapes)
             pooled = sum(s.pooled.shape[0] * s.pooled.shape[3] for s in output.stages)
         if section.task == "mgfn":  # each row adds its part to the loss
             parts = {"classes1", *({"classes2"} if weak.ROWS.index(variant) > 1 else ())}
             parts |= {"mmd"} if variant in ("ktm", "full") else set()
             assert set(metrics) == parts | ({"oic"} if variant == "full" else set())
-        found = jax.eval_shape(task.predict, params, shapes)
         assert found.segments.shape[:2] == found.scores.shape == found.labels.shape
         if section.task == "bmn":
             long = data.segment_seconds[-2] / data.stride / framing.scale if data.stride else 0
