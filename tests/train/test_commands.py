@@ -45,14 +45,15 @@ def refused(result, *words, status=2):
 
 
 def test_from_records_to_map_with_a_kill_on_the_way(folder, tmp_path):
-    arguments = train(folder, tmp_path / "w", "--config.stages.bmn.steps=40")
+    longer = ("--config.stages.bmn.steps=24", "--config.checkpoint.every_steps=4")
+    arguments = train(folder, tmp_path / "w", *longer)
     with started(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         until(logged(tmp_path / "w", "bmn", 5), process)
         process.send_signal(signal.SIGKILL)
     again = run(*arguments)
     assert again.returncode == 0, again.stderr
     assert not again.stderr
-    straight = run(*train(folder, tmp_path / "v", "--config.stages.bmn.steps=40", "--stage=bmn"))
+    straight = run(*train(folder, tmp_path / "v", *longer, "--stage=bmn"))
     assert straight.returncode == 0, straight.stderr
     assert losses(tmp_path / "w", "bmn") == losses(tmp_path / "v", "bmn")
 

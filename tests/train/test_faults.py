@@ -127,6 +127,7 @@ def test_records_rewritten_while_training(data, trained, other, tmp_path, monkey
     train_and_evaluate(config, workdir, "bmn")
     whole = config_of(data)
     whole["stages"]["bmn"]["steps"] = 12
+    whole["checkpoint"]["every_steps"] = 12  # how often it saves changes nothing, and takes most of its time
     train_and_evaluate(whole, tmp_path / "whole", "bmn")
     same_parameters(workdir, tmp_path / "whole")
 
