@@ -13,6 +13,8 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 # `make test-optimized` runs the numerical ones as XLA compiles by default.
 if not os.environ.get("TAL_JAX_TESTS_OPTIMIZED"):
     os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    # A program is one module: cut into pieces for many cores, the pieces repeat much of each other's work.
+    os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"
     # Releases that do not know the flag end the process, and so does libtpu.
     if importlib.util.find_spec("libtpu") is None and importlib.metadata.version("jaxlib").startswith("0.10."):
         os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
@@ -43,7 +45,7 @@ def pytest_unconfigure():
 
 # Folders whose files make something once for all of their tests: trainings, exports, compiled programs.
 ROOMS = "benchmarks convert deploy detect devices experiments models report stages tasks train"
-TOGETHER = tuple(f"tests/{name}/" for name in ROOMS.split())
+TOGETHER = (*(f"tests/{name}/" for name in ROOMS.split()), "tests/test_configs.py")
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 
 def config(folder, **sizes):
-    found = tiny_config(folder / "data")
+    found = tiny_config(folder / "data", encoders=1)
     for stage in (found.stages.bmn, found.stages.tcanet):
         stage.data.update(snippets=T, scale=1.0)
     found.stages.tcanet.class_scores = str(folder / "scores.parquet")

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     """Three stages, on frames shorter than the recordings; and an export of them."""
     folder = tmp_path_factory.mktemp("export")
     prepare_set(folder, training=6, validation=5, length=40)
-    config = tiny_config(folder / "data")
+    config = tiny_config(folder / "data", encoders=1)
     supervised.choose_classes(config, "classifier")
     config.stages.classifier.update(batch_size=4, steps=4, eval_every_steps=0)
     config.stages.classifier.model.hidden = 8

@@ -26,7 +26,6 @@ def get_config(variant="two"):
         raise ValueError(f"no variant {variant}")
     config = tiny_config("", refinements=1)
     config.stages.bmn.steps = config.stages.tcanet.steps = 2
-    config.stages.tcanet.model.update(encoders=0, snippet_head=False)  # less to compile
     config.stages.tcanet.options.class_weight = 1.0 if variant == "one" else 2.0
     return config
 """

@@ -37,7 +37,7 @@ def test_split_recordings_train_alike(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(program, "compile_step", kept)
     for model in (1, 2):
-        config = tiny_config(data)
+        config = tiny_config(data, encoders=1)
         config.mesh.model = model
         train_and_evaluate(config.to_dict(), tmp_path / str(model))
     for stage in ("bmn", "tcanet"):

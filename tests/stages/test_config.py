@@ -171,7 +171,7 @@ def test_older_words_stand_for_one_key_of_their_section(method, model, hint):
     ],
 )
 def test_the_last_stage_is_checked_before_the_first_one_trains(change, named, data, tmp_path):
-    config = tiny_config(data, refinements=1)
+    config = tiny_config(data, refinements=1, encoders=1)
     exec(change)
     with pytest.raises(InputError, match=named) as error:
         train_and_evaluate(config.to_dict(), tmp_path)

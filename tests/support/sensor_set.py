@@ -49,10 +49,11 @@ def prepare_set(folder: Path, **options):
     return database
 
 
-def tiny_config(data: Path, *, refinements=2):
+def tiny_config(data: Path, *, refinements=2, encoders=0):
     """The sensor config with the smallest models that still learn; two short stages.
 
-    Each of TCANet's refinements takes as long to compile as all of BMN: one is enough where it is only carried along.
+    Each of TCANet's refinements takes as long to compile as all of BMN: one is enough where it is only carried along,
+    and there it needs neither its encoder nor the head that classifies what the encoder makes.
     """
     config = supervised_geotec.get_config()
     config.data.dir = str(data)
@@ -65,8 +66,8 @@ def tiny_config(data: Path, *, refinements=2):
     config.stages.bmn.options.update(candidates=40, proposals=10)
     config.stages.tcanet.data.update(proposals=10, train_proposals=8)
     config.stages.tcanet.model.update(
-        hidden=8, ffn=8, heads=2, local_heads=1, window=3, encoders=1, stages=refinements, groups=1, regressor_hidden=8,
-        frame_hidden=4, context=4, inside=8,
+        hidden=8, ffn=8, heads=2, local_heads=1, window=3, encoders=encoders, stages=refinements, groups=1,
+        regressor_hidden=8, frame_hidden=4, context=4, inside=8, snippet_head=encoders > 0,
     )  # fmt: skip
     config.stages.tcanet.options.update(
         thresholds=(0.5, 0.6)[:refinements], confidence_stages=(refinements - 1,), candidates=20, detections=10

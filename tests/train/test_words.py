@@ -44,7 +44,7 @@ def test_the_last_scores_are_those_of_the_last_evaluation(tmp_path):
 
 @pytest.mark.parametrize(("stage", "key", "value"), [("tcanet", "heads", 7), ("bmn", "hidden", -8)])
 def test_a_value_that_no_model_can_have_is_named_and_leaves_nothing(data, tmp_path, stage, key, value):
-    config = tiny_config(str(data), refinements=1)
+    config = tiny_config(str(data), refinements=1, encoders=1)
     config.stages[stage].model[key] = value
     workdir = tmp_path / "new" / "w"
     with pytest.raises(InputError, match=rf"stages\.{stage}\.model\.{key} is {value}, with which"), locked(workdir):
@@ -54,7 +54,7 @@ def test_a_value_that_no_model_can_have_is_named_and_leaves_nothing(data, tmp_pa
 
 def test_paths_are_stored_from_the_root_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = tiny_config("runs/data", refinements=1)
+    config = tiny_config("runs/data", refinements=1, encoders=1)
     config.stages.tcanet.proposals = "p.parquet"
     config = parse(config.to_dict())
     write_config(config, tmp_path / "w", config.track)
