@@ -152,6 +152,13 @@ def test_older_words_stand_for_one_key_of_their_section(method, model, hint):
         parse({"track": [method], "stages": {method: {"task": method, "model": model}}})
 
 
+# Every value of the model that is not its default is tried with it, so there are few.
+BAD_OPTION = (
+    "config.stages.tcanet.model = type(config)({'stages': 1, 'encoders': 0}); "
+    "config.stages.tcanet.options.nms_method = 'x'"
+)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -162,8 +169,11 @@ def test_older_words_stand_for_one_key_of_their_section(method, model, hint):
         ("config.stages.tcanet.proposals = 'none.parquet'", "none.parquet: cannot be read"),
         ("config.stages.tcanet.batch_size = 6", "batch_size 6 does not divide over 4 devices"),
         ("config.stages.tcanet.optimizer.schedule = 'linear'", "optimizer.schedule is 'step'"),
-        ("config.stages.tcanet.model.heads = 3", r"stages\.tcanet\.model\.heads is 3, with which no such model can be"),
-        ("config.stages.tcanet.options.nms_method = 'x'", r"stages\.tcanet: no such model can be trained: .*'x'"),
+        (
+            "config.stages.tcanet.model.update(encoders=1, heads=3)",
+            r"stages\.tcanet\.model\.heads is 3, with which no such model can be",
+        ),
+        (BAD_OPTION, r"stages\.tcanet: no such model can be trained: .*'x'"),
         ("config.stages.tcanet.data.proposals = 0", r"stages\.tcanet\.data\.proposals is 0: expected 1 or more"),
         ("config.log_every_steps = 0", "log_every_steps is 0: expected 1 or more"),
         ("config.track = ('tcanet', 'bmn')", "stage 'bmn' makes what 'tcanet' takes: name it before"),
@@ -171,7 +181,7 @@ def test_older_words_stand_for_one_key_of_their_section(method, model, hint):
     ],
 )
 def test_the_last_stage_is_checked_before_the_first_one_trains(change, named, data, tmp_path):
-    config = tiny_config(data, refinements=1, encoders=1)
+    config = tiny_config(data, refinements=1)
     exec(change)
     with pytest.raises(InputError, match=named) as error:
         train_and_evaluate(config.to_dict(), tmp_path)
