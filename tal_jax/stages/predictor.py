@@ -33,7 +33,8 @@ class Predictor:
 
     def __init__(self, task: Task, mesh: Mesh, predict: Callable[[Any, Batch], Detections] | None = None):
         self._mesh = mesh
-        self._merge, self._step = _programs(task, mesh, predict)
+        # A function of the caller's may hold on to much, and nobody else has it.
+        self._merge, self._step = _jitted(task, mesh, predict) if predict else _programs(task, mesh)
 
     def __call__(
         self,
@@ -85,12 +86,16 @@ class Predictor:
         return table.take(np.argsort(rank[table.recording], kind="stable"))
 
 
-@made_once
-def _programs(task: Task, mesh: Mesh, predict: Callable[[Any, Batch], Detections] | None) -> tuple[Any, Any]:
+def _jitted(task: Task, mesh: Mesh, predict: Callable[[Any, Batch], Detections]) -> tuple[Any, Any]:
     """The jitted merging and prediction of a `Predictor`."""
     rows = by_row(mesh)
-    step = jax.jit(predict or task.predict, in_shardings=(replicated(mesh), rows), out_shardings=rows)
+    step = jax.jit(predict, in_shardings=(replicated(mesh), rows), out_shardings=rows)
     return jax.jit(task.merge), step
+
+
+@made_once
+def _programs(task: Task, mesh: Mesh) -> tuple[Any, Any]:
+    return _jitted(task, mesh, task.predict)
 
 
 def in_seconds(frame: Frame[Batch, Detections], id: str, recording: float) -> WindowDetections:
