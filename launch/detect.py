@@ -29,6 +29,7 @@ _PROPOSALS = flags.DEFINE_string("proposals", "", "With --model: Parquet file, f
 _CLASS_SCORES = flags.DEFINE_string("class_scores", "", "With --model: file, for a model that makes none.")
 _BATCH = flags.DEFINE_integer("batch_size", 8, "With --model: windows at a time.", lower_bound=1)
 _RUNTIME = flags.DEFINE_enum("runtime", "jax", ["jax", "onnxruntime"], "With --model: what runs it.")
+_ACCEPT = flags.DEFINE_multi_enum("accept", [], ["encoder"], "Insist: features of another encoder than the training's.")
 _PLOT = flags.DEFINE_string("plot", "", "With --model: picture of some recordings to write (.png, .pdf or .svg).")
 
 
@@ -67,6 +68,7 @@ def main(argv: Sequence[str]) -> None:
             data_dir=_DATA.value,
             checkpoint=_CHECKPOINT.value,
             member=_MEMBER.value,
+            accept=_ACCEPT.value,
         )
     if first():
         write(_OUT.value, submission)

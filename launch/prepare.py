@@ -2,6 +2,8 @@
 
 python -m launch.prepare --annotations=A.json --features=rgb=RGB_DIR --features=flow=FLOW_DIR --stride=0.5 --out=DATA
 
+Features of launch.encode say themselves how far apart their snippets are: --stride is left out.
+
 With trimmed clips for knowledge transfer, packed as the split "clips":
 
   --clips=C.json --clip_features=rgb=RGB_CLIPS --clip_features=flow=FLOW_CLIPS

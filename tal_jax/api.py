@@ -39,7 +39,8 @@ def prepare(
       annotations: JSON file in the ActivityNet layout.
       features: folder (or HDF5 file) of every stream by the stream's name, as in {"rgb": "features/rgb"}.
       stride: seconds per snippet; or "duration" where every file covers its whole recording, "annotations" where every
-        record of them holds its "stride", or a CSV file of lines id,stride. None: `images_per_snippet` is given.
+        record of them holds its "stride", or a CSV file of lines id,stride. None: `images_per_snippet` is given, or
+        the `encoder.json` of `launch.encode` says it.
       out: folder of the prepared set, to be made.
       clips: JSON file of trimmed clips in the same layout, for weakly-supervised training.
       clip_features: folder (or HDF5 file) of the clips by the stream's name.

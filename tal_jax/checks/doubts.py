@@ -11,6 +11,7 @@ REASONS = {
     "untimed": "annotations without usable times are labels alone",
     "no_segments": "no segment to learn from: for weakly-supervised training alone",
     "segments": "most segments do not lie in their recordings",
+    "encoder": "features are not what their encoder.json says, or of different encoders",
     "durations": "recordings last longer or shorter than their snippets",
 }
 

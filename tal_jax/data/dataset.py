@@ -73,6 +73,7 @@ class Metadata:
     ignored: tuple[str, ...] = ()  # classes of the annotations that are neither learned nor measured
     content: str = ""  # of all records as they are stored; "": a set of before this was noted
     typical_stride: float | None = None  # the median of the training recordings; None: not known, or all were resized
+    encoders: dict[str, dict[str, Any]] = field(default_factory=dict)  # stream name -> see `provenance`, if known
     accepted: tuple[str, ...] = ()  # contradictions in its data that were insisted on, by their reasons
 
     def is_set_of(self, other: "Metadata") -> bool:
@@ -112,6 +113,7 @@ class Metadata:
             ignored=tuple(values.get("ignored", ())),
             content=str(values.get("content", "")),
             typical_stride=values.get("typical_stride"),
+            encoders={str(name): dict(found) for name, found in dict(values.get("encoders", {})).items()},
             accepted=tuple(values.get("accepted", ())),
         )
 

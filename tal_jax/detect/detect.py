@@ -1,6 +1,7 @@
 """Detections of a trained stage in a split, ready to be written."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,14 @@ from tal_jax.words import hint
 
 
 def detect(
-    workdir: str | Path, split: str, *, stage: str = "", data_dir: str = "", checkpoint: str = "last", member: int = 0
+    workdir: str | Path,
+    split: str,
+    *,
+    stage: str = "",
+    data_dir: str = "",
+    checkpoint: str = "last",
+    member: int = 0,
+    accept: Sequence[str] = (),
 ) -> Submission:
     """Runs the last stage (or the given one) over every recording of a split, with its tuned decoding if it has one.
 
@@ -40,6 +48,7 @@ def detect(
       checkpoint: "last", or "best" by the periodic evaluation.
       member: which training of a population, from 0, of the last stage; of the stages before it is the first one's
         results that are taken.
+      accept: "encoder" takes features of another encoder than those of the training.
 
     Returns:
       The detections of all recordings, in seconds.
@@ -48,6 +57,8 @@ def detect(
       InputError: there is no such workdir, stage, split, checkpoint or member, or recordings have no proposals.
     """
     config = read_config(workdir)
+    if "encoder" in accept:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, accept_encoders=True))
     if data_dir:
         config = with_dataset(config, data_dir, split)
     name = stage_named(config, stage)

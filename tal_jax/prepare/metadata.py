@@ -71,7 +71,7 @@ def finish(
             all_notes += [Note("weak only", row["id"], split) for row in records if _weak_only(row)]
         _write_index(index_path(out, split), records)
     # Of the recordings: their splits come first.
-    metadata = _metadata(rows, shards[0].settings, plan.fingerprint, [note.id for note in accepted])
+    metadata = _metadata(rows, shards[0].settings, plan, [note.id for note in accepted])
     summary = Summary(
         {
             split: SplitSummary(
@@ -173,7 +173,7 @@ def _write_index(path: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def _metadata(
-    rows: dict[str, list[dict[str, Any]]], settings: packing.Settings, fingerprint: str, accepted: Sequence[str]
+    rows: dict[str, list[dict[str, Any]]], settings: packing.Settings, plan: Plan, accepted: Sequence[str]
 ) -> dataset.Metadata:
     recordings = {split: rows[split] for split in dataset.SPLITS if split in rows}
     training = next(iter(recordings))
@@ -186,10 +186,11 @@ def _metadata(
         recording_seconds={split: _quantiles([r["duration"] for r in records]) for split, records in rows.items()},
         segments_per_recording=max(len(r["segment_seconds"]) for records in recordings.values() for r in records),
         dtypes=settings.dtypes,
-        fingerprint=fingerprint,
+        fingerprint=plan.fingerprint,
         ignored=settings.ignored,
         content=_content(rows),
         typical_stride=_typical(recordings[training], settings),
+        encoders={name: dict(found) for name, found in plan.encoders.items()},
         accepted=tuple(accepted),
     )
 

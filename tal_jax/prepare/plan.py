@@ -16,7 +16,7 @@ from tal_jax.data import annotations, dataset
 from tal_jax.data.annotations import Note
 from tal_jax.data.dataset import VERSION
 from tal_jax.errors import InputError
-from tal_jax.prepare import clips, damaged, matching, proposal_files, strides
+from tal_jax.prepare import clips, damaged, encoded, matching, proposal_files
 from tal_jax.prepare import feature_files as features
 from tal_jax.prepare import shards as packing
 from tal_jax.words import hint, nearest, shown
@@ -30,7 +30,7 @@ class Options:
 
     annotations: str
     features: Mapping[str, str]  # stream name -> folder, or one HDF5 file
-    stride: str | None  # see `strides.parse`
+    stride: str | None  # see `encoded.strides`
     out: str
     proposals: str | None = None  # folder of CSV files
     proposal_units: str | None = None  # "seconds" or "fractions"; None: seconds, unless they cannot be
@@ -64,6 +64,7 @@ class Plan:
     doubts: Sequence[Doubt]  # that the user insists on
     accept: Sequence[str]  # what else would be
     facts: Sequence[str]  # lines on what was understood
+    encoders: Mapping[str, Mapping[str, Any]]  # stream name -> which encoder its features are of, where it is known
 
 
 def pairs(flag: str, values: Sequence[str]) -> dict[str, str]:
@@ -89,7 +90,8 @@ def make_plan(options: Options) -> Plan:
     Raises:
       InputError: naming the file, the record and the remedy.
     """
-    stride = strides.parse(options.stride, options.images_per_snippet)
+    known, known_clips = encoded.read(options.features), encoded.read(options.clip_features)
+    stride = encoded.strides(options.features, [known, known_clips], options.stride, options.images_per_snippet)
     check_accepted(options.accept)
     if not (math.isfinite(options.min_seconds) and options.min_seconds >= 0):
         raise InputError(f"--min_seconds={options.min_seconds}: expected seconds, 0 or more")
@@ -124,6 +126,7 @@ def make_plan(options: Options) -> Plan:
     notes += [*ignored_notes, *unknown, *untrained]
     lengths = matching.timed(streams, items)
     turned = matching.transposed(streams, items)
+    doubts += encoded.doubts(options.features, known, streams, items)
     doubts += timing.contradicted_lengths(options.annotations, stride.flag, lengths, turned)
     doubts += timing.misplaced_segments(options.annotations, lengths)
     settle(doubts, options.accept)
@@ -149,21 +152,28 @@ def make_plan(options: Options) -> Plan:
             widths={stream.name: stream.width for stream in streams},
             layouts=options.layouts,
         )
+        more_doubts = encoded.unlike(known, known_clips) + encoded.doubts(
+            options.clip_features, known_clips, streams, items
+        )
+        settle(more_doubts, options.accept)
+        doubts += more_doubts
         groups[dataset.CLIPS] = packing.Group(replace(settings, streams=streams), items)
         notes += [*unfit, *(note.of_clip() for note in more)]
+    encoders = {name: found.identity for name, found in known.items()}
     total = sum(sum(item.sizes) for group in groups.values() for item in group.items)
     return Plan(
         splits=groups,
         proposals=csv,
         fractions=options.proposal_units == units.FRACTIONS,
         notes=notes,
-        fingerprint=_fingerprint(options, groups, csv),
+        fingerprint=_fingerprint(options, groups, csv, encoders),
         shard_bytes=min(options.shard_mb << 20, max(total // MIN_SHARDS, MIN_SHARD_BYTES)),
         annotations=options.annotations,
         stride_flag=stride.flag,
         doubts=doubts,
         accept=options.accept,
-        facts=stride.unused([i.recording for group in groups.values() for i in group.items]),
+        facts=[*stride.unused([i.recording for group in groups.values() for i in group.items]), *encoded.lines(known)],
+        encoders=encoders,
     )
 
 
@@ -217,7 +227,9 @@ def _labels(path: str, recordings: Mapping[str, annotations.Recording]) -> tuple
     return tuple(classes), notes
 
 
-def _fingerprint(options: Options, groups: Mapping[str, packing.Group], csv: Mapping[str, str]) -> str:
+def _fingerprint(
+    options: Options, groups: Mapping[str, packing.Group], csv: Mapping[str, str], encoders: Mapping[str, Any]
+) -> str:
     values: dict[str, Any] = {
         "version": VERSION,
         "annotations": _digest(options.annotations),
@@ -233,6 +245,7 @@ def _fingerprint(options: Options, groups: Mapping[str, packing.Group], csv: Map
             split: {i.recording.id: i.stride for i in group.items if i.stride != group.settings.stride}
             for split, group in groups.items()
         },
+        **({"encoders": encoders} if encoders else {}),
         **({"units": options.proposal_units} if options.proposal_units == units.FRACTIONS else {}),
         "proposals": {id: [Path(path).name, os.path.getsize(path)] for id, path in sorted(csv.items())},
     }

@@ -92,7 +92,11 @@ def parse(stride: str | None, images_per_snippet: str | float | None = None) -> 
       InputError: none or both of them are given, or the one that is given is none of these.
     """
     if (stride is None) == (images_per_snippet is None):
-        both = "not both" if stride is not None else "seconds per snippet, or images per snippet with fps annotated"
+        both = (
+            "not both"
+            if stride is not None
+            else "seconds per snippet, images per snippet with fps annotated, or features of launch.encode"
+        )
         raise InputError(f"give one of --stride and --images_per_snippet: {both}")
     if stride is None:
         flag = f"--images_per_snippet={images_per_snippet}"

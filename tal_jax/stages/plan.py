@@ -4,8 +4,11 @@ Here a config enters the stages; behind this, a stage carries what it needs of i
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from tal_jax.data import provenance
 from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.dataset import Metadata, Split
 from tal_jax.data.framing import choose_framing
@@ -160,12 +163,28 @@ def _streams_in_use(data: DataSection, metadata: Metadata, trained_on: Metadata)
                 f"{data.dir}: stream {stream!r} has {width} channels, not the {data.widths[stream]} of the config: "
                 f"prepare that encoder's features, or say what they have with --config.data.widths.{stream}={width}"
             )
+    _check_encoders(data, {s: metadata.encoders.get(s) for s in streams}, trained_on)
     if any(metadata.streams[s] != trained_on.streams.get(s) for s in streams):
         raise InputError(
             f"{data.dir}: streams {dict(metadata.streams)} are not those of the training, {trained_on.streams}: "
             "prepare the same features"
         )
     return streams
+
+
+def _check_encoders(data: DataSection, own: Mapping[str, Any], trained_on: Metadata) -> None:
+    """Raises InputError where features are not of the encoder that they were of in training, unless accepted."""
+    for stream, known in trained_on.encoders.items():
+        if data.accept_encoders or stream not in own:
+            continue
+        if (found := own[stream]) is None:
+            differ = f"no {provenance.NAME} said what its features are"
+        elif not (differ := provenance.differences(known, found)):
+            continue
+        raise InputError(
+            f"{data.dir}: stream {stream!r} is not of the encoder that the stage was trained with: {differ}: encode "
+            "the videos in the same way, or insist with --config.data.accept_encoders=true (detect: --accept=encoder)"
+        )
 
 
 def augmentation_of(frame: FrameSection, where: str) -> Augmentation:

@@ -33,6 +33,7 @@ class DataSection:
     eval_split: str = "validation"
     holdout: float = 0.0  # this share of the training recordings is measured instead of eval_split
     holdout_ids: tuple[str, ...] = ()  # or those whose ids match one of these patterns, such as "person1_*"
+    accept_encoders: bool = False  # take features of another encoder than those of the training
     normalize: bool = False  # by the training set's mean and standard deviation
     # Streams of one device's three-axis sensors, which turn together in training, or several devices, each a tuple of
     # streams; "imu[0:6]" are channels of a stream. (): found by gravity
