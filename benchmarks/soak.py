@@ -9,7 +9,8 @@ again, until it was hit so many times and has ended.
 
 The second is for any command, without the flag that names its result: --flag, which gets DIR/whole/NAME and
 DIR/killed/NAME; --start is copied there first, for a command that changes a workdir. The signals come at moments spread
-evenly over its undisturbed run. A run that has ended before its moment is looked at, and begun anew.
+evenly over its undisturbed run. A run that has ended before its moment is looked at, and begun anew, with the moments
+spread over its own length.
 
 Status 1, with the reasons, if results differ (parameters, optimizer state, metrics, the bytes of every file), a file is
 left over, also among the temporary ones of the system, or it failed.
@@ -46,6 +47,7 @@ _SPREAD = flags.DEFINE_bool("spread", False, "At moments spread over the undistu
 _FLAG = flags.DEFINE_string("flag", "workdir", "With --spread: the command's flag that names its result.")
 _NAME = flags.DEFINE_string("name", "", "With --spread: the result's name, where it is not the whole folder.")
 _START = flags.DEFINE_string("start", "", "With --spread: a folder whose copy the command changes.")
+TRIES = 5  # of a moment that the run has ended before
 CLOCK = {"step_seconds", "waiting"}  # metrics that are no function of the run
 TIMED = {"seconds"}  # likewise, in the tables and JSON files of a study
 
@@ -109,16 +111,24 @@ def spread_kills(command: Sequence[str], out: Path) -> Iterator[str]:
         run(undisturbed, out / "whole.log")
         length = time.monotonic() - begin
     killed, disturbed = begun("killed")
+    hits = 0
     for i in range(_KILLS.value):
-        moment = length * (i + 0.5) / _KILLS.value
-        status, _ = run(disturbed, out / "killed.log", moment)
-        left = sorted(path.name for path in killed.iterdir())
-        print(
-            f"{moment:6.1f} of {length:.1f} s: status {status}, there is {', '.join(left[:6]) or 'nothing'}", flush=True
-        )
-        if status == 0:
+        for _ in range(TRIES):
+            moment = length * (i + 0.5) / _KILLS.value
+            begin = time.monotonic()
+            status, _ = run(disturbed, out / "killed.log", moment)
+            took = time.monotonic() - begin
+            left = ", ".join(sorted(path.name for path in killed.iterdir())[:6]) or "nothing"
+            print(f"{moment:6.1f} of {length:.1f} s: status {status}, there is {left}", flush=True)
+            if status != 0:
+                hits += 1
+                break
+            # It ended before its moment: the machine has less to do now than when the length was measured.
+            length = min(length, took)
             yield from unlike(whole, killed)
             killed, disturbed = begun("killed")
+    if hits < _KILLS.value:
+        yield f"it ended before {_KILLS.value - hits} of {_KILLS.value} moments, {TRIES} times each"
     run(disturbed, out / "killed.log")
     yield from unlike(whole, killed)
     yield from (f"{path}: is left over" for path in sorted(temporary.iterdir()))

@@ -11,17 +11,11 @@ not finite.
 """
 
 import os
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tal_jax.commands import app, cluster, config_flag
-
-if TYPE_CHECKING:
-    from tal_jax.stages.sections import Config
 
 _CONFIG = config_flag.define()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.")
@@ -37,6 +31,7 @@ def main(argv: Sequence[str]) -> None:
     from tal_jax.devices.processes import say
     from tal_jax.stages.config import as_text, parse, to_tree
     from tal_jax.train.loop import train_and_evaluate  # jax starts only after the flags are known to be right
+    from tal_jax.train.messages import next_command
 
     config = _CONFIG.value.to_dict()
     if _PRINT.value:
@@ -47,18 +42,7 @@ def main(argv: Sequence[str]) -> None:
     cluster.join()
     use_cache()
     train_and_evaluate(config, workdir, _STAGE.value, timeout=cluster.timeout())
-    say(_next(parse(config), workdir, _STAGE.value))
-
-
-def _next(config: "Config", workdir: str, stage: str) -> str:
-    """The command that shows what was learned, on the recordings that nothing was learned from where there are any."""
-    from tal_jax.stages.remembered import read_set
-
-    found = read_set(Path(workdir).absolute(), stage or config.track[-1])
-    splits = found[0].splits if found is not None else {}
-    split = config.data.eval_split if config.data.eval_split in splits else config.data.train_split
-    part = f" --stage={stage}" if stage not in ("", config.track[-1]) else ""
-    return f"next: {app.invocation('detect')} --workdir={shlex.quote(workdir)}{part} --split={split} --out=D.json"
+    say(next_command(parse(config), workdir, _STAGE.value, app.invocation("detect")))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from tal_jax.checks import units
 from tal_jax.data import annotations, class_scores, proposals
 from tal_jax.deploy import feature_inputs as files
 from tal_jax.deploy.model import Model, Recording
+from tal_jax.deploy.strides import doubts
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import table_of
@@ -44,7 +45,7 @@ def detect(
       class_score_file: file of class scores, for a model without a stage that makes them; "" without one.
       batch_size: how many recordings, or windows of long ones, are computed at a time.
       runtime: see `Model`.
-      said: is told what was assumed of the files, see `feature_inputs.recordings`.
+      said: is told what was assumed of the files, see `feature_inputs.recordings`, and what is doubtful, see `doubts`.
       progress: called with the iterator of detections and the number of recordings; returns an iterator over the same.
 
     Returns:
@@ -63,6 +64,7 @@ def detect(
             raise InputError(f"{path}: the model makes no {name.replace('_', ' ')}: give --{name}=FILE")
     given_proposals = proposals.read(proposal_file) if proposal_file else {}
     last = np.concatenate([np.zeros(0), *(segments[:, 1] for segments, _ in given_proposals.values())])
+    said = Counter() if said is None else said
     opened = files.recordings(
         model,
         found,
@@ -71,13 +73,15 @@ def detect(
         strides=strides,
         proposals=given_proposals,
         class_scores=class_scores.read(class_score_file, model.labels) if class_score_file else {},
-        said=Counter() if said is None else said,
+        said=said,
     )
     lengths: dict[str, float] = {}
 
     def noted() -> Iterator[Recording]:
         for recording in opened:
-            length = lengths[recording.id] = model.checked(recording).duration
+            resolved = model.checked(recording)
+            length = lengths[recording.id] = resolved.duration
+            said.update(("", note) for note in doubts(model, resolved))
             if units.are_fractions(last, [length]):
                 raise units.refusal(f"{proposal_file}: record {recording.id}", [length], "multiply by the durations")
             yield recording
@@ -109,7 +113,10 @@ def detect_files(path: str | Path, features: Sequence[str], *, plot: str | Path 
     said: Counter[tuple[str, str]] = Counter()
     submission, durations = detect(path, features, progress=progress, said=said, **options)
     for (stream, note), count in said.most_common():
-        print(f"stream {stream}: in {count} of {len(durations)} files: {note:.160}", file=sys.stderr)
+        what = (
+            f"stream {stream}: in {count} of {len(durations)} files" if stream else f"{count} of {len(durations)} files"
+        )
+        print(f"{what}: {note:.200}", file=sys.stderr)
     if plot:
         shown = figure.strips_without_truth(submission, durations, 6, 0.3)
         text = figure.caption(shown, len(submission.recordings), 0.3)

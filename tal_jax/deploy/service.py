@@ -1,6 +1,7 @@
 """Detection over HTTP, as an ASGI application: requests are checked, limited, and put together to batches.
 
-POST /detect   features -> {"detections": [{"label", "score", "segment"}, ..]}, or {"error": ".."} with a status of 4xx
+POST /detect   features -> {"detections": [{"label", "score", "segment"}, ..]}, or {"error": ".."} with a status of 4xx;
+               "notes": [".."] beside the detections says what is doubtful, where anything is
 GET  /         the model: labels, streams, stride, needs, limits
 GET  /healthz  200 once everything is compiled, 503 before
 GET  /metrics  for Prometheus
@@ -29,6 +30,7 @@ from tal_jax.deploy.json_bodies import Refused
 from tal_jax.deploy.metrics import Measures
 from tal_jax.deploy.model import Model, ResolvedRecording
 from tal_jax.deploy.requests import JSON, NPY, Query, recording, unlike
+from tal_jax.deploy.strides import doubts
 from tal_jax.errors import InputError
 from tal_jax.windows import WindowDetections
 
@@ -174,7 +176,7 @@ class Service:
             else:
                 known = await self._read(kind, body, query)
             found = await self._found(request, known)
-        return Response(self._encoded(found, query), media_type=JSON)
+        return Response(self._encoded(found, query, doubts(self.model, known)), media_type=JSON)
 
     async def _read(self, kind: str, body: bytearray, query: Query) -> ResolvedRecording:
         """As `_known`, in a thread; those who wait for it count as those who wait for detections."""
@@ -232,9 +234,10 @@ class Service:
             future.cancel()
             gone.cancel()
 
-    def _encoded(self, found: WindowDetections, query: Query) -> bytes:
+    def _encoded(self, found: WindowDetections, query: Query, notes: tuple[str, ...]) -> bytes:
         kept = (found.scores >= query.min_score).nonzero()[0][: query.top]  # NaN is not kept
-        return orjson.dumps({"detections": self.model.rows(WindowDetections(*(x[kept] for x in found)))})
+        answer: dict[str, Any] = {"detections": self.model.rows(WindowDetections(*(x[kept] for x in found)))}
+        return orjson.dumps(answer | {"notes": notes} if notes else answer)
 
 
 def _kind(request: Request) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tal_jax.errors import InputError
+from tal_jax.words import fault
 
 LARGEST = 256 << 20  # bytes of a file; the largest that are written are indexes of millions of recordings
 DEEPEST = 32  # levels of JSON; configs have six
@@ -134,8 +135,8 @@ def member(path: str | os.PathLike, values: Mapping[str, Any], key: str, kind: t
     return value
 
 
-def read_arrays(path: str | os.PathLike, names: Sequence[str], remedy: str) -> dict[str, np.ndarray]:
-    """Reads arrays of an `.npz` file by their names.
+def read_arrays(path: str | os.PathLike, names: Sequence[str] | None, remedy: str) -> dict[str, np.ndarray]:
+    """Reads arrays of an `.npz` file by their names; None reads all that it has.
 
     Raises:
       InputError: see `read_bytes`; or it is no such file, or lacks one of the arrays.
@@ -143,19 +144,26 @@ def read_arrays(path: str | os.PathLike, names: Sequence[str], remedy: str) -> d
     return as_arrays(path, read_bytes(path, remedy), names, remedy)
 
 
-def as_arrays(path: str | os.PathLike, content: bytes, names: Sequence[str], remedy: str) -> dict[str, np.ndarray]:
+def as_arrays(
+    path: str | os.PathLike, content: bytes, names: Sequence[str] | None, remedy: str
+) -> dict[str, np.ndarray]:
     """Those arrays of the content of an `.npz` file; see `read_arrays`."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
+            return {name: archive[name] for name in (archive.files if names is None else names)}
     except Exception as e:  # zip and NumPy raise a dozen types for what is damaged
         text = " ".join(f"{e!s:.80}".split())
-        raise InputError(f"{path}: damaged, not an archive of {', '.join(names)} ({text}): {remedy}") from e
+        what = "arrays" if names is None else ", ".join(names)
+        raise InputError(f"{path}: damaged, not an archive of {what} ({text}): {remedy}") from e
 
 
 def is_plain_name(name: Any) -> bool:
-    """Whether something is text that names one entry of a folder, and nothing outside it."""
-    return isinstance(name, str) and name.isprintable() and name not in ("", ".", "..") and not set(name) & set("/\\")
+    """Whether something is text that people can read and that names one entry of a folder, and nothing outside it.
+
+    Names of all scripts are, with spaces, accents and emoji; those with control characters, or with marks that turn the
+    order of the text around them, are not: see `words.fault`.
+    """
+    return isinstance(name, str) and name not in (".", "..") and not set(name) & set("/\\") and not fault(name)
 
 
 def _named(value: Any) -> str:

@@ -140,9 +140,9 @@ def read_done(shard: Shard) -> dict[str, Any] | None:
         if done["digest"] != shard.digest() or not all("crc32c" in row for row in done["records"]):
             return None
         offsets, lengths = tfrecord.scan(shard.path)
+        rows = [(row["offset"], row["length"]) for row in done["records"]]
     except (InputError, OSError, ValueError, KeyError, TypeError):
         return None
-    rows = [(row["offset"], row["length"]) for row in done["records"]]
     return done if rows == list(zip(offsets.tolist(), lengths.tolist(), strict=True)) else None
 
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +14,8 @@ from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.rows import Origin
 from tal_jax.devices.processes import first, say
 from tal_jax.errors import InputError, TrainingDiverged
+from tal_jax.stages.remembered import read_set
+from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage
 from tal_jax.stages.track import TrackPlan
 from tal_jax.stages.workdir import has_checkpoint
@@ -132,18 +136,44 @@ def unmeasured(stage: Stage) -> list[str]:
     reason = f"no split {data.eval_split!r} (it has {', '.join(splits)})"
     if data.eval_split in splits:
         reason = f"no recording of {data.eval_split!r} with segments"
-    return [f"  not measured: {data.dir} has {reason}: data.holdout=0.2 keeps training recordings for it"]
+    remedy = "data.holdout=0.2 keeps training recordings for it"
+    if len(stage.recordings.train_index) < 2:
+        remedy = "and only one recording to learn from, of which none can be kept for it: add some"
+    return [f"  not measured: {data.dir} has {reason}: {remedy}"]
 
 
 def outcome(track: TrackPlan) -> str:
-    """The lines at the end of a training: the last scores of every stage, in percent."""
+    """The lines at the end of a training: the last scores of every stage, in percent.
+
+    A log that cannot be read is said, and no more: what was trained is whole without it.
+    """
     found = []
     for name in track.names:
-        scores = last_scores(track.workdir / name)
+        try:
+            scores = last_scores(track.workdir / name)
+        except InputError as e:
+            found.append(f"stage {name}: trained; {e}")
+            continue
         text = "  ".join(f"{key} {100 * value:.1f}" for key, value in scores.items() if key != "average")
         if has_checkpoint(track.workdir, name):
             found.append(f"stage {name}: {f'{text} (%)' if text else 'trained, not measured'}")
     return "\n".join(found)
+
+
+def next_command(config: Config, workdir: str, stage: str, detect: str) -> str:
+    """The command that shows what was learned, on the recordings that nothing was learned from where there are any.
+
+    Args:
+      config: the config of the track.
+      workdir: the folder of the training, as it was given.
+      stage: the only stage that was to run; "" where all were.
+      detect: how launch.detect is called here.
+    """
+    found = read_set(Path(workdir).absolute(), stage or config.track[-1])
+    splits = found[0].splits if found is not None else {}
+    split = config.data.eval_split if config.data.eval_split in splits else config.data.train_split
+    part = f" --stage={stage}" if stage not in ("", config.track[-1]) else ""
+    return f"next: {detect} --workdir={shlex.quote(workdir)}{part} --split={split} --out=D.json"
 
 
 def turning(augmentation: Augmentation) -> list[str]:

@@ -34,7 +34,7 @@ class Progress:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "metrics.jsonl"
         if path.exists():
-            # A line cut short by a kill is dropped with the later steps.
+            # A line cut short by a kill, or damaged by a crash, is dropped with the later steps.
             kept = [line for line in path.read_text("utf-8", "replace").splitlines() if _step(line) <= start]
             atomic.write(path, "".join(f"{line}\n" for line in kept).encode())
         self._file = path.open("a")
@@ -119,7 +119,8 @@ class Silent(Progress):
 
 
 def _step(line: str) -> float:
+    """The step of a line; infinity where it is damaged."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

@@ -79,6 +79,16 @@ def test_a_body_in_single_bytes_is_read(started):
     assert [d["segment"] for d in said["detections"]] == [[0.0, 10.0]]
 
 
+def test_a_doubtful_stride_is_noted_beside_the_detections(started):
+    far = json.dumps({"features": [[1.0, 0.0]] * 20, "stride": 1.5}).encode()
+    (_, plain), (status, said) = answers(started(), (HEADERS, [BODY]), (HEADERS, [far]))
+    assert "notes" not in plain
+    assert status == 200
+    assert said["detections"]
+    (note,) = said["notes"]
+    assert note.startswith("a snippet every 1.5 s, but the model was trained with one every 0.5 s")
+
+
 def test_bodies_that_wait_to_be_read_are_counted(started, monkeypatch):
     """One is read for as long as the others ask; two wait, and the fourth is told to come again."""
     service = started(max_waiting=3)
@@ -133,4 +143,8 @@ def test_numbers_beyond_the_models(started):
         ((status, said),) = answers(started(), (HEADERS, [body]))
         assert status == 422
         assert "not finite in float32" in said["error"]
+    body = json.dumps({"features": [[1e10, 0.0]] * 20, "stride": 0.5}).encode()
+    ((status, said),) = answers(started(), (HEADERS, [body]))
+    assert status == 422
+    assert said["error"].endswith("features up to 1e+10: are they of the training's kind and units?")
     assert np.isfinite(np.float32(1e38))

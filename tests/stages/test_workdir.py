@@ -121,6 +121,15 @@ def test_finished(tmp_path):
     assert finished_parameters(tmp_path, "bmn") == "abc"
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b"[3]", b"null", bytes(20), b"\xff", b'{"steps": "3"}', b"{}"])
+def test_a_status_file_that_is_none_is_named(tmp_path, content):
+    begin(tmp_path)
+    (tmp_path / "bmn" / "finished.json").write_bytes(content)
+    for ask in (finished, finished_parameters):
+        with pytest.raises(InputError, match=r"bmn/finished\.json: damaged, .*: remove it and start launch\.train"):
+            ask(tmp_path, "bmn")
+
+
 def test_sets_are_told_apart_by_their_contents_where_both_are_known():
     known = Metadata(("a",), {"imu": 3}, 0.5, {"training": 2}, (), {}, 4, {"imu": "float32"}, "f", content="c")
     assert known.is_set_of(dataclasses.replace(known, fingerprint="of another folder"))

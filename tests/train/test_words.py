@@ -10,9 +10,11 @@ from tal_jax.data.dataset import read_metadata
 from tal_jax.errors import InputError
 from tal_jax.stages.config import parse
 from tal_jax.stages.lock import locked
+from tal_jax.stages.track import TrackPlan
 from tal_jax.stages.workdir import check_config, read_config, write_config
 from tal_jax.train import progress as progress_file
 from tal_jax.train.history import last_scores
+from tal_jax.train.messages import outcome
 from tal_jax.train.progress import Progress
 from tal_jax.train.trainable import plan_training
 
@@ -40,6 +42,33 @@ def test_the_last_scores_are_those_of_the_last_evaluation(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     assert last_scores(tmp_path) == {"average": 0.3}
     assert last_scores(tmp_path / "none") == {}
+
+
+GOOD = b'{"step": 1, "average": 0.25, "AUC": 0.5}\n'
+
+
+@pytest.mark.parametrize("end", [bytes(4096), b'{"step": 2, "aver', b"\n", b'{"step": 2}', b"[]\n"])
+def test_a_log_whose_end_a_crash_has_damaged_is_read(tmp_path, end):
+    (tmp_path / "metrics.jsonl").write_bytes(GOOD + end)
+    assert last_scores(tmp_path) == {"average": 0.25, "AUC": 0.5}
+
+
+def test_a_log_that_cannot_be_read_is_said_at_the_end_and_undoes_nothing(tmp_path):
+    track = TrackPlan(parse({}), tmp_path, ("a", "b"), {}, frozenset(), "")
+    for name, log in (("a", b"\xff\xfe\n" + GOOD), ("b", GOOD)):
+        (tmp_path / name / "checkpoints" / "1").mkdir(parents=True)
+        (tmp_path / name / "metrics.jsonl").write_bytes(log)
+    first, second = outcome(track).splitlines()
+    assert first.startswith(f"stage a: trained; {tmp_path}/a/metrics.jsonl: damaged, byte 0 is not UTF-8 text")
+    assert second == "stage b: AUC 50.0 (%)"
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", bytes(9), b'{"step": "2"', b'{"step": [2]}', b"[" * 100_000, b"{}"])
+def test_a_training_that_goes_on_drops_what_is_damaged(tmp_path, damage):
+    (tmp_path / "metrics.jsonl").write_bytes(GOOD + damage + b'\n{"step": 2}\n{"step": 3}\n')
+    Progress(tmp_path, name="a", total=9, start=2).close()
+    kept = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert kept == [1, 2]
 
 
 @pytest.mark.parametrize(("stage", "key", "value"), [("tcanet", "heads", 7), ("bmn", "hidden", -8)])
