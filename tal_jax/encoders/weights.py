@@ -95,7 +95,7 @@ def _asked(encoder: Encoder, family: str | None) -> list[Layout]:
 def _fit(layout: Layout, prefix: str, shapes: Shapes, tensors: Mapping[str, np.ndarray]) -> _Fit:
     rules = layout.rules_for(shapes, prefix)
     wanted = {name for rule in rules for name in rule.names}
-    of_head = {f"{head}.{leaf}" for head in layout.head for leaf in ("weight", "bias")}
+    of_head = {name for names in layout.head_names() for name in names}
     left = [name for name in tensors if name not in wanted | of_head and not layout.ignores(name)]
     return _Fit(layout, rules, [name for name in wanted if name not in tensors], left)
 
@@ -132,24 +132,20 @@ def _head(
     path: Path, layout: Layout, tensors: Mapping[str, np.ndarray], encoder: Encoder
 ) -> Mapping[str, np.ndarray] | None:
     """The classifier's kernel [D, K] and bias [K]; a convolution of one pixel counts as one."""
-    for name in layout.head:
-        if f"{name}.weight" not in tensors:
+    for kernel, bias in layout.head_names():
+        if kernel not in tensors:
             continue
-        weight = tensors[f"{name}.weight"]
-        if weight.ndim < 2 or weight.shape[1:] != (encoder.width,) + (1,) * (weight.ndim - 2):
+        x = tensors[kernel]
+        if x.ndim < 2 or x.shape[1:] != (encoder.width,) + (1,) * (x.ndim - 2):
             raise InputError(
-                f"{path}: {name}.weight is {weight.shape} instead of (classes, {encoder.width}): not the classifier of "
+                f"{path}: {kernel} is {x.shape} instead of (classes, {encoder.width}): not the classifier of "
                 f"{encoder.name}"
             )
-        kernel = np.ascontiguousarray(weight.reshape(weight.shape[:2]).T.astype(np.float32))
-        head = {"kernel": _finite(path, f"{name}.weight", kernel)}
-        if f"{name}.bias" in tensors:
-            bias = tensors[f"{name}.bias"].astype(np.float32)
-            if bias.shape != kernel.shape[1:]:
-                raise InputError(
-                    f"{path}: {name}.bias is {bias.shape} instead of {kernel.shape[1:]}: not one classifier"
-                )
-            head["bias"] = _finite(path, f"{name}.bias", bias)
+        head = {"kernel": _finite(path, kernel, np.ascontiguousarray(x.reshape(x.shape[:2]).T.astype(np.float32)))}
+        if bias in tensors:
+            head["bias"] = _finite(path, bias, tensors[bias].astype(np.float32))
+            if tensors[bias].shape != x.shape[:1]:
+                raise InputError(f"{path}: {bias} is {tensors[bias].shape}, not {x.shape[:1]}: not one classifier")
         return head
     return None
 

@@ -19,3 +19,55 @@ def released(encoder: Encoder, family: str, rng: np.random.Generator) -> dict[st
             values = rng.normal(size=shape, scale=np.prod(shape[1:]) ** -0.5)
             tensors[name] = (np.abs(values) + 0.5 if rule.path.endswith("var") else values).astype(np.float32)
     return tensors
+
+
+def randomize(model, seed: int = 0):
+    """Gives a PyTorch module random weights and statistics of a size that keeps its activations near 1."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, x in model.state_dict().items():
+            if not x.is_floating_point():
+                continue
+            values = torch.randn(x.shape, generator=generator)
+            if x.ndim > 1:
+                x.copy_(values * (2 / x[0].numel()) ** 0.5)
+            elif name.endswith("running_var"):
+                x.copy_(values.abs() + 0.5)
+            elif "bias" in name or name.endswith("running_mean"):
+                x.copy_(values * 0.2)
+            else:
+                x.copy_(1 + values * 0.2)
+    return model
+
+
+def save_torch(model, path, key: str = ""):
+    """Saves a PyTorch module's state dict as released files have it, alone or under a key; returns the path."""
+    import torch
+
+    state = model.state_dict()
+    torch.save({key: state, "epoch": 3} if key else state, path)
+    return path
+
+
+def assert_parity(encoder: Encoder, found: weights.Weights, clips: np.ndarray, after, expected: np.ndarray) -> None:
+    """What `after` makes of the features, within 1e-4 of the largest of `expected`; in bfloat16 by its cosine."""
+    import jax
+    import jax.numpy as jnp
+
+    for dtype in (jnp.float32, jnp.bfloat16):
+        features = jax.jit(encoder.network(dtype).apply)(found.variables, clips)
+        assert features.dtype == jnp.float32
+        made = np.asarray(after(np.asarray(features)))
+        assert made.shape == expected.shape
+        if dtype == jnp.float32:
+            error = np.abs(made - expected).max() / np.abs(expected).max()
+            print(f"relative error {error:.1e}")
+            assert error < 1e-4
+            assert np.abs(expected).max() > 1e-2, "nothing to compare"
+        else:
+            norms = np.linalg.norm(made, axis=1) * np.linalg.norm(expected, axis=1)
+            cosine = (made * expected).sum(1) / norms
+            print(f"cosine in bfloat16 {cosine.min():.5f}")
+            assert (cosine > 0.999).all()

@@ -58,6 +58,12 @@ def _plain(shape: Sequence[int]) -> list[int]:
     return [n for n in shape if n != 1]
 
 
+def split(path: str) -> tuple[str, str, str]:
+    """The block, the brick within it and the layer of a module's path; "" for the brick of "stem/conv"."""
+    block, *parts, kind = path.split("/")
+    return block, "/".join(parts), kind
+
+
 def output_first(dimensions: int) -> tuple[int, ...]:
     """The axes of a kernel [*window, I, O] in a tensor [O, I, *window]."""
     return (*range(2, dimensions), 1, 0) if dimensions > 1 else (0,)
@@ -76,6 +82,8 @@ class Layout:
     head: tuple[str, ...] = ()  # the names that the classifier's module has
     prefixes: tuple[str, ...] = ("",)  # of all names, one of them
     leaves: Mapping[str, str] = dataclasses.field(default_factory=lambda: TORCH)
+    dot: str = "."  # between module and leaf
+    head_leaves: tuple[str, str] = ("weight", "bias")
     rules: Callable[[Shapes], list[Rule]] | None = None
     ignored: str = ""  # regular expression of whole names of tensors that no feature needs
     by_name_only: bool = False  # the names are also those of other networks: only read where --family says so
@@ -96,7 +104,12 @@ class Layout:
         module, _, leaf = path.rpartition("/")
         layers = shape[0] if self.stacked and path.startswith(self.stacked) else 0
         axes = output_first(len(shape) - bool(layers))
-        return Rule(path, (f"{prefix}{self.module(module)}.{self.leaves[leaf]}",), shape, axes, layers)
+        return Rule(path, (f"{prefix}{self.module(module)}{self.dot}{self.leaves[leaf]}",), shape, axes, layers)
+
+    def head_names(self) -> list[tuple[str, str]]:
+        """The names that kernel and bias of the classifier may have."""
+        kernel, bias = self.head_leaves
+        return [(f"{head}{self.dot}{kernel}", f"{head}{self.dot}{bias}") for head in self.head]
 
     def ignores(self, name: str) -> bool:
         """Whether a left-over tensor is known to be of no use here."""

@@ -3,8 +3,10 @@
 import flax.linen as nn
 
 from tal_jax.encoders.efficientnet_lite import EfficientNetLite
-from tal_jax.encoders.names import efficientnet_lite
+from tal_jax.encoders.names import efficientnet_lite, resnet, slowfast
 from tal_jax.encoders.names.layout import Layout
+from tal_jax.encoders.resnet import ResNet
+from tal_jax.encoders.slowfast import SlowFast
 
 
 def layouts_of(network: nn.Module) -> list[Layout]:
@@ -12,4 +14,8 @@ def layouts_of(network: nn.Module) -> list[Layout]:
     match network:
         case EfficientNetLite():
             return list(efficientnet_lite.LAYOUTS)
+        case ResNet():
+            return list(resnet.layouts(network))
+        case SlowFast():
+            return list(slowfast.layouts(network))
     raise NotImplementedError(f"no released layout of {type(network).__name__}")

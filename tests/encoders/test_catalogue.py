@@ -1,0 +1,50 @@
+"""The catalogue: sizes of the networks as published, and their features' widths."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tal_jax.encoders import catalogue
+
+FC400 = 2304 * 400 + 400
+PARAMETERS = {
+    "efficientnet_lite0": 4_652_008 - 1_281_000,
+    "tsn_resnet50": 23_508_032,
+    "tsn_resnet101": 42_500_160,
+    "tsn_resnet152": 58_143_808,
+    "tsm_resnet50": 23_508_032,
+    "tsm_resnet101": 42_500_160,
+    "tsm_resnet152": 58_143_808,
+    "slowfast50_4x16": (34.480e6 - FC400, 500),  # published to so many digits, with a classifier of 400 classes
+    "slowfast50_8x8": 34_566_488 - FC400,
+    "slowfast101_4x16": 61_904_968,
+    "slowfast101_8x8": 61_904_968,
+    "slowfast101_8x8_50_50": (53.775e6 - FC400, 500),
+    "slowfast101_8x8_50_101": None,
+    "slowfast101_16x8": (53.775e6 - FC400, 500),
+    "slowfast50_4x16_mmaction2": (34.480e6 - FC400 - 928, 500),  # 928: the batch norms after lateral convolutions
+    "slowfast50_8x8_mmaction2": 34_566_488 - FC400 - 928,
+    "slowfast101_8x8_mmaction2": (62.91e6 - FC400, 5000),
+    "slowfast101_xtemporal": 61_904_040,
+}
+
+
+def test_every_encoder_is_counted():
+    assert list(PARAMETERS) == [encoder.name for encoder in catalogue.ENCODERS]
+
+
+@pytest.mark.parametrize("encoder", catalogue.ENCODERS, ids=lambda encoder: encoder.name)
+def test_parameters_and_width(encoder):
+    network = encoder.network(jnp.bfloat16)
+    clip = jax.ShapeDtypeStruct((2, encoder.images, encoder.side, encoder.side, encoder.channels), jnp.float32)
+    features, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), clip)
+    assert features.shape == (2, encoder.width)
+    assert features.dtype == jnp.float32
+    count = sum(math.prod(x.shape) for x in jax.tree.leaves(variables["params"]))
+    published = PARAMETERS[encoder.name]
+    if isinstance(published, tuple):
+        assert abs(count - published[0]) <= published[1]
+    elif published is not None:
+        assert count == published
