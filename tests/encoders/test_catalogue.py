@@ -28,6 +28,17 @@ PARAMETERS = {
     "slowfast50_8x8_mmaction2": 34_566_488 - FC400 - 928,
     "slowfast101_8x8_mmaction2": (62.91e6 - FC400, 5000),
     "slowfast101_xtemporal": 61_904_040,
+    "i3d": 12_287_264,
+    "i3d_flow": 12_265_312,
+    "r2plus1d34_tsp": 63_491_975,
+    "videomae_base": 86_227_200,
+    "videomae_large": 303_860_736,
+    "videomae_huge": 631_607_040,
+    "videomae2_base": 86_227_200,
+    "videomae2_giant": 1_011_610_752,
+    "videomae2_giant_tad": 1_011_610_752,
+    "videoprism_base": (114.4e6, 50_000),
+    "videoprism_large": (354.0e6, 50_000),
 }
 
 

@@ -28,6 +28,7 @@ class Rule:
     shape: tuple[int, ...]  # of the parameter
     axes: tuple[int, ...]  # where the axes of the parameter (of one layer) stand in the tensors
     layers: int = 0
+    stored: tuple[int, ...] | None = None  # the tensor's shape, where it has other axes than `axes` counts
 
     @property
     def names(self) -> list[str]:
@@ -46,10 +47,11 @@ class Rule:
         ours = self.shape[1:] if self.layers else self.shape
         expected = [ours[self.axes.index(axis)] for axis in range(len(self.axes))]
         expected[0] //= len(parts)
+        stored = self.stored or expected
         # Axes of length one come and go between releases: [O, I] for [O, I, 1, 1], [1, C] for [C].
-        if any(_plain(x.shape) != _plain(expected) for x in parts):
+        if any(_plain(x.shape) != _plain(stored) for x in parts):
             shapes = ", ".join(str(x.shape) for x in parts)
-            raise ValueError(f"{self.names[0]} is {shapes} instead of {tuple(expected)}")
+            raise ValueError(f"{self.names[0]} is {shapes} instead of {tuple(stored)}")
         joined = np.concatenate([x.reshape(expected) for x in parts]) if len(parts) > 1 else parts[0].reshape(expected)
         return np.ascontiguousarray(joined.transpose(self.axes))
 
@@ -60,8 +62,8 @@ def _plain(shape: Sequence[int]) -> list[int]:
 
 def split(path: str) -> tuple[str, str, str]:
     """The block, the brick within it and the layer of a module's path; "" for the brick of "stem/conv"."""
-    block, *parts, kind = path.split("/")
-    return block, "/".join(parts), kind
+    block, *parts, op = path.split("/")
+    return block, "/".join(parts), op
 
 
 def output_first(dimensions: int) -> tuple[int, ...]:
@@ -73,38 +75,38 @@ def output_first(dimensions: int) -> tuple[int, ...]:
 class Layout:
     """How one code base names the tensors of a network.
 
-    `module` gives the released name of a module by its path, with {} for the number of a stacked layer; `rules` takes
-    the place of it where a layout is not so plain.
+    `module` gives the released name of a module by its path; `rules` takes the place of it where a layout is not so
+    plain.
     """
 
     name: str  # for --family
     module: Callable[[str], str] | None = None
     head: tuple[str, ...] = ()  # the names that the classifier's module has
-    prefixes: tuple[str, ...] = ("",)  # of all names, one of them
+    prefixes: tuple[str, ...] = ("",)  # of all names but the classifier's, one of them
+    bare: tuple[str, ...] = ()  # modules whose names have no prefix
     leaves: Mapping[str, str] = dataclasses.field(default_factory=lambda: TORCH)
     dot: str = "."  # between module and leaf
     head_leaves: tuple[str, str] = ("weight", "bias")
     rules: Callable[[Shapes], list[Rule]] | None = None
     ignored: str = ""  # regular expression of whole names of tensors that no feature needs
     by_name_only: bool = False  # the names are also those of other networks: only read where --family says so
-    stacked: str = ""  # the module whose parameters have the layers as first axis
 
     def rules_for(self, shapes: Shapes, prefix: str) -> list[Rule]:
         """A rule for every parameter."""
-        if self.rules is not None:
-            return [
-                dataclasses.replace(rule, parts=tuple(prefix + part for part in rule.parts))
-                for rule in self.rules(shapes)
-            ]
-        return [self.rule(path, shape, prefix) for path, shape in shapes.items()]
+        rules = (
+            [self._rule(path, shape) for path, shape in shapes.items()] if self.rules is None else self.rules(shapes)
+        )
 
-    def rule(self, path: str, shape: tuple[int, ...], prefix: str = "") -> Rule:
-        """The rule of a parameter whose released name follows from that of its module."""
+        def named(part: str) -> str:
+            return part if part.startswith(self.bare) else prefix + part
+
+        return [dataclasses.replace(rule, parts=tuple(map(named, rule.parts))) for rule in rules]
+
+    def _rule(self, path: str, shape: tuple[int, ...]) -> Rule:
         assert self.module is not None
         module, _, leaf = path.rpartition("/")
-        layers = shape[0] if self.stacked and path.startswith(self.stacked) else 0
-        axes = output_first(len(shape) - bool(layers))
-        return Rule(path, (f"{prefix}{self.module(module)}{self.dot}{self.leaves[leaf]}",), shape, axes, layers)
+        name = f"{self.module(module)}{self.dot}{self.leaves[leaf]}"
+        return Rule(path, (name,), shape, output_first(len(shape)))
 
     def head_names(self) -> list[tuple[str, str]]:
         """The names that kernel and bias of the classifier may have."""

@@ -3,19 +3,31 @@
 import flax.linen as nn
 
 from tal_jax.encoders.efficientnet_lite import EfficientNetLite
-from tal_jax.encoders.names import efficientnet_lite, resnet, slowfast
+from tal_jax.encoders.i3d import I3D
+from tal_jax.encoders.names import efficientnet_lite, i3d, r2plus1d, resnet, slowfast, videomae, videoprism
 from tal_jax.encoders.names.layout import Layout
+from tal_jax.encoders.r2plus1d import R2Plus1D
 from tal_jax.encoders.resnet import ResNet
 from tal_jax.encoders.slowfast import SlowFast
+from tal_jax.encoders.videomae import VideoMAE
+from tal_jax.encoders.videoprism import VideoPrism
 
 
-def layouts_of(network: nn.Module) -> list[Layout]:
+def layouts_of(network: nn.Module) -> tuple[Layout, ...]:
     """All layouts of a network's kind."""
     match network:
         case EfficientNetLite():
-            return list(efficientnet_lite.LAYOUTS)
+            return efficientnet_lite.LAYOUTS
         case ResNet():
-            return list(resnet.layouts(network))
+            return resnet.layouts(network)
         case SlowFast():
-            return list(slowfast.layouts(network))
+            return slowfast.layouts(network)
+        case I3D():
+            return i3d.LAYOUTS
+        case R2Plus1D():
+            return r2plus1d.LAYOUTS
+        case VideoMAE():
+            return videomae.LAYOUTS
+        case VideoPrism():
+            return videoprism.layouts(network)
     raise NotImplementedError(f"no released layout of {type(network).__name__}")

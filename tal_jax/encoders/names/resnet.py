@@ -8,30 +8,30 @@ from tal_jax.encoders.resnet import ResNet, shifted
 
 
 def _torchvision(path: str) -> str:
-    block, part, kind = split(path)
+    block, part, op = split(path)
     if block == "stem":
-        return {"conv": "conv1", "bn": "bn1"}[kind]
+        return {"conv": "conv1", "bn": "bn1"}[op]
     name = block.replace("_", ".")
     if part == "shortcut":
-        return f"{name}.downsample.{0 if kind == 'conv' else 1}"
-    return f"{name}.{part if kind == 'conv' else part.replace('conv', 'bn')}"
+        return f"{name}.downsample.{0 if op == 'conv' else 1}"
+    return f"{name}.{part if op == 'conv' else part.replace('conv', 'bn')}"
 
 
 def _mmaction2(path: str) -> str:
-    block, part, kind = split(path)
+    block, part, op = split(path)
     if block == "stem":
-        return f"backbone.conv1.{kind}"
-    return f"backbone.{block.replace('_', '.')}.{part.replace('shortcut', 'downsample')}.{kind}"
+        return f"backbone.conv1.{op}"
+    return f"backbone.{block.replace('_', '.')}.{part.replace('shortcut', 'downsample')}.{op}"
 
 
 def _transformers(path: str) -> str:
-    block, part, kind = split(path)
-    kind = {"conv": "convolution", "bn": "normalization"}[kind]
+    block, part, op = split(path)
+    op = {"conv": "convolution", "bn": "normalization"}[op]
     if block == "stem":
-        return f"embedder.embedder.{kind}"
+        return f"embedder.embedder.{op}"
     stage, number = re.fullmatch(r"layer(\d)_(\d+)", block).groups()  # type: ignore[union-attr]
     name = f"encoder.stages.{int(stage) - 1}.layers.{number}"
-    return f"{name}.shortcut.{kind}" if part == "shortcut" else f"{name}.layer.{int(part[-1]) - 1}.{kind}"
+    return f"{name}.shortcut.{op}" if part == "shortcut" else f"{name}.layer.{int(part[-1]) - 1}.{op}"
 
 
 def layouts(network: ResNet) -> tuple[Layout, ...]:
@@ -43,8 +43,8 @@ def layouts(network: ResNet) -> tuple[Layout, ...]:
     def tsm(plain: Callable[[str], str]) -> Callable[[str], str]:
 
         def module(path: str) -> str:
-            block, part, kind = split(path)
-            moved = part == "conv1" and kind == "conv" and shifted(network.depths, int(block.rpartition("_")[2]))
+            block, part, op = split(path)
+            moved = part == "conv1" and op == "conv" and shifted(network.depths, int(block.rpartition("_")[2]))
             return f"{plain(path)}.net" if moved else plain(path)
 
         return module
