@@ -3,8 +3,11 @@
 python -m launch.detect --workdir=W --split=validation --out=D.json [--stage=NAME] [--data=DATA] [--checkpoint=best]
 python -m launch.detect --model=E --features=x.npy --stride=0.533 --out=D.json [--plot=D.png]
 
+python -m launch.detect --model=E --video=x.mp4 --out=D.json
+
 The first takes the recordings of a prepared set. The second takes feature files as they are, one or a folder of them
-(--features=NAME=PATH for each stream), of any length.
+(--features=NAME=PATH for each stream), of any length. The third takes videos, one or a folder of them, with a model
+that was exported with its encoder.
 """
 
 import os
@@ -23,6 +26,8 @@ _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "With --
 _MEMBER = flags.DEFINE_integer("member", 0, "With --workdir: of a population, which member, from 0.", lower_bound=0)
 _MODEL = flags.DEFINE_string("model", "", "Folder that launch.export wrote.")
 _FEATURES = flags.DEFINE_multi_string("features", [], "With --model: a file, a folder, or NAME=PATH for each stream.")
+_VIDEO = flags.DEFINE_string("video", "", "With --model: a video, or a folder of them.")
+_STRICT = flags.DEFINE_bool("strict", False, "With --video: damage is an error, not a note.")
 _STRIDE = flags.DEFINE_float("stride", None, "With --model: seconds per snippet; the training's by default.", 1e-9)
 _ANNOTATIONS = flags.DEFINE_string("annotations", "", "With --model: annotation file, for the recordings' durations.")
 _PROPOSALS = flags.DEFINE_string("proposals", "", "With --model: Parquet file, for a model that makes none.")
@@ -44,7 +49,13 @@ def main(argv: Sequence[str]) -> None:
 
     cluster.join()
     use_cache()
-    if _MODEL.value:
+    if _VIDEO.value:
+        if not _MODEL.value or _FEATURES.value:
+            app.fail("--video wants --model=E, a model that was exported with its encoder, and no --features")
+        from tal_jax.deploy.detect_videos import detect_videos
+
+        submission, _ = detect_videos(_MODEL.value, _VIDEO.value, strict=_STRICT.value)
+    elif _MODEL.value:
         from tal_jax.deploy.detect import detect_files
 
         submission = detect_files(
@@ -79,6 +90,6 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     app.run(
         main,
-        reads=[_WORKDIR, _DATA, _MODEL, _FEATURES, _ANNOTATIONS, _PROPOSALS, _CLASS_SCORES],
+        reads=[_WORKDIR, _DATA, _MODEL, _FEATURES, _VIDEO, _ANNOTATIONS, _PROPOSALS, _CLASS_SCORES],
         writes=[_OUT, _PLOT],
     )

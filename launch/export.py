@@ -1,6 +1,10 @@
 """Writes a trained workdir as a folder that detects with JAX and NumPy alone.
 
 python -m launch.export --workdir=W --out=E [--stage=NAME] [--checkpoint=best] [--member=3] [--onnx]
+
+Trained on features of launch.encode, with the encoder's weights it becomes a model of videos:
+
+python -m launch.export --workdir=W --weights=FILE --out=E
 """
 
 import os
@@ -15,6 +19,9 @@ _OUT = flags.DEFINE_string("out", None, "Folder to write; an earlier export ther
 _STAGE = flags.DEFINE_string("stage", "", "Stage; the last of the track by default, with those it builds on.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which checkpoint.")
 _ONNX = flags.DEFINE_bool("onnx", False, "Write ONNX programs too, as far as jax2onnx manages (extra onnx).")
+_WEIGHTS = flags.DEFINE_string("weights", "", "Weights of the features' encoder, which is exported as well.")
+_ENCODER = flags.DEFINE_string("encoder", "", "Its name; that of the features by default.")
+_FAMILY = flags.DEFINE_string("family", None, "Whose names the weights have, where the file does not tell.")
 _MEMBER = flags.DEFINE_integer("member", 0, "Of a population, which member, from 0.", lower_bound=0)
 
 
@@ -31,6 +38,9 @@ def main(argv: Sequence[str]) -> None:
         checkpoint=_CHECKPOINT.value,
         member=_MEMBER.value,
         onnx=_ONNX.value,
+        weights=_WEIGHTS.value,
+        encoder=_ENCODER.value,
+        family=_FAMILY.value,
     )
     for stage in read_model(out)["stages"] if _ONNX.value else []:
         name, onnx = stage["name"], stage["onnx"]

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 import tal_jax
 from tal_jax.data import atomic
+from tal_jax.deploy import encoder_export
 from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.onnx import require_jax2onnx
 from tal_jax.deploy.onnx_files import write as write_onnx
@@ -56,6 +57,9 @@ def export(
     checkpoint: str = "last",
     member: int = 0,
     onnx: bool = False,
+    weights: str = "",
+    encoder: str = "",
+    family: str | None = None,
 ) -> Path:
     """Writes the last stage (or the given one) of a workdir, and the stages it builds on, as a folder of its own.
 
@@ -65,6 +69,9 @@ def export(
       stage: the stage's name; "" is the last one of the track.
       checkpoint: "last", or "best" by the periodic evaluation.
       member: which training of a population, from 0, of the last stage.
+      weights: the file of the encoder's weights, to export the encoder as well; "" exports none.
+      encoder: its name; "" is that of the features that were trained on.
+      family: whose names the weights have, where the file does not tell.
       onnx: write ONNX programs as well; where a stage cannot have them, MODEL says why.
 
     Returns:
@@ -72,7 +79,7 @@ def export(
 
     Raises:
       InputError: there is no such workdir, stage, checkpoint or member, `out` holds something else than an export, or
-        a package that ONNX needs is not installed.
+        a package that ONNX needs is not installed; or the weights are not of the encoder that was trained on.
     """
     workdir, out = Path(workdir).absolute(), Path(out)
     if onnx:
@@ -82,11 +89,14 @@ def export(
     if out.exists() and not (out.is_dir() and (layout.is_export(out) or not any(out.iterdir()))):
         raise InputError(f"{out}: holds other files than those of an export: remove it, or give another --out")
     last = build_stage(config, name, workdir)
+    known = {stream: last.trained_on.encoders.get(stream) for stream in last.assembler.streams}
+    planned = encoder_export.plan(name, known, weights, encoder, family) if weights else None
     before, needs = _before(config, last)
     with atomic.making(out) as temporary:
         built = [(build_stage(config, other, workdir), 0) for other in before] + [(last, member)]
         entries = [_write(one, temporary, workdir, checkpoint, which, onnx) for one, which in built]
-        _describe(temporary, out.name, last, entries, needs)
+        own = encoder_export.write(temporary / encoder_export.HOME, planned) if planned else None
+        _describe(temporary, out.name, last, entries, needs, own)
         layout.seal(temporary)
     return out
 
@@ -137,7 +147,9 @@ def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: i
     return entry
 
 
-def _describe(folder: Path, name: str, last: Stage, entries: list[dict[str, Any]], needs: list[str]) -> None:
+def _describe(
+    folder: Path, name: str, last: Stage, entries: list[dict[str, Any]], needs: list[str], encoder: Any
+) -> None:
     """Writes MODEL and the README."""
     trained_on, assembler = last.trained_on, last.assembler
     streams = {s: trained_on.streams[s] for s in assembler.streams}
@@ -149,6 +161,8 @@ def _describe(folder: Path, name: str, last: Stage, entries: list[dict[str, Any]
         "stride": trained_on.stride,
         "needs": needs,
         "stages": entries,
+        **({"encoders": trained_on.encoders} if trained_on.encoders else {}),
+        **({"encoder": encoder} if encoder else {}),
     }
     (folder / layout.MODEL).write_text(json.dumps(model, indent=1))
     arguments = "" if trained_on.stride else ", duration=SECONDS"

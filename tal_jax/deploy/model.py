@@ -1,17 +1,19 @@
 """An exported model that detects: NumPy, a runtime and small readers of its files, no flax and no model code."""
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tal_jax.batch_layout import INPUTS, LAYOUT, Sizes, empty
 from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.model_description import REMEDY, read_weights
+from tal_jax.deploy.recording import Recording, ResolvedRecording, Segments
 from tal_jax.deploy.results import in_seconds, rows_of
 from tal_jax.deploy.runtimes import Program, programs
 from tal_jax.errors import InputError
@@ -26,20 +28,11 @@ from tal_jax.windows import (
     read_window,
 )
 
+if TYPE_CHECKING:
+    from tal_jax.deploy.video_encoder import VideoEncoder
+
+__all__ = ["Model", "Recording", "Segments", "Stage", "load"]
 MADE_BY = {"bmn": "proposals", "classifier": "class_scores"}  # in folders of older versions, which do not say it
-Segments = tuple[np.ndarray, np.ndarray]  # seconds [P, 2], scores [P]
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A recording to detect in. Arrays may lie on disk (`np.load(.., mmap_mode="r")`): only rows at work are read."""
-
-    streams: Sequence[np.ndarray]  # [T, C_i] each
-    id: str = "recording"  # for messages
-    stride: float | None = None  # seconds per snippet; None: the model's
-    duration: float | None = None  # seconds; None: snippets x stride
-    proposals: Segments | None = None  # where no stage of the model makes them
-    class_scores: np.ndarray | None = None  # [K], likewise
 
 
 @dataclass(frozen=True)
@@ -56,11 +49,11 @@ class Stage:
     predict: Program
     merges: Mapping[int, Program]
 
-    def windows_of(self, recording: "ResolvedRecording") -> list[float]:
+    def windows_of(self, recording: ResolvedRecording) -> list[float]:
         """Where the windows of a recording start, in stored snippets."""
         return list(self.framing.offsets(len(recording)))
 
-    def run(self, rows: Sequence[tuple["ResolvedRecording", float]], size: int) -> list[WindowDetections]:
+    def run(self, rows: Sequence[tuple[ResolvedRecording, float]], size: int) -> list[WindowDetections]:
         """Detections in seconds of the recordings, for each window.
 
         Args:
@@ -78,7 +71,7 @@ class Stage:
         ]  # some rows only fill the batch
 
     def inputs(
-        self, rows: Sequence[tuple["ResolvedRecording", float]], size: int
+        self, rows: Sequence[tuple[ResolvedRecording, float]], size: int
     ) -> tuple[dict[str, np.ndarray], list[Window]]:
         """Inputs of the prediction for `size` rows, and the windows that the first ones show.
 
@@ -122,22 +115,6 @@ class Stage:
         return WindowDetections(*(x[0][merged.mask[0]] for x in merged))
 
 
-@dataclass
-class ResolvedRecording:
-    """A recording that fits the model, with every field known, while the stages work on it."""
-
-    id: str
-    streams: Sequence[np.ndarray]
-    stride: float
-    duration: float
-    proposals: Segments | None
-    class_scores: np.ndarray | None
-    found: WindowDetections | None = field(default=None)
-
-    def __len__(self) -> int:
-        return min(len(x) for x in self.streams)
-
-
 class Model:
     """An exported model: its stages, one after the other."""
 
@@ -156,10 +133,19 @@ class Model:
         self.labels: tuple[str, ...] = tuple(model["labels"])
         self.streams: dict[str, int] = model["streams"]  # name -> channels, in the order of the input
         self.stride: float | None = model["stride"]  # seconds per snippet in training; None: one of each recording
+        self.encoders: dict[str, Any] = model.get("encoders", {})  # stream -> of which encoder it was, if known
+        self._has_encoder = "encoder" in model
         self.needs: tuple[str, ...] = tuple(model["needs"])  # "proposals", "class_scores": from outside
         self.stages = tuple(
             _stage(self.path, entry, len(self.labels), self.channels, runtime) for entry in model["stages"]
         )
+
+    @functools.cached_property
+    def encoder(self) -> "VideoEncoder | None":
+        """Makes features of videos, where the model was exported with it. Raises InputError: it is damaged."""
+        from tal_jax.deploy import video_encoder
+
+        return video_encoder.VideoEncoder(self.path / video_encoder.HOME) if self._has_encoder else None
 
     @property
     def channels(self) -> int:

@@ -56,6 +56,38 @@ def programs(
     )
 
 
+def function(path: Path, weights: Mapping[str, np.ndarray], shapes: list[tuple[int, ...]]) -> Callable[..., np.ndarray]:
+    """A program of weights by path and of arrays in order, which gives one array back.
+
+    Args:
+      path: of the program.
+      weights: its weights, which stay on the device.
+      shapes: of the arrays that it will be given.
+
+    Raises:
+      InputError: it is damaged, or takes other weights or arrays.
+    """
+    import jax
+
+    exported = _stablehlo(path)
+    try:
+        (own, *taken), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
+        found = {name: tuple(x.shape) for name, x in own.items()}
+        arrays = [tuple(x.shape) for x in taken]
+    except (ValueError, TypeError, AttributeError) as e:
+        raise InputError(f"{path}: not a program of weights and arrays: {REMEDY}") from e
+    check_shapes(path, found, {name: x.shape for name, x in weights.items()})
+    check_shapes(path, dict(enumerate_names(arrays)), dict(enumerate_names(shapes)))
+    device = {name: jax.device_put(x) for name, x in weights.items()}
+    call = jax.jit(exported.call)
+    return lambda *arrays: jax.device_get(call(device, *arrays))
+
+
+def enumerate_names(shapes: list[tuple[int, ...]]) -> list[tuple[str, tuple[int, ...]]]:
+    """Names for arrays that have none."""
+    return [(f"array {i}", shape) for i, shape in enumerate(shapes)]
+
+
 def _stablehlo(path: Path) -> Any:
     import jax
 

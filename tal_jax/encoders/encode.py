@@ -181,7 +181,7 @@ class _Run:
         self._packing = Packing.of(decided.sampling, clips)
         self._progress = Progress(self._videos)
         devices = OnDevices(
-            decided.encoder, decided.encoder.preprocessing, _variables(decided), jnp.dtype(options.dtype)
+            decided.encoder, decided.encoder.preprocessing, variables_of(decided), jnp.dtype(options.dtype)
         )
         try:
             self._encode(devices)
@@ -286,7 +286,8 @@ class _Run:
             file.drop()
 
 
-def _variables(decided: Plan) -> Any:
+def variables_of(decided: Plan) -> Any:
+    """The variables of the network: the weights that were read, or random ones."""
     if decided.weights is not None:
         return decided.weights.variables
     encoder = decided.encoder

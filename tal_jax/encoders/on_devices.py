@@ -1,17 +1,43 @@
 """An encoder on all devices of this process: images of bytes in, features out, one program however many devices."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float32, Int32, UInt8
 
 from tal_jax.encoders.catalogue import Encoder
 from tal_jax.encoders.packing import ClipBatch
 from tal_jax.types import Array
 from tal_jax.video.preprocessing import Preprocessing
+
+
+def pooled(
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    variables: Mapping[str, Any],
+    images: UInt8[Array, "M N Y X 3"],
+    index: Int32[Array, "B F"],
+) -> Float32[Array, "B D"]:
+    """The features of clips of images: of the N crops of each the mean.
+
+    Args:
+      network: of an encoder.
+      preprocessing: what it wants done to images.
+      variables: of the network.
+      images: N crops of every image.
+      index: which images make a clip.
+    """
+    normal = preprocessing.on_device(images)
+    clips = jnp.moveaxis(normal[index], 2, 1)  # [B, N, F, Y, X, 3]
+    rows, crops = clips.shape[:2]
+    features: Any = network.apply(variables, clips.reshape(rows * crops, *clips.shape[2:]))
+    return features.reshape(rows, crops, -1).mean(axis=1)
 
 
 class OnDevices:
@@ -26,25 +52,18 @@ class OnDevices:
           variables: of the network.
           dtype: what it computes in.
         """
-        self._network, self._preprocessing = encoder.network(dtype), preprocessing
         mesh = Mesh(np.array(jax.local_devices()), ("batch",))
         everywhere, by_device = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
         self.devices = mesh.size
         self._variables = jax.device_put(variables, everywhere)
         self._by_device = by_device
         spread = jax.shard_map(
-            self._features, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec("batch"), PartitionSpec("batch")),
+            functools.partial(pooled, encoder.network(dtype), preprocessing),
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec("batch"), PartitionSpec("batch")),
             out_specs=PartitionSpec("batch"),
-        )  # fmt: skip
+        )
         self._program = jax.jit(spread, out_shardings=by_device)
-
-    def _features(self, variables: Any, images: Array, index: Array) -> Array:
-        """[M, N, Y, X, 3] bytes and [B, F] -> [B, D]: of N crops the mean."""
-        normal = self._preprocessing.on_device(images)
-        clips = jnp.moveaxis(normal[index], 2, 1)  # [B, N, F, Y, X, 3]
-        rows, crops = clips.shape[:2]
-        features: Any = self._network.apply(variables, clips.reshape(rows * crops, *clips.shape[2:]))
-        return features.reshape(rows, crops, -1).mean(axis=1)
 
     def start(self, batches: Sequence[ClipBatch]) -> Array:
         """Sends batches to the devices, and returns their features [devices * B, D] while they are computed."""

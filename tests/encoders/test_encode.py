@@ -4,47 +4,27 @@ import dataclasses
 import json
 from fractions import Fraction
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import videos
+from support.small_encoder import FAMILY, Small, known
 
 from tal_jax.data import provenance
-from tal_jax.encoders import catalogue, encode
+from tal_jax.encoders import encode
 from tal_jax.errors import InputError
 from tal_jax.video.clips import Sampling
 from tal_jax.video.decode import Video
 from tal_jax.video.grid import on_grid
-from tal_jax.video.preprocessing import Preprocessing
 
 pytest.importorskip("av")
-FAMILY = Preprocessing(side=32, short_side=40, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
-
-
-class Small(nn.Module):
-    """Mean colours and their products with the time in the clip, so that order counts."""
-
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, clips, train=False):
-        kernel = self.param("kernel", nn.initializers.normal(), (3, 6))
-        means = clips.mean((2, 3))
-        when = jnp.arange(clips.shape[1], dtype=jnp.float32)[None, :, None]
-        return (means * (1 + when)).mean(1) @ kernel
-
-
-SMALL = catalogue.Encoder("small", Small, images=4, side=32, width=6, preprocessing=FAMILY, weights="nowhere")
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(catalogue, "ENCODERS", (*catalogue.ENCODERS, SMALL))
-    catalogue._by_name.cache_clear()
-    yield
-    catalogue._by_name.cache_clear()
+def small():
+    with known():
+        yield
 
 
 @pytest.fixture
@@ -140,8 +120,6 @@ def test_a_run_that_was_killed_goes_on(folder, tmp_path, monkeypatch):
     with pytest.raises(Killed):
         encode.encode(options(folder, cut))
     monkeypatch.undo()
-    monkeypatch.setattr(catalogue, "ENCODERS", (SMALL,))
-    catalogue._by_name.cache_clear()
     journal = cut / "encoder.journal0"
     journal.write_bytes(journal.read_bytes()[:-7])  # of the last line a part
     assert "1 of them from before" in encode.encode(options(folder, cut))

@@ -1,0 +1,93 @@
+"""The encoder of an exported model, written: a program from images of bytes to features, weights and sampling."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from tal_jax.data import provenance
+from tal_jax.deploy.stablehlo import PLATFORMS, flat, nested
+from tal_jax.deploy.video_encoder import DESCRIPTION, HOME, PROGRAM, WEIGHTS
+from tal_jax.encoders.encode import Options, Plan, variables_of
+from tal_jax.encoders.encode import plan as plan_encoding
+from tal_jax.encoders.on_devices import pooled
+from tal_jax.encoders.packing import Packing
+from tal_jax.errors import InputError
+from tal_jax.types import Array
+
+__all__ = ["HOME", "plan", "write"]
+CLIPS = 8  # of a batch: a device that runs a service keeps room for its stages
+
+
+def plan(stage: str, encoders: Mapping[str, Any], weights: str, encoder: str, family: str | None) -> Plan:
+    """The plan of the very features that a stage was trained on.
+
+    Args:
+      stage: its name, for messages.
+      encoders: of each of its streams the identity, see `data.provenance`; None where nothing is known.
+      weights: the file of the encoder's weights.
+      encoder: the encoder's name; "" is that of the features.
+      family: see `encode.Options`.
+
+    Raises:
+      InputError: features of several encoders, or of none that is known, or of another than the weights are.
+    """
+    if len(encoders) != 1:
+        raise InputError(f"stage {stage}: learns from {', '.join(encoders)}; a model of videos has one stream")
+    ((stream, known),) = encoders.items()
+    if known is None:
+        raise InputError(
+            f"stage {stage}: no {provenance.NAME} said of stream {stream!r} what its features are: encode videos with "
+            "launch.encode, prepare and train anew"
+        )
+    made = plan_encoding(
+        Options(
+            videos="",
+            out="",
+            encoder=encoder or known["encoder"],
+            weights=weights,
+            family=family,
+            rate=known["rate"] if isinstance(known["rate"], int | float) else None,
+            stride=known["stride"],
+            interval=known["interval"],
+            crop=known["preprocessing"].get("crop", "centre"),
+        )
+    )
+    if differ := provenance.differences(made.identity, known):
+        raise InputError(f"stage {stage}: trained on features of another kind: {differ}: give that encoder and weights")
+    return made
+
+
+def write(home: Path, planned: Plan, dtype: str = "float32") -> dict[str, Any]:
+    """Writes an encoder into a folder that is made, and returns what the model's description says of it.
+
+    Args:
+      home: the folder to make.
+      planned: encoder, weights and sampling.
+      dtype: what the network computes in.
+    """
+    home.mkdir()
+    encoder, packing = planned.encoder, Packing.of(planned.sampling, CLIPS)
+    network = encoder.network(jnp.dtype(dtype))
+    arrays = {name: np.ascontiguousarray(x) for name, x in flat(variables_of(planned)).items()}
+
+    def program(weights: dict[str, Array], images: Array, index: Array) -> Array:
+        return pooled(network, encoder.preprocessing, nested(weights), images, index)
+
+    side, crops = encoder.side, encoder.preprocessing.crops
+    exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(
+        {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()},
+        jax.ShapeDtypeStruct((packing.images, crops, side, side, 3), jnp.uint8),
+        jax.ShapeDtypeStruct((packing.clips, planned.sampling.images), jnp.int32),
+    )
+    (home / PROGRAM).write_bytes(bytes(exported.serialize()))
+    save_file(arrays, home / WEIGHTS)
+    (home / DESCRIPTION).write_text(
+        json.dumps({"features": planned.identity, "dtype": dtype, "clips": CLIPS}, indent=1)
+    )
+    return {"name": encoder.name, "width": encoder.width}

@@ -1,0 +1,105 @@
+"""The encoder of an exported model, used: a video file to features, by the folder's own program, no model code."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tal_jax.data import provenance
+from tal_jax.deploy import runtimes
+from tal_jax.deploy.model_description import REMEDY, read_weights
+from tal_jax.encoders.packing import Packing
+from tal_jax.errors import InputError
+from tal_jax.guarded import own_files
+from tal_jax.video.ahead import ahead
+from tal_jax.video.clips import Chunk, Sampling, chunks
+from tal_jax.video.decode import Video
+from tal_jax.video.preprocessing import Preprocessing
+
+HOME = "encoder"  # the folder within that of a model
+DESCRIPTION, PROGRAM, WEIGHTS = "encoder.json", "encode.stablehlo", "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class EncodedVideo:
+    """A video's features, and what was seen of it."""
+
+    features: np.ndarray  # [T, D] float32
+    stride: float  # seconds
+    seconds: float
+    notes: tuple[str, ...]  # of damage
+
+
+class VideoEncoder:
+    """Makes features of videos as those were made that a model was trained on."""
+
+    def __init__(self, home: Path):
+        """Reads the encoder's folder. Raises InputError: something of it is damaged."""
+        path = home / DESCRIPTION
+        values = own_files.read_object(path, REMEDY)
+        self.identity = provenance.check_identity(path, own_files.member(path, values, "features", dict, REMEDY))
+        clips = own_files.member(path, values, "clips", int, REMEDY)
+        try:
+            self._preprocessing = _preprocessing(self.identity["preprocessing"])
+            self._sampling = Sampling(
+                images=self.identity["images"],
+                stride=self.identity["stride"],
+                interval=self.identity["interval"],
+                phase=Fraction(self.identity["phase"]),
+            )
+            self._packing = Packing.of(self._sampling, clips)
+        except (TypeError, ValueError, KeyError, ZeroDivisionError) as e:
+            raise InputError(f"{path}: damaged, no sampling that can be ({e!s:.80}): {REMEDY}") from e
+        weights, _ = read_weights(home / WEIGHTS, 0)
+        side = self._preprocessing.side
+        self._run = runtimes.function(
+            home / PROGRAM,
+            weights,
+            [
+                (self._packing.images, self._preprocessing.crops, side, side, 3),
+                (self._packing.clips, self._sampling.images),
+            ],
+        )
+
+    def encode(self, path: str, *, strict: bool = False) -> EncodedVideo:
+        """The features of a video, decoded while they are computed; images are held for a few clips alone.
+
+        Raises:
+          InputError: see `Video.shown`; or its features are not finite.
+        """
+        video = Video(path)
+        rate = self.identity["rate"]
+        video.rate = Fraction(rate).limit_denominator(10_000) if isinstance(rate, int | float) else video.own_rate()
+        parts = [self._run(batch.images, batch.index)[: len(batch.rows)] for batch in self._packing.pack(
+            self._chunks(video, strict)
+        )]  # fmt: skip
+        features = np.concatenate(parts)
+        if not np.isfinite(features).all():
+            raise InputError(f"{path}: its features are not finite: the model's encoder does not fit it")
+        stride = float(self._sampling.stride / video.rate)
+        return EncodedVideo(features, stride, float(video.seconds), tuple(video.notes))
+
+    def _chunks(self, video: Video, strict: bool) -> Iterator[tuple[int, Chunk]]:
+        """In a thread ahead of the device."""
+        rate = video.rate
+        assert rate is not None
+
+        def job() -> Iterator[Chunk]:
+            return chunks(video, self._sampling, self._preprocessing, rate, self._packing.chunk, strict=strict)
+
+        for piece in ahead([job], 1, 4):
+            if piece.error is not None:
+                raise piece.error
+            if piece.item is not None:
+                yield 0, piece.item
+
+
+def _preprocessing(values: dict[str, Any]) -> Preprocessing:
+    names = {field.name for field in fields(Preprocessing)}
+    if values.keys() != names:
+        raise ValueError(f"preprocessing has {', '.join(sorted(values.keys() ^ names))}")
+    given: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
+    return Preprocessing(**given)

@@ -1,0 +1,137 @@
+"""From video files to detections by one folder: the same as from their features, and refused where it cannot be."""
+
+import json
+import shutil
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import videos
+from support.sensor_set import tiny_config
+from support.small_encoder import Small, known
+
+from tal_jax.deploy.detect_videos import detect_videos
+from tal_jax.deploy.export import export
+from tal_jax.deploy.model import Model
+from tal_jax.encoders import encode
+from tal_jax.encoders.weights import Weights
+from tal_jax.errors import InputError
+from tal_jax.prepare.plan import Options
+from tal_jax.prepare.prepare import prepare
+from tal_jax.train.loop import train_and_evaluate
+
+pytest.importorskip("av")
+RATE, STRIDE = 10, 2
+COUNT = 120
+
+
+def weights(path, encoder, family=None):
+    variables = jax.device_get(Small().init(jax.random.key(1), jnp.zeros((1, 4, 32, 32, 3))))
+    return Weights(variables, None, "5" * 64, "small")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Twelve videos with a bright action each, their features, a training and its export with the encoder."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "videos").mkdir()
+    database = {}
+    for i in range(12):
+        begin = 20 + 5 * i % 40
+        bright = lambda k, b=begin: np.full((40, 56, 3), (230, 60, 40) if b <= k < b + 40 else (30, 90, 160), np.uint8)  # noqa: E731
+        videos.write(folder / "videos" / f"v{i:02d}.mp4", videos.regular(COUNT, 20.0), draw=bright, codec="libx264")
+        subset = "training" if i < 8 else "validation"
+        action = {"segment": [begin / 20, begin / 20 + 2], "label": "bright"}
+        database[f"v{i:02d}"] = {"subset": subset, "duration": COUNT / 20, "annotations": [action]}
+    (folder / "a.json").write_text(json.dumps({"database": database}))
+    with known(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encode, "read_weights", weights)
+        encode.encode(
+            encode.Options(
+                videos=str(folder / "videos"), out=str(folder / "features"), encoder="small", weights="w.pth",
+                rate=float(RATE), stride=STRIDE,
+            )
+        )  # fmt: skip
+        prepare(
+            Options(
+                str(folder / "a.json"),
+                {"rgb": str(folder / "features")},
+                None,
+                str(folder / "data"),
+                dtype="float32",
+                workers=1,
+            )
+        )
+        config = tiny_config(folder / "data", refinements=1)
+        config.data.triaxial = ()
+        train_and_evaluate(config.to_dict(), folder / "w")
+        export(folder / "w", folder / "e", weights="w.pth")
+    return folder
+
+
+def test_a_video_is_detected_in_as_its_features_are(home):
+    model = Model(home / "e")
+    assert model.stride == pytest.approx(STRIDE / RATE)
+    submission, lengths = detect_videos(home / "e", str(home / "videos"))
+    assert submission.recordings == tuple(f"v{i:02d}" for i in range(12))
+    assert lengths["v03"] == pytest.approx(COUNT / 20)
+    for i, id in enumerate(submission.recordings):
+        features = np.load(home / "features" / f"{id}.npy")
+        encoded = model.encoder.encode(str(home / "videos" / f"{id}.mp4"))
+        np.testing.assert_allclose(encoded.features, features, rtol=1e-4, atol=1e-6)
+        expected = model(features, duration=lengths[id])
+        mine = submission.table.recording == i
+        np.testing.assert_allclose(submission.table.segments[mine], [row["segment"] for row in expected], atol=1e-3)
+        np.testing.assert_allclose(submission.table.score[mine], [row["score"] for row in expected], rtol=1e-4)
+
+
+def test_the_folder_needs_no_model_code(home):
+    """One program of the encoder, for all platforms, of what the training's features were."""
+    assert {p.name for p in (home / "e" / "encoder").iterdir()} == {
+        "encoder.json",
+        "encode.stablehlo",
+        "weights.safetensors",
+    }
+    assert Model(home / "e").encoder.identity["rate"] == RATE
+    assert Model(home / "e").encoder._sampling.phase == Fraction(0)
+
+
+def test_another_encoder_is_refused(home, tmp_path, monkeypatch):
+    with known():
+        monkeypatch.setattr(encode, "read_weights", lambda *args: Weights({}, None, "6" * 64, "small"))
+        with pytest.raises(
+            InputError, match=r"trained on features of another kind: weights 555555555555\.\., not 6666"
+        ):
+            export(home / "w", tmp_path / "e", weights="w.pth")
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_model_without_its_encoder(home, tmp_path):
+    with known():
+        export(home / "w", tmp_path / "e")
+    with pytest.raises(InputError, match=r"exported without its encoder: export it with --weights=FILE"):
+        detect_videos(tmp_path / "e", str(home / "videos"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("encoder.json", lambda v: v["features"].pop("rate"), "does not say the images a second"),
+        ("encoder.json", lambda v: v["features"].update(images=0), "no sampling that can be"),
+        ("encoder.json", lambda v: v["features"]["preprocessing"].update(size=5), "no sampling that can be"),
+        ("encoder.json", lambda v: v["features"].update(images=5), "not the program of this model"),
+    ],
+)
+def test_a_damaged_encoder_is_one_line(home, tmp_path, name, change, words):
+    from tal_jax.deploy import model_folder
+
+    copy = tmp_path / "e"
+    shutil.copytree(home / "e", copy)
+    values = json.loads((copy / "encoder" / name).read_text())
+    change(values)
+    (copy / "encoder" / name).write_text(json.dumps(values))
+    model_folder.seal(copy)
+    with pytest.raises(InputError, match=words):
+        Model(copy).encoder  # noqa: B018
