@@ -27,6 +27,9 @@ _MEMBER = flags.DEFINE_integer("member", 0, "With --workdir: of a population, wh
 _MODEL = flags.DEFINE_string("model", "", "Folder that launch.export wrote.")
 _FEATURES = flags.DEFINE_multi_string("features", [], "With --model: a file, a folder, or NAME=PATH for each stream.")
 _VIDEO = flags.DEFINE_string("video", "", "With --model: a video, or a folder of them.")
+_SUBTITLES = flags.DEFINE_string("subtitles", "", "With --video: subtitles to write (.vtt or .srt).")
+_ANNOTATED = flags.DEFINE_string("annotated", "", "With --video: the video with labels in its images to write (.mp4).")
+_LEAST = flags.DEFINE_float("least", 0.3, "With --video: the score of what subtitles and pictures show.", 0.0, 1.0)
 _STRICT = flags.DEFINE_bool("strict", False, "With --video: damage is an error, not a note.")
 _STRIDE = flags.DEFINE_float("stride", None, "With --model: seconds per snippet; the training's by default.", 1e-9)
 _ANNOTATIONS = flags.DEFINE_string("annotations", "", "With --model: annotation file, for the recordings' durations.")
@@ -52,9 +55,17 @@ def main(argv: Sequence[str]) -> None:
     if _VIDEO.value:
         if not _MODEL.value or _FEATURES.value:
             app.fail("--video wants --model=E, a model that was exported with its encoder, and no --features")
-        from tal_jax.deploy.detect_videos import detect_videos
+        from tal_jax.deploy.detect_videos import detect_in_videos
 
-        submission, _ = detect_videos(_MODEL.value, _VIDEO.value, strict=_STRICT.value)
+        submission = detect_in_videos(
+            _MODEL.value,
+            _VIDEO.value,
+            strict=_STRICT.value,
+            plot=_PLOT.value,
+            subtitled=_SUBTITLES.value,
+            annotated=_ANNOTATED.value,
+            least=_LEAST.value,
+        )
     elif _MODEL.value:
         from tal_jax.deploy.detect import detect_files
 
@@ -91,5 +102,5 @@ if __name__ == "__main__":
     app.run(
         main,
         reads=[_WORKDIR, _DATA, _MODEL, _FEATURES, _VIDEO, _ANNOTATIONS, _PROPOSALS, _CLASS_SCORES],
-        writes=[_OUT, _PLOT],
+        writes=[_OUT, _PLOT, _SUBTITLES, _ANNOTATED],
     )

@@ -5,11 +5,63 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tal_jax.deploy.model import Model, Recording
+from tal_jax.deploy import subtitles
+from tal_jax.deploy.model import Model
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import table_of
-from tal_jax.video import folder
+from tal_jax.video import annotate, folder
+
+
+def detect_in_videos(
+    path: str | Path,
+    source: str,
+    *,
+    strict: bool = False,
+    plot: str | Path = "",
+    subtitled: str = "",
+    annotated: str = "",
+    least: float = 0.3,
+) -> Submission:
+    """Detects as `detect_videos` does, and shows what was found.
+
+    Args:
+      path: see `detect_videos`.
+      source: likewise.
+      strict: likewise.
+      plot: file of a picture of some videos (.png, .pdf or .svg); "" draws none.
+      subtitled: file of subtitles (.vtt or .srt) for the one video there is; "" writes none.
+      annotated: file of the same video with labels in its images (.mp4); "" writes none.
+      least: score of what is shown; the best of a video is shown in any case.
+
+    Raises:
+      InputError: see `detect_videos`; or subtitles or a video are asked for of several, or of another format.
+    """
+    from tal_jax.plots import detections as figure
+
+    videos = folder.find(source).videos
+    if (subtitled or annotated) and len(videos) > 1:
+        raise InputError(
+            f"--video={source}: has {len(videos)} videos; subtitles and annotations are of one: give a file"
+        )
+    if subtitled:
+        subtitles.check(subtitled)
+    if plot:
+        figure.require_matplotlib()
+    submission, lengths = detect_videos(path, source, strict=strict)
+    table = submission.table
+    kept = table.score >= min(least, table.score.max(initial=0.0))
+    rows = zip(table.segments[kept].tolist(), table.label[kept].tolist(), table.score[kept].tolist(), strict=True)
+    shown = [(start, end, submission.labels[k] if k >= 0 else "proposal", s) for (start, end), k, s in rows]
+    if subtitled:
+        subtitles.write(subtitled, shown)
+    if annotated:
+        annotate.write(next(iter(videos.values())), annotated, shown)
+    if plot:
+        strips = figure.strips_without_truth(submission, lengths, 6, least)
+        text = figure.caption(strips, len(submission.recordings), least)
+        figure.save(figure.draw(strips, submission.labels, text), str(plot))
+    return submission
 
 
 def detect_videos(path: str | Path, source: str, *, strict: bool = False) -> tuple[Submission, dict[str, float]]:
@@ -27,20 +79,14 @@ def detect_videos(path: str | Path, source: str, *, strict: bool = False) -> tup
       InputError: the model has no encoder, or needs what no video gives, or a video cannot be read.
     """
     model = Model(path)
-    encoder = model.encoder
-    if encoder is None:
-        raise InputError(f"{path}: the model was exported without its encoder: export it with --weights=FILE")
-    if model.needs:
-        raise InputError(f"{path}: the model takes {', '.join(model.needs)} from outside, which no video gives")
     found = folder.find(source)
     for error in found.refused.values():
         raise error
     parts, lengths = [], {}
     for id, video in tqdm(found.videos.items(), desc="detecting", unit="video", disable=None):
-        encoded = encoder.encode(str(video), strict=strict)
-        for note in encoded.notes:
+        recording, notes = model.recording_of(video, id, strict=strict)
+        for note in notes:
             print(f"{video}: {note}", file=sys.stderr)
-        recording = Recording([encoded.features], id, encoded.stride, max(encoded.seconds, encoded.stride))
         parts += list(model.detect([recording]))
-        lengths[id] = encoded.seconds
+        lengths[id] = float(recording.duration or 0)
     return Submission(tuple(found.videos), model.labels, table_of(enumerate(parts))), lengths

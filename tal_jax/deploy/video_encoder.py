@@ -11,6 +11,7 @@ import numpy as np
 from tal_jax.data import provenance
 from tal_jax.deploy import runtimes
 from tal_jax.deploy.model_description import REMEDY, read_weights
+from tal_jax.deploy.recording import Recording
 from tal_jax.encoders.packing import Packing
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
@@ -81,6 +82,11 @@ class VideoEncoder:
             raise InputError(f"{path}: its features are not finite: the model's encoder does not fit it")
         stride = float(self._sampling.stride / video.rate)
         return EncodedVideo(features, stride, float(video.seconds), tuple(video.notes))
+
+    def recording(self, path: str, id: str, *, strict: bool = False) -> tuple[Recording, tuple[str, ...]]:
+        """A video as a recording to detect in, and notes on its damage. Errors: see `encode`."""
+        found = self.encode(path, strict=strict)
+        return Recording([found.features], id, found.stride, max(found.seconds, found.stride)), found.notes
 
     def _chunks(self, video: Video, strict: bool) -> Iterator[tuple[int, Chunk]]:
         """In a thread ahead of the device."""

@@ -8,7 +8,7 @@ import pytest
 from support.oracle import long_recording, model_of
 
 from tal_jax.deploy import feature_inputs as files
-from tal_jax.deploy.model import Recording, ResolvedRecording
+from tal_jax.deploy.recording import Recording, ResolvedRecording
 from tal_jax.errors import InputError
 from tal_jax.windows import Framing, Normalization, WindowDetections
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import videos
+from support.commands import run
 from support.sensor_set import tiny_config
 from support.small_encoder import Small, known
 
-from tal_jax.deploy.detect_videos import detect_videos
+from tal_jax.deploy.detect_videos import detect_in_videos, detect_videos
 from tal_jax.deploy.export import export
 from tal_jax.deploy.model import Model
 from tal_jax.encoders import encode
@@ -21,6 +22,7 @@ from tal_jax.errors import InputError
 from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare
 from tal_jax.train.loop import train_and_evaluate
+from tal_jax.video.decode import Video
 
 pytest.importorskip("av")
 RATE, STRIDE = 10, 2
@@ -85,6 +87,24 @@ def test_a_video_is_detected_in_as_its_features_are(home):
         mine = submission.table.recording == i
         np.testing.assert_allclose(submission.table.segments[mine], [row["segment"] for row in expected], atol=1e-3)
         np.testing.assert_allclose(submission.table.score[mine], [row["score"] for row in expected], rtol=1e-4)
+
+
+def test_the_library_the_command_and_what_they_show(home, tmp_path):
+    source = str(home / "videos" / "v09.mp4")
+    rows = Model(home / "e").detect(source)
+    run(
+        "detect", f"--model={home / 'e'}", f"--video={source}", f"--out={tmp_path / 'd.json'}",
+        f"--subtitles={tmp_path / 's.vtt'}", f"--annotated={tmp_path / 'a.mp4'}", f"--plot={tmp_path / 'p.png'}",
+        "--least=0.01",
+    )  # fmt: skip
+    (found,) = json.loads((tmp_path / "d.json").read_text())["results"].values()
+    np.testing.assert_allclose([r["segment"] for r in found], [r["segment"] for r in rows], atol=1e-3)
+    cues = (tmp_path / "s.vtt").read_text().count(" --> ")
+    assert cues == sum(row["score"] >= 0.01 for row in rows) > 0
+    assert len(list(Video(str(tmp_path / "a.mp4")).shown(strict=True))) == COUNT
+    assert (tmp_path / "p.png").stat().st_size > 1000
+    with pytest.raises(InputError, match="has 12 videos; subtitles and annotations are of one"):
+        detect_in_videos(home / "e", str(home / "videos"), subtitled=str(tmp_path / "s.vtt"))
 
 
 def test_the_folder_needs_no_model_code(home):
