@@ -1,15 +1,15 @@
 """Temporal action localization in JAX/Flax: when something happens in a long recording, and what it is.
 
-`prepare`, `train`, `detect` and `evaluate` lead from files to a table; `load` reads an exported model; the models, the
-structs and the measures work without any config. Importing the package starts nothing: each name is loaded when it is
-first used, and JAX with those that need it.
+`encode`, `prepare`, `train`, `detect` and `evaluate` lead from videos, or feature files, to a table; `load` reads an
+exported model; the models, the structs and the measures work without any config. Importing the package starts nothing:
+each name is loaded when it is first used, and JAX with those that need it.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tal_jax.api import detect, evaluate, prepare, train
+    from tal_jax.api import detect, encode, evaluate, prepare, train
     from tal_jax.data.dataset import open_split
     from tal_jax.deploy import load
     from tal_jax.evaluation.detection import evaluate_detections
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "BMN", "MGFN", "Batch", "Detections", "Joint", "TCANet", "VideoClassifier", "detect", "evaluate",
+    "BMN", "MGFN", "Batch", "Detections", "Joint", "TCANet", "VideoClassifier", "detect", "encode", "evaluate",
     "evaluate_detections", "evaluate_proposals", "load", "open_split", "pairwise_iou", "prepare", "soft_nms", "train",
 ]  # fmt: skip
 
 _ROOMS = ("prepare", "train", "detect")  # packages that may be called, see `callable_module`
 _HOME = {
+    "encode": "api",
     "evaluate": "api",
     "open_split": "data.dataset",
     "load": "deploy",
@@ -53,7 +54,9 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"tal_jax.{name}")
     if name == "__version__":
-        value: Any = _version()
+        from tal_jax.version import version
+
+        value: Any = version()
     elif name in _HOME:
         value = getattr(importlib.import_module(f"tal_jax.{_HOME[name]}"), name)
     else:
@@ -64,12 +67,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, "__version__"})
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("tal_jax")
-    except PackageNotFoundError:  # a checkout that is not installed
-        return "unknown"

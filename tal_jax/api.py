@@ -1,4 +1,4 @@
-"""The short way from files to a table: `prepare`, `train`, `detect` and `evaluate` as `tal_jax` offers them.
+"""The short way from files to a table: `encode`, `prepare`, `train`, `detect`, `evaluate` as `tal_jax` offers them.
 
 Each does what the command of its name does, with the command's flags as keyword arguments.
 """
@@ -19,6 +19,27 @@ if TYPE_CHECKING:
     import numpy as np
 
 PathLike = str | os.PathLike[str]
+
+
+def encode(videos: PathLike, *, out: PathLike, weights: PathLike, **options: Any) -> str:
+    """Turns videos into features, one file each, and `encoder.json`, which says what they are.
+
+    Args:
+      videos: a folder of videos, or one video.
+      out: folder of the features; videos whose features are there are left as they are.
+      weights: file of the encoder's weights as released, or "random" to try the way.
+      **options: `encoder` or `recipe`, and other fields of `encoders.encode.Options`, by name.
+
+    Returns:
+      What was done, in a line.
+
+    Raises:
+      InputError: bad options; or some videos could not be encoded, while the rest was.
+    """
+    from tal_jax.encoders.encode import Options
+    from tal_jax.encoders.encode import encode as run
+
+    return run(Options(videos=str(videos), out=str(out), weights=str(weights), **options))
 
 
 def prepare(

@@ -17,7 +17,8 @@ FOLDERS = (
     "losses", "models", "ops",
 )  # fmt: skip
 # Single files, beneath all folders.
-GROUND = {"segments", "windows", "errors", "types", "frames", "batch_layout", "bundled", "callable_module", "words"}
+GROUND = {"segments", "windows", "errors", "types", "frames", "batch_layout", "bundled", "callable_module", "words",
+          "version"}  # fmt: skip
 ROOF = {"__init__", "__main__", "api"}  # single files above all folders, for users
 LINES = 300  # of a file
 # A file may be longer where its parts are one thing that would only be harder to read in two.

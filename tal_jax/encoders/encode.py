@@ -27,6 +27,7 @@ from tal_jax.encoders.progress import Progress
 from tal_jax.encoders.weights import Weights
 from tal_jax.encoders.weights import read as read_weights
 from tal_jax.errors import InputError
+from tal_jax.version import version
 from tal_jax.video import folder
 from tal_jax.video.ahead import Piece, ahead
 from tal_jax.video.clips import Chunk, Sampling, chunks
@@ -155,14 +156,12 @@ def encode(options: Options) -> str:
 
 
 def _about(options: Options, decided: Plan) -> dict[str, Any]:
-    import tal_jax
-
     return {
         "weights_file": os.path.basename(options.weights),
         "weights_family": decided.weights.family if decided.weights else provenance.RANDOM,
         "dtype": options.dtype,
         "stored": options.stored,
-        "versions": {"tal_jax": tal_jax.__version__, "jax": jax.__version__, "av": av().__version__},
+        "versions": {"tal_jax": version(), "jax": jax.__version__, "av": av().__version__},
     }
 
 
