@@ -217,7 +217,7 @@ def test_the_step_is_compiled_once(data, tmp_path, monkeypatch):
 def test_video_level_classes_from_a_classifier_stage(data, tmp_path):
     from tal_jax.configs import supervised
 
-    config = tiny_config(data)
+    config = two_refinements(data, refinements=1)  # without an encoder, less to compile
     supervised.choose_classes(config, "classifier")
     classifier = config.stages.classifier
     classifier.batch_size, classifier.steps, classifier.eval_every_steps = 4, 3, 0
