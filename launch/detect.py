@@ -78,6 +78,7 @@ def main(argv: Sequence[str]) -> None:
             class_score_file=_CLASS_SCORES.value,
             batch_size=_BATCH.value,
             runtime=_RUNTIME.value,
+            accept=_ACCEPT.value,
             plot=_PLOT.value,
         )
     else:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from tal_jax.checks import units
 from tal_jax.data import annotations, class_scores, proposals
 from tal_jax.deploy import feature_inputs as files
+from tal_jax.deploy import feature_origins
 from tal_jax.deploy.model import Model, Recording
 from tal_jax.deploy.strides import doubts
 from tal_jax.errors import InputError
@@ -30,6 +31,7 @@ def detect(
     class_score_file: str = "",
     batch_size: int = 1,
     runtime: str = "jax",
+    accept: Sequence[str] = (),
     said: Counter[tuple[str, str]] | None = None,
     progress: Callable[[Iterator[WindowDetections], int], Any] = lambda found, total: found,
 ) -> tuple[Submission, dict[str, float]]:
@@ -38,13 +40,14 @@ def detect(
     Args:
       path: the folder of an exported model.
       features: the sources of features, see `feature_inputs.find`.
-      stride: seconds per snippet; None takes the model's.
+      stride: seconds per snippet; None takes what `encoder.json` beside the features says, or the model's.
       annotation_file: JSON file with the durations of the recordings (and, for a model whose recordings had a stride
         each, their strides); "" where snippets x stride is exact enough.
       proposal_file: file of proposals, for a model without a stage that makes them; "" without one.
       class_score_file: file of class scores, for a model without a stage that makes them; "" without one.
       batch_size: how many recordings, or windows of long ones, are computed at a time.
       runtime: see `Model`.
+      accept: see `feature_origins.check`.
       said: is told what was assumed of the files, see `feature_inputs.recordings`, and what is doubtful, see `doubts`.
       progress: called with the iterator of detections and the number of recordings; returns an iterator over the same.
 
@@ -57,8 +60,12 @@ def detect(
     model = Model(path, runtime)
     found = files.find(model, features)
     known = annotations.read(annotation_file) if annotation_file else {}
-    durations = {id: float(r.duration) for id, r in known.items() if r.duration}
+    encoded = feature_origins.of(found)
+    feature_origins.check(model, encoded, accept)
+    durations = feature_origins.durations(encoded)
+    durations |= {id: float(r.duration) for id, r in known.items() if r.duration}
     strides = {id: r.stride for id, r in known.items() if r.stride and model.stride is None}
+    strides |= feature_origins.strides(encoded)
     for name, given in (("proposals", proposal_file), ("class_scores", class_score_file)):
         if name in model.needs and not given:
             raise InputError(f"{path}: the model makes no {name.replace('_', ' ')}: give --{name}=FILE")

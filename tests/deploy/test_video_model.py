@@ -13,6 +13,7 @@ from support.commands import run
 from support.sensor_set import tiny_config
 from support.small_encoder import Small, known
 
+from tal_jax.deploy.detect import detect
 from tal_jax.deploy.detect_videos import detect_in_videos, detect_videos
 from tal_jax.deploy.export import export
 from tal_jax.deploy.model import Model
@@ -105,6 +106,27 @@ def test_the_library_the_command_and_what_they_show(home, tmp_path):
     assert (tmp_path / "p.png").stat().st_size > 1000
     with pytest.raises(InputError, match="has 12 videos; subtitles and annotations are of one"):
         detect_in_videos(home / "e", str(home / "videos"), subtitled=str(tmp_path / "s.vtt"))
+
+
+def test_features_of_another_encoder_are_refused(home, tmp_path):
+    """Files of the training's encoder bring their strides and durations; others are refused, or insisted on."""
+    features = str(home / "features")
+    submission, lengths = detect(home / "e", [features])
+    from_videos, expected = detect_videos(home / "e", str(home / "videos"))
+    assert lengths == pytest.approx(expected)
+    np.testing.assert_allclose(submission.table.segments, from_videos.table.segments, atol=1e-3)
+    other = tmp_path / "other"
+    shutil.copytree(features, other)
+    values = json.loads((other / "encoder.json").read_text())
+    values["features"]["preprocessing"]["crop"] = "ten"
+    (other / "encoder.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"features 'rgb' are not of the encoder .*preprocessing .*--accept=encoder"):
+        detect(home / "e", [str(other)])
+    (other / "encoder.json").unlink()
+    with pytest.raises(InputError, match=r"no encoder\.json beside the files says what they are"):
+        detect(home / "e", [str(other / "v01.npy")])
+    submission, _ = detect(home / "e", [str(other)], accept=["encoder"])
+    assert len(submission.recordings) == 12
 
 
 def test_the_folder_needs_no_model_code(home):
