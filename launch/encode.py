@@ -21,6 +21,7 @@ _RECIPE = flags.DEFINE_string("recipe", "", "Name of published features; decides
 _WEIGHTS = flags.DEFINE_string("weights", "", "File of weights as released, or 'random' to try the way.")
 _FAMILY = flags.DEFINE_string("family", None, "Whose names the weights have, where the file does not tell.")
 _RATE = flags.DEFINE_float("rate", None, "Images a second to take; by default the recipe's, or the video's.", 1e-3, 1e3)
+_OWN_RATE = flags.DEFINE_bool("own_rate", False, "Take the images of a video at its own rate.")
 _STRIDE = flags.DEFINE_integer("stride", None, "Images from one snippet to the next.", lower_bound=1)
 _INTERVAL = flags.DEFINE_integer("interval", None, "Images from one of a clip to the next.", lower_bound=1)
 _CROP = flags.DEFINE_enum("crop", "centre", ["centre", "ten"], "What is taken of an image; of ten crops the mean.")
@@ -35,7 +36,8 @@ def main(argv: Sequence[str]) -> None:
     """Encodes."""
     del argv
     from tal_jax.devices.compilation import use_cache
-    from tal_jax.encoders.encode import Options, encode
+    from tal_jax.encoders.encode import encode
+    from tal_jax.encoders.plan import Options
 
     cluster.join()
     use_cache()
@@ -44,7 +46,8 @@ def main(argv: Sequence[str]) -> None:
         encode(
             Options(
                 videos=_VIDEOS.value, out=_OUT.value, encoder=_ENCODER.value, recipe=_RECIPE.value,
-                weights=_WEIGHTS.value, family=_FAMILY.value, rate=_RATE.value, stride=_STRIDE.value,
+                weights=_WEIGHTS.value, family=_FAMILY.value, rate=_RATE.value, own_rate=_OWN_RATE.value,
+                stride=_STRIDE.value,
                 interval=_INTERVAL.value, crop=crop, dtype=_DTYPE.value, stored=_STORED.value,
                 batch_size=_BATCH.value, decoders=_DECODERS.value, strict=_STRICT.value,
             )

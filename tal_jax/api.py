@@ -28,7 +28,7 @@ def encode(videos: PathLike, *, out: PathLike, weights: PathLike, **options: Any
       videos: a folder of videos, or one video.
       out: folder of the features; videos whose features are there are left as they are.
       weights: file of the encoder's weights as released, or "random" to try the way.
-      **options: `encoder` or `recipe`, and other fields of `encoders.encode.Options`, by name.
+      **options: `encoder` or `recipe`, and other fields of `encoders.plan.Options`, by name.
 
     Returns:
       What was done, in a line.
@@ -36,8 +36,8 @@ def encode(videos: PathLike, *, out: PathLike, weights: PathLike, **options: Any
     Raises:
       InputError: bad options; or some videos could not be encoded, while the rest was.
     """
-    from tal_jax.encoders.encode import Options
     from tal_jax.encoders.encode import encode as run
+    from tal_jax.encoders.plan import Options
 
     return run(Options(videos=str(videos), out=str(out), weights=str(weights), **options))
 

@@ -13,10 +13,10 @@ from safetensors.numpy import save_file
 from tal_jax.data import provenance
 from tal_jax.deploy.stablehlo import PLATFORMS, flat, nested
 from tal_jax.deploy.video_encoder import DESCRIPTION, HOME, PROGRAM, WEIGHTS
-from tal_jax.encoders.encode import Options, Plan, variables_of
-from tal_jax.encoders.encode import plan as plan_encoding
 from tal_jax.encoders.on_devices import pooled
 from tal_jax.encoders.packing import Packing
+from tal_jax.encoders.plan import Options, Plan, variables_of
+from tal_jax.encoders.plan import plan as plan_encoding
 from tal_jax.errors import InputError
 from tal_jax.types import Array
 
@@ -32,7 +32,7 @@ def plan(stage: str, encoders: Mapping[str, Any], weights: str, encoder: str, fa
       encoders: of each of its streams the identity, see `data.provenance`; None where nothing is known.
       weights: the file of the encoder's weights.
       encoder: the encoder's name; "" is that of the features.
-      family: see `encode.Options`.
+      family: see `plan.Options`.
 
     Raises:
       InputError: features of several encoders, or of none that is known, or of another than the weights are.
@@ -53,6 +53,7 @@ def plan(stage: str, encoders: Mapping[str, Any], weights: str, encoder: str, fa
             weights=weights,
             family=family,
             rate=known["rate"] if isinstance(known["rate"], int | float) else None,
+            own_rate=not isinstance(known["rate"], int | float),
             stride=known["stride"],
             interval=known["interval"],
             crop=known["preprocessing"].get("crop", "centre"),

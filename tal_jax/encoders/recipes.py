@@ -21,10 +21,10 @@ class Recipe:
 RECIPES = (
     Recipe("lite0_10hz", "efficientnet_lite0", 10.0, 1, of="this project's examples: an image for every 0.1 s"),
     Recipe("hacs_slowfast", "slowfast101_8x8", 15.0, 8, of="TCANet's HACS features"),
-    Recipe("thumos_i3d", "i3d_rgb", None, 4, of="ActionFormer's THUMOS14 features, the RGB half"),
+    Recipe("thumos_i3d", "i3d", None, 4, of="ActionFormer's THUMOS14 features, the RGB half"),
     Recipe("activitynet_tsp", "r2plus1d34_tsp", 15.0, 16, of="TSP's ActivityNet features"),
     Recipe("thumos_videomae", "videomae_large", None, 4, of="OpenTAD's THUMOS14 features of VideoMAE"),
-    Recipe("weak_i3d", "i3d_rgb", 25.0, 16, of="weakly-supervised methods' I3D features, the RGB half"),
+    Recipe("weak_i3d", "i3d", 25.0, 16, of="weakly-supervised methods' I3D features, the RGB half"),
     Recipe("videoprism_base", "videoprism_base", 8.0, 8, of="frozen VideoPrism, a clip of two seconds every second"),
 )
 

@@ -17,7 +17,7 @@ from tal_jax.deploy.detect import detect
 from tal_jax.deploy.detect_videos import detect_in_videos, detect_videos
 from tal_jax.deploy.export import export
 from tal_jax.deploy.model import Model
-from tal_jax.encoders import encode
+from tal_jax.encoders import encode, plan
 from tal_jax.encoders.weights import Weights
 from tal_jax.errors import InputError
 from tal_jax.prepare.plan import Options
@@ -50,9 +50,9 @@ def home(tmp_path_factory):
         database[f"v{i:02d}"] = {"subset": subset, "duration": COUNT / 20, "annotations": [action]}
     (folder / "a.json").write_text(json.dumps({"database": database}))
     with known(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encode, "read_weights", weights)
+        patch.setattr(plan, "read_weights", weights)
         encode.encode(
-            encode.Options(
+            plan.Options(
                 videos=str(folder / "videos"), out=str(folder / "features"), encoder="small", weights="w.pth",
                 rate=float(RATE), stride=STRIDE,
             )
@@ -142,7 +142,7 @@ def test_the_folder_needs_no_model_code(home):
 
 def test_another_encoder_is_refused(home, tmp_path, monkeypatch):
     with known():
-        monkeypatch.setattr(encode, "read_weights", lambda *args: Weights({}, None, "6" * 64, "small"))
+        monkeypatch.setattr(plan, "read_weights", lambda *args: Weights({}, None, "6" * 64, "small"))
         with pytest.raises(
             InputError, match=r"trained on features of another kind: weights 555555555555\.\., not 6666"
         ):

@@ -12,7 +12,7 @@ from support import videos
 from support.small_encoder import FAMILY, Small, known
 
 from tal_jax.data import provenance
-from tal_jax.encoders import encode
+from tal_jax.encoders import encode, plan
 from tal_jax.errors import InputError
 from tal_jax.video.clips import Sampling
 from tal_jax.video.decode import Video
@@ -43,7 +43,7 @@ def folder(tmp_path):
 
 
 def options(folder, out, **kwargs):
-    return encode.Options(videos=str(folder), out=str(out), encoder="small", weights="random", **kwargs)
+    return plan.Options(videos=str(folder), out=str(out), encoder="small", weights="random", **kwargs)
 
 
 def expected(path, sampling, rate, family=FAMILY):

@@ -1,0 +1,106 @@
+"""What is encoded, by what and how: encoder, weights and sampling, decided from options before a video is opened."""
+
+import dataclasses
+import json
+from fractions import Fraction
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from tal_jax.data import provenance
+from tal_jax.encoders import catalogue, recipes
+from tal_jax.encoders.weights import Weights
+from tal_jax.encoders.weights import read as read_weights
+from tal_jax.errors import InputError
+from tal_jax.video.clips import Sampling
+
+IMAGE_RATE = 10.0  # of encoders that see one image at a time, unless said otherwise
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is encoded, by what and how; see the flags of `launch.encode`."""
+
+    videos: str  # a folder, or one file
+    out: str
+    encoder: str = ""
+    recipe: str = ""
+    weights: str = ""  # a file, or "random"
+    family: str | None = None
+    rate: float | None = None  # images a second; None: as the recipe says, or the encoder, or the video's own
+    own_rate: bool = False  # the video's own in any case
+    stride: int | None = None  # images
+    interval: int | None = None
+    crop: Literal["centre", "ten"] = "centre"
+    dtype: str = "float32"
+    stored: str = "float32"
+    batch_size: int = 0  # clips on a device at a time; 0: as many as hold 32 images
+    decoders: int = 0  # videos that are decoded at a time; 0: as many as there are cores
+    strict: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Options with everything decided."""
+
+    encoder: catalogue.Encoder
+    sampling: Sampling
+    rate: float | None
+    weights: Weights | None  # None: random ones
+    identity: dict[str, Any]
+
+
+def plan(options: Options) -> Plan:
+    """Decides encoder, weights and sampling. Raises InputError: some of them contradict each other, or are missing."""
+    recipe = recipes.find(options.recipe) if options.recipe else None
+    if recipe and options.encoder not in ("", recipe.encoder):
+        raise InputError(f"--recipe={recipe.name} is for {recipe.encoder}, not --encoder={options.encoder}: give one")
+    if not (recipe or options.encoder):
+        raise InputError("--encoder or --recipe is missing: the network, or the name of published features")
+    encoder = catalogue.find(recipe.encoder if recipe else options.encoder)
+    if encoder.channels != 3:
+        raise InputError(f"--encoder={encoder.name}: sees optical flow, which is not made of videos yet: take another")
+    if not options.weights:
+        raise InputError(
+            f"--weights is missing: weights of {encoder.name} are published at {encoder.weights or 'no place known'} "
+            f"({encoder.licence or 'licence unknown'}); --weights=random only tries the way"
+        )
+    rate = options.rate or (recipe.rate if recipe else encoder.rate)
+    if options.own_rate:
+        if options.rate is not None:
+            raise InputError(f"--rate={options.rate:g} and --own_rate: give one of them")
+        rate = None
+    elif rate is None and encoder.images == 1:
+        rate = IMAGE_RATE
+    interval = options.interval or (recipe.interval if recipe else encoder.interval)
+    stride = options.stride or (recipe.stride if recipe else encoder.images * interval)
+    # A single image is looked at in the middle of the time that it stands for.
+    phase = Fraction(1, 2) if encoder.images == 1 and rate is not None else Fraction(0)
+    sampling = Sampling(encoder.images, stride, interval, phase)
+    if options.crop != "centre":
+        cropped = dataclasses.replace(encoder.preprocessing, crop=options.crop)
+        encoder = dataclasses.replace(encoder, preprocessing=cropped)
+    weights = None if options.weights == provenance.RANDOM else read_weights(options.weights, encoder, options.family)
+    identity = {
+        "encoder": encoder.name,
+        "weights": weights.sha256 if weights else provenance.RANDOM,
+        "rate": rate if rate is not None else "of the video",
+        "images": sampling.images,
+        "interval": sampling.interval,
+        "stride": sampling.stride,
+        "phase": float(phase),
+        "preprocessing": dataclasses.asdict(encoder.preprocessing),
+        "layer": "pooled",
+        "width": encoder.width,
+    }
+    return Plan(encoder, sampling, rate, weights, json.loads(json.dumps(identity)))
+
+
+def variables_of(decided: Plan) -> Any:
+    """The variables of the network: the weights that were read, or random ones."""
+    if decided.weights is not None:
+        return decided.weights.variables
+    encoder = decided.encoder
+    clip = jnp.zeros((1, encoder.images, encoder.side, encoder.side, encoder.channels))
+    return jax.jit(encoder.network(jnp.float32).init)(jax.random.key(0), clip)
