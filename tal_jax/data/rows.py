@@ -69,7 +69,8 @@ class Assembler:
           rng: the generator of this row alone.
 
         Raises:
-          InputError: `clip_features` lacks the recording, or a clip's shard is damaged.
+          InputError: `clip_features` lacks the recording, its features are not finite or far too large, or a clip's
+            shard is damaged.
         """
         if self.splicer is not None:
             record = self.splicer(record, rng)
@@ -120,10 +121,11 @@ class Assembler:
     ) -> tuple[Batch, Origin]:
         t, training = self.framing.snippets, rng is not None
         x = read_window([record.features[s] for s in self.streams], offset, scale, t, self.normalization)
+        if fault := faults(x, self.normalization):
+            remedy = " Or train with data.normalize=True" if training and self.normalization is None else ""
+            raise InputError(f"record {record.id}: {fault}{remedy}")
         if rng is not None:
             x = self.augmentation(x, rng, self.normalization)
-        elif fault := faults(x, self.normalization):
-            raise InputError(f"record {record.id}: {fault}")
         window = Window.at(offset, scale, len(x), snippets=t, stride=record.stride, recording=record.duration)
         slots = self.train_proposals if training and self.train_proposals else self.max_proposals
         row = empty(dataclasses.replace(self.sizes, proposals=slots))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,9 @@ def export(
       The path `out`.
 
     Raises:
-      InputError: there is no such workdir, stage, checkpoint or member, `out` holds something else than an export, or
-        a package that ONNX needs is not installed; or the weights are not of the encoder that was trained on.
+      InputError: there is no such workdir, stage, checkpoint or member, its parameters are not finite, `out` holds
+        something else than an export, or a package that ONNX needs is not installed; or the weights are not of the
+        encoder that was trained on.
     """
     workdir, out = Path(workdir).absolute(), Path(out)
     if onnx:
@@ -118,6 +120,8 @@ def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: i
     if line := unfinished(stage):
         print(line)
     params = restore_params(workdir, stage.name, which=checkpoint, member=member)
+    arrays = {name: np.ascontiguousarray(x) for name, x in flat(params).items()}
+    _check_finite(workdir / stage.name, arrays)
     task, assembler = tuned(stage.task, workdir, stage.name), stage.assembler
     home = folder / stage.name
     home.mkdir()
@@ -128,7 +132,6 @@ def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: i
         merges = [LEAST_MERGE << i for i in range((MERGE_CANDIDATES // LEAST_MERGE).bit_length())]
     for size in merges:
         (home / layout.merge_file(size)).write_bytes(merging(task, size))
-    arrays = {name: np.ascontiguousarray(x) for name, x in flat(params).items()}
     if assembler.normalization is not None:
         arrays |= {f"normalization/{k}": v for k, v in dataclasses.asdict(assembler.normalization).items()}
     save_file(arrays, home / layout.WEIGHTS)
@@ -145,6 +148,15 @@ def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: i
         reason = write_onnx(home, task, params, sizes, merges)
         entry["onnx"] = reason or layout.ONNX
     return entry
+
+
+def _check_finite(where: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    for name, x in arrays.items():
+        if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+            raise InputError(
+                f"{where}: parameter {name} holds numbers that are not finite, with which nothing is detected: export "
+                "another checkpoint (--checkpoint=best), or train the stage anew"
+            )
 
 
 def _describe(

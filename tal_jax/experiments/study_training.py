@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -204,14 +203,13 @@ def _result(path: Path) -> dict[str, Any]:
 def _read(run: Run, folder: Path, seed: int, values: Mapping[str, float], groups: np.ndarray) -> Outcome:
     path = folder / FOUND.format(seed)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, Any] = dict(file)
+        arrays = own_files.read_arrays(path, None, "")
         truth, found, excusing = (_table(arrays, name) for name in ("truth", "found", "excusing"))
         if truth is None or found is None:
             raise KeyError("a table")
         labels = tuple(str(label) for label in arrays["labels"])
         recordings = arrays["recordings"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as e:
+    except (InputError, ValueError, KeyError, TypeError) as e:
         raise _damaged(path, folder / RESULT) from e
     return Outcome(run.row, run.fold, seed, values, truth, found, recordings, labels, groups, excusing)
 

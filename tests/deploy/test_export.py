@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from support.clip_set import WIDTHS, prepare_clip_set, tiny_weak_config
 from support.commands import environment, run
 from support.sensor_set import STRIDE, prepare_set, tiny_config
@@ -16,7 +18,7 @@ from tal_jax.deploy import Recording, load
 from tal_jax.deploy import detect as detections
 from tal_jax.deploy import export as exporting
 from tal_jax.deploy.export import export
-from tal_jax.deploy.model_folder import MODEL, SUMS, is_export, read_model, seal
+from tal_jax.deploy.model_folder import MODEL, SUMS, WEIGHTS, is_export, read_model, seal
 from tal_jax.detect.detect import detect
 from tal_jax.errors import InputError
 from tal_jax.stages.tuned_decoding import write_tuned
@@ -317,6 +319,37 @@ def test_weights_of_another_model_are_refused(folder, tmp_path):
     seal(model)
     with pytest.raises(InputError, match=r"bmn/predict\.stablehlo: not the program of this model"):
         load(model)
+
+
+def test_parameters_that_are_not_finite_are_not_exported(folder, tmp_path, monkeypatch):
+    sound = exporting.restore_params
+
+    def restore(workdir, stage, **chosen):
+        params = sound(workdir, stage, **chosen)
+        if stage == "tcanet":
+            leaves, tree = jax.tree.flatten(params)
+            leaves[-1] = np.full_like(leaves[-1], np.nan)
+            params = jax.tree.unflatten(tree, leaves)
+        return params
+
+    monkeypatch.setattr(exporting, "restore_params", restore)
+    with pytest.raises(InputError, match=r"work/tcanet: parameter params/.* holds numbers that are not finite"):
+        export(folder / "work", tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_of_numbers_that_are_not_finite_finds_nothing_in_silence(folder, tmp_path, value):
+    """Such a folder may come from elsewhere, with sums that match."""
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    path = model / "tcanet" / WEIGHTS
+    arrays = {name: x if "normalization" in name else np.full_like(x, value) for name, x in load_file(path).items()}
+    save_file(arrays, path)
+    seal(model)
+    one = recordings(folder)[0]
+    with pytest.raises(InputError, match=r"^record r06: the model's output is not finite") as error:
+        list(load(model).detect([one]))
+    assert "\n" not in str(error.value)
 
 
 def test_commands(folder, tmp_path):

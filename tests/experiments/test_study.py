@@ -221,7 +221,10 @@ def test_a_bad_last_row_is_found_before_the_first_training(config, data, tmp_pat
     assert not (tmp_path / "w").exists()
 
 
-DAMAGES = [("result.json", b"{"), ("found_seed0.npz", b"PK"), ("found_seed0.npz", None)]
+DAMAGES = [
+    ("result.json", b"{"), ("result.json", b"[]"), ("result.json", b"\xff"), ("result.json", bytes(9)),
+    ("found_seed0.npz", b"PK"), ("found_seed0.npz", None),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("file", "content"), DAMAGES)
