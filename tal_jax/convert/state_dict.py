@@ -7,20 +7,16 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from tal_jax.convert.rules import Tensors
+from tal_jax.encoders.weight_files import read_safetensors
 from tal_jax.errors import InputError
 
 PICKLED = (".pth", ".pt", ".tar", ".ckpt")
 SUFFIXES = (*PICKLED, ".safetensors")
 _KEYS = ("state_dict", "model_state")
 _PREFIX = "module."
-_TYPES = {
-    "BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32, "F64": np.float64, "BOOL": np.bool_,
-    "U8": np.uint8, "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
-}  # fmt: skip
 
 
 def read(path: Path) -> Tensors:
@@ -34,7 +30,10 @@ def read(path: Path) -> Tensors:
     _check_suffix(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file: give the checkpoint with --checkpoint=FILE")
-    found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
+    if path.suffix == ".safetensors":
+        found = {name: _as_float32(x) for name, x in read_safetensors(path).items()}
+    else:
+        found = _read_pickled(path)
     tensors: Tensors = {}
     for name, x in found.items():
         name = name.removeprefix(_PREFIX)
@@ -42,19 +41,6 @@ def read(path: Path) -> Tensors:
             raise InputError(f"{path}: {name} is there with and without the prefix {_PREFIX}: save one of them")
         tensors[name] = x
     return tensors
-
-
-def _read_safetensors(path: Path) -> Tensors:
-    try:
-        rows = safetensors.deserialize(path.read_bytes())
-    except safetensors.SafetensorError as e:
-        raise InputError(f"{path}: not a whole .safetensors file ({e}): copy it again") from e
-    found = {}
-    for name, row in rows:
-        if row["dtype"] not in _TYPES:
-            raise InputError(f"{path}: {name} is of type {row['dtype']}: save it as float32")
-        found[name] = _as_float32(np.frombuffer(row["data"], _TYPES[row["dtype"]]).reshape(row["shape"]))
-    return found
 
 
 def _read_pickled(path: Path) -> Tensors:

@@ -39,13 +39,15 @@ def detect_in_videos(
     """
     from tal_jax.plots import detections as figure
 
-    videos = folder.find(source).videos
+    videos = folder.find(source, "--video").videos
     if (subtitled or annotated) and len(videos) > 1:
         raise InputError(
             f"--video={source}: has {len(videos)} videos; subtitles and annotations are of one: give a file"
         )
     if subtitled:
         subtitles.check(subtitled)
+    if annotated:
+        annotate.check(annotated)
     if plot:
         figure.require_matplotlib()
     submission, lengths = detect_videos(path, source, strict=strict)
@@ -79,7 +81,7 @@ def detect_videos(path: str | Path, source: str, *, strict: bool = False) -> tup
       InputError: the model has no encoder, or needs what no video gives, or a video cannot be read.
     """
     model = Model(path)
-    found = folder.find(source)
+    found = folder.find(source, "--video")
     for error in found.refused.values():
         raise error
     parts, lengths = [], {}

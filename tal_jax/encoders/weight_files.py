@@ -44,7 +44,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path}: has more than {MAX_BYTES >> 30} GiB: take a file of the weights alone")
     if path.suffix == ".safetensors":
-        found = _safetensors(path)
+        found = read_safetensors(path)
     elif path.suffix == ".npz":
         found = _npz(path)
     else:
@@ -62,7 +62,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _safetensors(path: Path) -> dict[str, np.ndarray]:
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .safetensors file, as stored. Raises InputError: it is damaged, or of a type that none has."""
     try:
         rows = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as e:

@@ -14,6 +14,12 @@ CLOCK = 90_000  # ticks of a second, as MPEG has
 MOST = 4  # lines in an image
 
 
+def check(path: str | Path) -> None:
+    """Raises InputError where the file's ending is another than that of the one format."""
+    if Path(path).suffix.lower() != ".mp4":
+        raise InputError(f"--annotated={path}: the video is written as .mp4")
+
+
 def write(source: str | Path, path: str | Path, shown: Sequence[tuple[float, float, str, float]]) -> None:
     """Writes an MP4 (H.264, without sound) of the same images at the same times.
 
@@ -26,8 +32,7 @@ def write(source: str | Path, path: str | Path, shown: Sequence[tuple[float, flo
       InputError: `path` is no MP4, or see `Video.shown`.
       OSError: the disk is full.
     """
-    if Path(path).suffix.lower() != ".mp4":
-        raise InputError(f"--annotated={path}: the video is written as .mp4")
+    check(path)
     package = av()
     with atomic.writing(path) as temporary, package.open(str(temporary), "w", format="mp4") as file:
         stream = None

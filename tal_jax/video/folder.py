@@ -22,8 +22,8 @@ class Folder:
     refused: Mapping[str, InputError]  # by id: those that cannot be told apart, or named
 
 
-def find(source: str | os.PathLike) -> Folder:
-    """Finds the videos of a folder, or takes a single file.
+def find(source: str | os.PathLike, flag: str = "--videos") -> Folder:
+    """Finds the videos of a folder, or takes a single file; `flag` named it, for errors.
 
     Raises:
       InputError: no such file or folder, or no video in it.
@@ -34,7 +34,7 @@ def find(source: str | os.PathLike) -> Folder:
     try:
         names = sorted(os.listdir(path))
     except OSError as e:
-        raise InputError(f"--videos={source}: {e.strerror}: give a folder of videos, or one video") from e
+        raise InputError(f"{flag}={source}: {e.strerror}: give a folder of videos, or one video") from e
     found: dict[str, list[str]] = {}
     for name in names:
         stem, suffix = os.path.splitext(name)
@@ -42,7 +42,7 @@ def find(source: str | os.PathLike) -> Folder:
             found.setdefault(stem, []).append(name)
     if not found:
         raise InputError(
-            f"--videos={source}: no video in it; files are known by endings such as {' '.join(SUFFIXES[:5])}"
+            f"{flag}={source}: no video in it; files are known by endings such as {' '.join(SUFFIXES[:5])}"
         )
     refused = {}
     for id, files in found.items():
