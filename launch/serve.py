@@ -2,9 +2,12 @@
 
 python -m launch.serve --model=E [--host=127.0.0.1 --port=8080] [--max_batch=16 --max_delay_ms=2]
     [--max_mb=32 --max_snippets=20000 --max_waiting=128 --timeout=30]
+    [--max_video_mb=512 --max_video_seconds=3600 --video_timeout=900]
 curl --data-binary @x.npy -H 'content-type: application/x-npy' 'http://127.0.0.1:8080/detect?stride=0.2&top=20'
+curl --data-binary @x.mp4 -H 'content-type: video/mp4' 'http://127.0.0.1:8080/detect?top=20'
 
-SIGTERM finishes what was accepted. Nothing is encrypted and nobody is asked who they are: a proxy in front does that.
+The second takes a model that was exported with its encoder. SIGTERM finishes what was accepted. Nothing is encrypted
+and nobody is asked who they are: a proxy in front does that.
 """
 
 import os
@@ -23,6 +26,9 @@ _MAX_MB = flags.DEFINE_float("max_mb", 32.0, "MB of one body.", 0.001)
 _MAX_SNIPPETS = flags.DEFINE_integer("max_snippets", 20_000, "Snippets of one recording.", 1)
 _MAX_WAITING = flags.DEFINE_integer("max_waiting", 128, "Recordings that wait; more are told to come again.", 1)
 _TIMEOUT = flags.DEFINE_float("timeout", 30.0, "Seconds for a body to arrive.", 0.01)
+_VIDEO_MB = flags.DEFINE_float("max_video_mb", 512.0, "MB of one video.", 0.001)
+_VIDEO_SECONDS = flags.DEFINE_float("max_video_seconds", 3600.0, "Length of one video.", 0.001)
+_VIDEO_TIMEOUT = flags.DEFINE_float("video_timeout", 900.0, "Seconds for a video to arrive, and to be encoded.", 0.01)
 _MAX_BATCH = flags.DEFINE_integer("max_batch", 16, "Windows at a time, a power of two.", 1, 1024)
 _MAX_DELAY = flags.DEFINE_float("max_delay_ms", 2.0, "Milliseconds that a first recording waits for others.", 0, 1000)
 
@@ -37,13 +43,22 @@ def main(argv: Sequence[str]) -> None:
 
     try:
         from tal_jax.deploy.http import listen, run
-        from tal_jax.deploy.service import Limits, Service
+        from tal_jax.deploy.limits import Limits
+        from tal_jax.deploy.service import Service
     except ModuleNotFoundError as e:
         app.fail(f"{e.name} is not installed: pip install 'tal_jax[serve]'")
     if _MAX_BATCH.value & (_MAX_BATCH.value - 1):
         app.fail(f"--max_batch={_MAX_BATCH.value}: a power of two, as batches are padded to one")
     use_cache()
-    limits = Limits(_MAX_MB.value, _MAX_SNIPPETS.value, _MAX_WAITING.value, _TIMEOUT.value)
+    limits = Limits(
+        max_mb=_MAX_MB.value,
+        max_snippets=_MAX_SNIPPETS.value,
+        max_waiting=_MAX_WAITING.value,
+        timeout=_TIMEOUT.value,
+        max_video_mb=_VIDEO_MB.value,
+        max_video_seconds=_VIDEO_SECONDS.value,
+        video_timeout=_VIDEO_TIMEOUT.value,
+    )
     model = Model(_MODEL.value)
     service = Service(model, limits=limits, max_batch=_MAX_BATCH.value, max_delay=_MAX_DELAY.value / 1000)
     opened = listen(_HOST.value, _PORT.value)

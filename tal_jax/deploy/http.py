@@ -13,8 +13,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tal_jax.deploy.service import Service
+from tal_jax.deploy.video_bodies import KIND
 from tal_jax.errors import InputError
 
+VIDEO = KIND.encode()
 HEADER_BYTES = 1 << 16  # of one request
 HEADERS = 200
 URL_BYTES = 8192
@@ -52,6 +54,7 @@ def run(service: Service, opened: socket.socket, prepare: Callable[[], object]) 
 
     class Protocol(_Patience):
         seconds = service.limits.timeout + GRACE
+        video_seconds = (service.limits.video_timeout if service.model.takes_videos else service.limits.timeout) + GRACE
 
     config = uvicorn.Config(
         service.app,
@@ -93,7 +96,8 @@ class _Patience(HttpToolsProtocol):
     and with it take the answer from a client that is still sending.
     """
 
-    seconds: float
+    seconds: float  # for a request to arrive
+    video_seconds: float  # for one whose body is a video
     _deadline: asyncio.TimerHandle | None = None
     _heading = False  # a request has begun, and its headers are not complete
     _bare = 0  # bytes since a request began, or since a piece of its body came: headers, trailers, sizes of chunks
@@ -136,6 +140,8 @@ class _Patience(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._heading = False
+        if dict(self.headers).get(b"content-type", b"").lower().startswith(VIDEO):
+            self._expect(self.video_seconds)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -191,9 +197,9 @@ class _Patience(HttpToolsProtocol):
         self._forget()
         self._deadline = self.loop.call_later(GRACE, self.transport.abort)
 
-    def _expect(self) -> None:
+    def _expect(self, seconds: float | None = None) -> None:
         self._forget()
-        self._deadline = self.loop.call_later(self.seconds, self._late)
+        self._deadline = self.loop.call_later(self.seconds if seconds is None else seconds, self._late)
 
     def _late(self) -> None:
         if self._heading:

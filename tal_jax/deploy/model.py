@@ -66,6 +66,11 @@ class Model:
             raise InputError(f"{self.path}: the model takes {', '.join(self.needs)} from outside, which no video gives")
         return self.encoder.recording(str(video), id or Path(video).stem, strict=strict)
 
+    @property
+    def takes_videos(self) -> bool:
+        """Whether it needs nothing but a video."""
+        return self._has_encoder and not self.needs
+
     @functools.cached_property
     def encoder(self) -> "VideoEncoder":
         """Makes features of videos, where the model was exported with it. Raises InputError: it is damaged."""

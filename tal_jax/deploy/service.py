@@ -1,6 +1,7 @@
 """Detection over HTTP, as an ASGI application: requests are checked, limited, and put together to batches.
 
-POST /detect   features -> {"detections": [{"label", "score", "segment"}, ..]}, or {"error": ".."} with a status of 4xx;
+POST /detect   features, or a video where the model has its encoder ->
+               {"detections": [{"label", "score", "segment"}, ..]}, or {"error": ".."} with a status of 4xx;
                "notes": [".."] beside the detections says what is doubtful, where anything is
 GET  /         the model: labels, streams, stride, needs, limits
 GET  /healthz  200 once everything is compiled, 503 before
@@ -15,8 +16,8 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 import orjson
 from starlette.applications import Starlette
@@ -27,10 +28,13 @@ from starlette.routing import Route
 
 from tal_jax.deploy.batching import Batcher, Full
 from tal_jax.deploy.json_bodies import Refused
+from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.metrics import Measures
 from tal_jax.deploy.model import Model, ResolvedRecording
 from tal_jax.deploy.requests import JSON, NPY, Query, recording, unlike
 from tal_jax.deploy.strides import doubts
+from tal_jax.deploy.video_bodies import KIND as VIDEO
+from tal_jax.deploy.video_bodies import VideoBodies
 from tal_jax.errors import InputError
 from tal_jax.windows import WindowDetections
 
@@ -39,22 +43,8 @@ GONE = 499  # the client closed the connection: of no standard, but what servers
 Programs = list[tuple[str, Callable[[], None]]]
 BODIES = 16  # bodies of the largest size that are held at a time
 QUERY_BYTES = 2048
+Found = TypeVar("Found")
 UTF8 = ("", "utf-8", "utf8", "us-ascii")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of the service on what clients send."""
-
-    max_mb: float = 32.0  # of one body
-    max_snippets: int = 20_000  # of one recording
-    max_waiting: int = 128  # recordings in the queue or at work
-    timeout: float = 30.0  # seconds for a body to arrive
-
-    @property
-    def body(self) -> int:
-        """How many bytes one body may have."""
-        return int(self.max_mb * 1e6)
 
 
 class Service:
@@ -82,6 +72,7 @@ class Service:
         self._held = 0  # bytes of all bodies
         self._arrived = 0  # bodies that are there in whole, and not yet recordings
         self._threads = ThreadPoolExecutor(2, "parse")
+        self._videos = VideoBodies(model, limits)
         self.app = Starlette(
             routes=[
                 Route("/detect", self._detect, methods=["POST"]),
@@ -104,7 +95,10 @@ class Service:
         Returns:
           True where all is compiled, False where the service was stopped before.
         """
-        for _, program in progress(self.batcher.programs(self.limits.max_snippets)):
+        programs = self.batcher.programs(self.limits.max_snippets)
+        if self.model.takes_videos:
+            programs.append(("encoder", self.model.encoder.compile))
+        for _, program in progress(programs):
             program()
             if self._stopping:
                 return False
@@ -118,6 +112,7 @@ class Service:
         self._stopping = True
         await asyncio.to_thread(self.batcher.close)
         self._threads.shutdown()
+        self._videos.close()
 
     async def _about(self, request: Request) -> Response:
         model = self.model
@@ -127,7 +122,7 @@ class Service:
                 "streams": model.streams,
                 "stride": model.stride,
                 "needs": model.needs,
-                "content_types": [*NPY, JSON],
+                "content_types": [*NPY, JSON, *([f"{VIDEO}*"] if model.takes_videos else [])],
                 "limits": asdict(self.limits),
             }
         )
@@ -169,14 +164,18 @@ class Service:
         if len(request.scope["query_string"]) > QUERY_BYTES:
             raise Refused(414, f"parameters of more than {QUERY_BYTES} bytes")
         query = Query.of(request.query_params.multi_items())
-        kind = _kind(request)
+        kind = _kind(request, videos=self.model.takes_videos)
+        if kind.startswith(VIDEO):
+            if query.stride is not None or query.duration is not None:
+                raise Refused(422, "a video has a duration and a stride of its own: leave ?stride and ?duration out")
+            known, notes = await self._videos.recording(request, lambda future: _while_there(request, future))
+            return self._answered(await self._found(request, known), query, notes)
         async with self._body(request) as body:
             if kind in NPY and len(body) <= SMALL:
                 known = self._known(kind, body, query)
             else:
                 known = await self._read(kind, body, query)
-            found = await self._found(request, known)
-        return Response(self._encoded(found, query, doubts(self.model, known)), media_type=JSON)
+            return self._answered(await self._found(request, known), query, doubts(self.model, known))
 
     async def _read(self, kind: str, body: bytearray, query: Query) -> ResolvedRecording:
         """As `_known`, in a thread; those who wait for it count as those who wait for detections."""
@@ -217,36 +216,43 @@ class Service:
             self._held -= len(body)
 
     async def _found(self, request: Request, known: ResolvedRecording) -> WindowDetections:
-        """Waits for the detections, or for the client to give up: nothing is computed for those who are gone."""
         try:
-            future = asyncio.wrap_future(self.batcher.submit(known))
+            return await _while_there(request, asyncio.wrap_future(self.batcher.submit(known)))
         except Full as e:
             raise Refused(503, f"{self.limits.max_waiting} recordings wait already: try again") from e
-        gone = asyncio.ensure_future(request.receive())
-        try:
-            await asyncio.wait((future, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not future.done():
-                raise ClientDisconnect
-            return future.result()
         except InputError as e:
             raise Refused(422, str(e)) from e
-        finally:
-            future.cancel()
-            gone.cancel()
 
-    def _encoded(self, found: WindowDetections, query: Query, notes: tuple[str, ...]) -> bytes:
+    def _answered(self, found: WindowDetections, query: Query, notes: tuple[str, ...]) -> Response:
         kept = (found.scores >= query.min_score).nonzero()[0][: query.top]  # NaN is not kept
         answer: dict[str, Any] = {"detections": self.model.rows(WindowDetections(*(x[kept] for x in found)))}
-        return orjson.dumps(answer | {"notes": notes} if notes else answer)
+        return _json(answer | {"notes": notes} if notes else answer)
 
 
-def _kind(request: Request) -> str:
+async def _while_there(request: Request, future: "asyncio.Future[Found]") -> Found:
+    """Waits for a result, or for the client to give up: nothing is computed for those who are gone."""
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((future, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise ClientDisconnect
+        return future.result()
+    finally:
+        future.cancel()
+        gone.cancel()
+
+
+def _kind(request: Request, *, videos: bool) -> str:
     """The media type of a body. Raises Refused (415) where it is none that is read, or in an encoding that is not."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise Refused(415, f"content-encoding {encoding!r:.40}: send the body as it is")
     kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
     kind = kind.strip()
+    if kind.startswith(VIDEO):
+        if not videos:
+            raise Refused(415, "a video: the model has no encoder, or needs more than a video: send features")
+        return kind
     if kind not in (*NPY, JSON):
         raise unlike(kind)
     _, _, charset = parameters.partition("charset=")

@@ -1,6 +1,7 @@
 """The encoder of an exported model, used: a video file to features, by the folder's own program, no model code."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,7 @@ from tal_jax.video.clips import Chunk, Sampling, chunks
 from tal_jax.video.decode import Video
 from tal_jax.video.preprocessing import Preprocessing
 
+Watch = Callable[[float, int], None]
 HOME = "encoder"  # the folder within that of a model
 DESCRIPTION, PROGRAM, WEIGHTS = "encoder.json", "encode.stablehlo", "weights.safetensors"
 
@@ -56,17 +58,24 @@ class VideoEncoder:
             raise InputError(f"{path}: damaged, no sampling that can be ({e!s:.80}): {REMEDY}") from e
         weights, _ = read_weights(home / WEIGHTS, 0)
         side = self._preprocessing.side
-        self._run = runtimes.function(
-            home / PROGRAM,
-            weights,
-            [
-                (self._packing.images, self._preprocessing.crops, side, side, 3),
-                (self._packing.clips, self._sampling.images),
-            ],
-        )
+        self._shapes = [
+            (self._packing.images, self._preprocessing.crops, side, side, 3),
+            (self._packing.clips, self._sampling.images),
+        ]
+        self._run = runtimes.function(home / PROGRAM, weights, self._shapes)
 
-    def encode(self, path: str, *, strict: bool = False) -> EncodedVideo:
+    def compile(self) -> None:
+        """Encodes black images once, so that no video waits for the compiler."""
+        self._run(*(np.zeros(shape, dtype) for shape, dtype in zip(self._shapes, (np.uint8, np.int32), strict=True)))
+
+    def encode(self, path: str, *, strict: bool = False, watch: Watch = lambda seconds, snippets: None) -> EncodedVideo:
         """The features of a video, decoded while they are computed; images are held for a few clips alone.
+
+        Args:
+          path: of the video.
+          strict: damage is an error; otherwise it is noted.
+          watch: called again and again with the seconds that are decoded and the snippets that there are so far; what
+            it raises ends the work.
 
         Raises:
           InputError: see `Video.shown`; or its features are not finite.
@@ -74,21 +83,25 @@ class VideoEncoder:
         video = Video(path)
         rate = self.identity["rate"]
         video.rate = Fraction(rate).limit_denominator(10_000) if isinstance(rate, int | float) else video.own_rate()
-        parts = [self._run(batch.images, batch.index)[: len(batch.rows)] for batch in self._packing.pack(
-            self._chunks(video, strict)
-        )]  # fmt: skip
+        parts: list[np.ndarray] = []
+        with contextlib.closing(self._chunks(video, strict)) as decoded:
+            for batch in self._packing.pack(decoded):
+                parts.append(self._run(batch.images, batch.index)[: len(batch.rows)])
+                watch(float(video.seconds), sum(map(len, parts)))
         features = np.concatenate(parts)
         if not np.isfinite(features).all():
             raise InputError(f"{path}: its features are not finite: the model's encoder does not fit it")
         stride = float(self._sampling.stride / video.rate)
         return EncodedVideo(features, stride, float(video.seconds), tuple(video.notes))
 
-    def recording(self, path: str, id: str, *, strict: bool = False) -> tuple[Recording, tuple[str, ...]]:
-        """A video as a recording to detect in, and notes on its damage. Errors: see `encode`."""
-        found = self.encode(path, strict=strict)
+    def recording(
+        self, path: str, id: str, *, strict: bool = False, watch: Watch = lambda seconds, snippets: None
+    ) -> tuple[Recording, tuple[str, ...]]:
+        """A video as a recording to detect in, and notes on its damage. Arguments and errors: see `encode`."""
+        found = self.encode(path, strict=strict, watch=watch)
         return Recording([found.features], id, found.stride, max(found.seconds, found.stride)), found.notes
 
-    def _chunks(self, video: Video, strict: bool) -> Iterator[tuple[int, Chunk]]:
+    def _chunks(self, video: Video, strict: bool) -> Generator[tuple[int, Chunk], None, None]:
         """In a thread ahead of the device."""
         rate = video.rate
         assert rate is not None
@@ -96,11 +109,12 @@ class VideoEncoder:
         def job() -> Iterator[Chunk]:
             return chunks(video, self._sampling, self._preprocessing, rate, self._packing.chunk, strict=strict)
 
-        for piece in ahead([job], 1, 4):
-            if piece.error is not None:
-                raise piece.error
-            if piece.item is not None:
-                yield 0, piece.item
+        with contextlib.closing(ahead([job], 1, 4)) as pieces:
+            for piece in pieces:
+                if piece.error is not None:
+                    raise piece.error
+                if piece.item is not None:
+                    yield 0, piece.item
 
 
 def _preprocessing(values: dict[str, Any]) -> Preprocessing:

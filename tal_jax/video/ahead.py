@@ -6,7 +6,7 @@ copying images between processes.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -29,7 +29,7 @@ class Piece(Generic[T]):
         return self.item is None
 
 
-def ahead(jobs: Sequence[Callable[[], Iterator[T]]], threads: int, waiting: int) -> Iterator[Piece[T]]:
+def ahead(jobs: Sequence[Callable[[], Iterator[T]]], threads: int, waiting: int) -> Generator[Piece[T], None, None]:
     """Runs iterators in threads, each job in one of them from beginning to end, the first jobs first.
 
     Args:

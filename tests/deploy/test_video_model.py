@@ -1,22 +1,31 @@
 """From video files to detections by one folder: the same as from their features, and refused where it cannot be."""
 
+import io
 import json
 import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from starlette.requests import Request
 from support import videos
-from support.commands import run
+from support.commands import run, until
 from support.sensor_set import tiny_config
+from support.server import NPY, Server
 from support.small_encoder import Small, known
 
 from tal_jax.deploy.detect import detect
 from tal_jax.deploy.detect_videos import detect_in_videos, detect_videos
 from tal_jax.deploy.export import export
+from tal_jax.deploy.json_bodies import Refused
+from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.model import Model
+from tal_jax.deploy.service import Service, _kind
 from tal_jax.encoders import encode, plan
 from tal_jax.encoders.weights import Weights
 from tal_jax.errors import InputError
@@ -106,6 +115,105 @@ def test_the_library_the_command_and_what_they_show(home, tmp_path):
     assert (tmp_path / "p.png").stat().st_size > 1000
     with pytest.raises(InputError, match="has 12 videos; subtitles and annotations are of one"):
         detect_in_videos(home / "e", str(home / "videos"), subtitled=str(tmp_path / "s.vtt"))
+
+
+@pytest.fixture(scope="module")
+def server(home):
+    with Server(home / "e", "--max_video_mb=0.2", "--max_video_seconds=20", "--video_timeout=60") as server:
+        yield server
+        status, errors = server.end()
+    assert status == 0
+    assert "Traceback" not in errors
+
+
+def left_over():
+    return list(Path(tempfile.gettempdir()).glob("tal_jax_video_*"))
+
+
+MP4 = {"content-type": "video/mp4"}
+
+
+def test_a_video_in_a_body(home, server):
+    assert "video/*" in json.loads(server.ask("GET", "/")[1])["content_types"]
+    video = home / "videos" / "v09.mp4"
+    expected = Model(home / "e").detect(video)
+    status, found = server.detect(video.read_bytes(), MP4, "/detect")
+    assert status == 200
+    assert [row["label"] for row in found["detections"]] == [row["label"] for row in expected]
+    for key in ("segment", "score"):
+        np.testing.assert_allclose([r[key] for r in found["detections"]], [r[key] for r in expected], atol=1e-3)
+    with video.open("rb") as file:  # in chunks, without a length
+        status, again = server.detect(iter(lambda: file.read(1000), b""), MP4, "/detect?top=2")
+    assert (status, again["detections"]) == (200, found["detections"][:2])
+    # Several at a time, and features beside them.
+    features = np.load(home / "features" / "v09.npy")
+    body = io.BytesIO()
+    np.save(body, features)
+    with ThreadPoolExecutor(4) as pool:
+        videos = [pool.submit(server.detect, video.read_bytes(), MP4, "/detect") for _ in range(3)]
+        beside = pool.submit(server.detect, body.getvalue(), NPY, "/detect")
+    assert all(v.result() == (200, found) for v in videos)
+    assert beside.result()[0] == 200
+    assert not left_over()
+
+
+def test_a_truncated_video_in_a_body_is_noted(home, server, tmp_path):
+    whole, cut = tmp_path / "whole.ts", tmp_path / "cut.ts"
+    videos.write(whole, videos.regular(COUNT, 20.0), codec="libx264")
+    content = whole.read_bytes()
+    cut.write_bytes(content[: len(content) * 2 // 3])
+    status, found = server.detect(cut.read_bytes(), {"content-type": "video/mp2t"}, "/detect")
+    assert status == 200
+    seconds = float(Model(home / "e").encoder.encode(str(cut)).seconds)
+    assert all(row["segment"][1] <= seconds + 1e-6 for row in found["detections"])
+    assert 2 < seconds < 5
+    assert all(str(tempfile.gettempdir()) not in note for note in found.get("notes", []))
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "status", "words"),
+    [
+        (lambda: b"", "/detect", 400, "empty body"),
+        (lambda: b"no video at all" * 100, "/detect", 422, "the video"),
+        (lambda: bytes(300_000), "/detect", 413, "larger than 0.2 MB"),
+        (lambda: iter([bytes(100_000)] * 3), "/detect", 413, "larger than 0.2 MB"),
+        (lambda: b"x", "/detect?stride=1", 422, "a stride of its own"),
+        (lambda: b"x", "/detect?duration=1", 422, "a stride of its own"),
+    ],
+)
+def test_what_is_no_video_in_a_body_is_one_line(server, make, path, status, words):
+    found = server.detect(make(), MP4, path)
+    assert found[0] == status, found
+    assert words in found[1]["error"]
+    assert "\n" not in found[1]["error"]
+    assert tempfile.gettempdir() not in found[1]["error"]
+    assert not left_over()
+
+
+def test_a_long_video_and_a_client_that_leaves(home, server, tmp_path):
+    """The length counts that is decoded, whatever a header says; who has left is not worked for."""
+    long = tmp_path / "long.mp4"
+    grey = lambda k: np.full((32, 32, 3), k % 2 * 90, np.uint8)  # noqa: E731
+    videos.write(long, videos.regular(1000, 20.0), draw=grey, codec="libx264")
+    status, found = server.detect(long.read_bytes(), MP4, "/detect")
+    assert (status, found["error"]) == (413, "the video is longer than 20 s")
+    content = (home / "videos" / "v00.mp4").read_bytes()
+    head = f"POST /detect HTTP/1.1\r\nhost: x\r\ncontent-type: video/mp4\r\ncontent-length: {len(content)}\r\n\r\n"
+    for part in (len(content) // 2, len(content)):
+        server.socket(head, content[:part]).close()
+    assert server.detect(content, MP4, "/detect")[0] == 200
+    until(lambda: not left_over(), server.process)
+    assert server.ask("GET", "/healthz")[0] == 200
+
+
+def test_a_model_without_encoder_takes_no_video(home):
+    with known():
+        without = export(home / "w", home / "without")
+    service = Service(Model(without), limits=Limits())
+    assert not service.model.takes_videos
+    with pytest.raises(Refused, match=r"no encoder, .*send features"):
+        _kind(Request({"type": "http", "headers": [(b"content-type", b"Video/MP4")]}), videos=False)
+    service.batcher.close()
 
 
 def test_features_of_another_encoder_are_refused(home, tmp_path):
