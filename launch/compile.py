@@ -3,7 +3,10 @@
 python -m launch.compile --config=configs/supervised_hacs.py --stage=bmn --topology=v5e:16x16 [--batch_size=256]
     [--snippets=T] [--channels=2304] [--classes=200] [--proposals=P] [--json=F.json]
 
-Needs libtpu (pip install libtpu). Status 1 if a step does not fit into a device's memory.
+python -m launch.compile --encoder=tsm_resnet50 --topology=v5e:2x2 [--batch_size=CLIPS] [--dtype=float32]
+
+The second compiles an encoder as launch.encode runs it. Needs libtpu (pip install libtpu). Status 1 if a step does not
+fit into a device's memory.
 """
 
 import os
@@ -15,36 +18,48 @@ from absl import flags
 from tal_jax.commands import app, config_flag
 
 _CONFIG = config_flag.define()
-_STAGE = flags.DEFINE_string("stage", None, "Name of the stage.", required=True)
+_STAGE = flags.DEFINE_string("stage", "", "With --config: name of the stage.")
+_ENCODER = flags.DEFINE_string("encoder", "", "In place of --config: name of an encoder.")
+_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --encoder: what it computes in.")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "v4, v5e, v5p or v6e and a shape, such as v5e:16x16.", required=True)
 _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 0, "Rows of a global batch; 0: the config's, or one a device.", lower_bound=0
+    "batch_size", 0, "Rows, or clips, of all devices together; 0: the config's, or one a device.", lower_bound=0
 )
 _SNIPPETS = flags.DEFINE_integer("snippets", 0, "Snippets of a recording, T; 0: the stage's frame.", lower_bound=0)
 _CHANNELS = flags.DEFINE_integer("channels", 2304, "Channels of the features, C.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 200, "Classes, K.", lower_bound=1)
 _PROPOSALS = flags.DEFINE_integer("proposals", 0, "Proposals of a recording, P; 0: the config's.", lower_bound=0)
 _JSON = flags.DEFINE_string("json", None, "Where to write the figures.")
-flags.mark_flag_as_required("config")
 
 
 def main(argv: Sequence[str]) -> None:
     """Compiles, prints, and writes the figures where asked to."""
     del argv
+    if bool(_ENCODER.value) == bool(_CONFIG.value) or bool(_CONFIG.value) != bool(_STAGE.value):
+        app.fail("give --config=FILE --stage=NAME (a stage) or --encoder=NAME, one of them")
     from tal_jax.evaluation.detection_files import write_json
-    from tal_jax.experiments.tpu_cost import compile_for, lines
+    from tal_jax.experiments import encoder_cost, tpu_cost
 
-    found = compile_for(
-        _CONFIG.value.to_dict(),
-        _STAGE.value,
-        _TOPOLOGY.value,
-        rows=_BATCH_SIZE.value,
-        snippets=_SNIPPETS.value,
-        channels=_CHANNELS.value,
-        classes=_CLASSES.value,
-        proposals=_PROPOSALS.value,
-    )
-    print("\n".join(lines(found)))
+    if _ENCODER.value:
+        found = encoder_cost.compile_encoder(
+            _ENCODER.value, _TOPOLOGY.value, clips=_BATCH_SIZE.value, dtype=_DTYPE.value
+        )
+        title = f"{found['encoder']} in {found['dtype']} on {found['topology']}, {found['clips']} clips a device"
+        steps = ["encode"]
+    else:
+        found = tpu_cost.compile_for(
+            _CONFIG.value.to_dict(),
+            _STAGE.value,
+            _TOPOLOGY.value,
+            rows=_BATCH_SIZE.value,
+            snippets=_SNIPPETS.value,
+            channels=_CHANNELS.value,
+            classes=_CLASSES.value,
+            proposals=_PROPOSALS.value,
+        )
+        title = f"stage {found['stage']} on {found['topology']}, batch {found['batch']}, T = {found['snippets']}"
+        steps = ["train", "predict"]
+    print("\n".join(tpu_cost.lines(found, title, steps)))
     if _JSON.value:
         write_json(_JSON.value, found, indent=1)
     if not found["fits"]:

@@ -25,6 +25,7 @@ CASES = [
     ("supervised_hacs", "joint"),
     ("supervised_geotec", ""),
     ("supervised_geotec", "classifier"),
+    ("supervised_videos", ""),
     ("supervised_watch", ""),
     ("supervised_watch", "joint"),
     *((f"weak_{name}", row) for name in ("hacs", "activitynet", "thumos", "watch") for row in weak.ROWS),
@@ -34,7 +35,7 @@ CASES = [
 def metadata(name):
     classes, width, stride = {
         "hacs": (200, 2304, 8 / 15), "activitynet": (200, 400, None), "thumos": (20, 2048, 4 / 30),
-        "geotec": (4, 60, 0.1), "watch": (3, 48, 0.2),
+        "geotec": (4, 60, 0.1), "videos": (9, 1280, 0.1), "watch": (3, 48, 0.2),
     }[name.split("_")[-1]]  # fmt: skip
     lengths = tuple(x * (0.3 if stride == 0.1 else 1.5) for x in (1, 1, 2, 4, 5, 6, 8, 9, 10))
     labels = tuple(f"c{i:03d}" for i in range(classes))

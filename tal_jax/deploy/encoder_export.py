@@ -1,6 +1,7 @@
 """The encoder of an exported model, written: a program from images of bytes to features, weights and sampling."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
-from tal_jax.data import provenance
+from tal_jax.data import atomic, provenance
+from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.stablehlo import PLATFORMS, flat, nested
 from tal_jax.deploy.video_encoder import DESCRIPTION, HOME, PROGRAM, WEIGHTS
 from tal_jax.encoders.on_devices import pooled
@@ -20,15 +22,47 @@ from tal_jax.encoders.plan import plan as plan_encoding
 from tal_jax.errors import InputError
 from tal_jax.types import Array
 
-__all__ = ["HOME", "plan", "write"]
+__all__ = ["HOME", "add", "plan", "write"]
 CLIPS = 8  # of a batch: a device that runs a service keeps room for its stages
 
 
-def plan(stage: str, encoders: Mapping[str, Any], weights: str, encoder: str, family: str | None) -> Plan:
-    """The plan of the very features that a stage was trained on.
+def add(model: str | Path, out: str | Path, *, weights: str, encoder: str = "", family: str | None = None) -> Path:
+    """Writes an exported model once more, with the encoder of the features that it was trained on.
 
     Args:
-      stage: its name, for messages.
+      model: the folder of a model without an encoder.
+      out: the folder to be made; an earlier export there is replaced when the new one is complete.
+      weights: the file of the encoder's weights.
+      encoder: the encoder's name; "" is that of the features.
+      family: see `plan.Options`.
+
+    Returns:
+      The path `out`.
+
+    Raises:
+      InputError: `model` is none, or has an encoder already, or `out` holds something else than an export; or see
+        `plan`.
+    """
+    model, out = Path(model), Path(out)
+    values = layout.read_model(model)
+    if "encoder" in values:
+        raise InputError(f"{model}: has an encoder already: it detects in videos as it is")
+    layout.check_free(out)
+    known = values.get("encoders", {})
+    planned = plan(str(model), {name: known.get(name) for name in values["streams"]}, weights, encoder, family)
+    with atomic.making(out) as temporary:
+        shutil.copytree(model, temporary, dirs_exist_ok=True)
+        values["encoder"] = write(temporary / HOME, planned)
+        (temporary / layout.MODEL).write_text(json.dumps(values, indent=1))
+        layout.seal(temporary)
+    return out
+
+
+def plan(trained: str, encoders: Mapping[str, Any], weights: str, encoder: str, family: str | None) -> Plan:
+    """The plan of the very features that a stage or a model was trained on.
+
+    Args:
+      trained: its name, for messages.
       encoders: of each of its streams the identity, see `data.provenance`; None where nothing is known.
       weights: the file of the encoder's weights.
       encoder: the encoder's name; "" is that of the features.
@@ -38,11 +72,11 @@ def plan(stage: str, encoders: Mapping[str, Any], weights: str, encoder: str, fa
       InputError: features of several encoders, or of none that is known, or of another than the weights are.
     """
     if len(encoders) != 1:
-        raise InputError(f"stage {stage}: learns from {', '.join(encoders)}; a model of videos has one stream")
+        raise InputError(f"{trained}: learns from {', '.join(encoders)}; a model of videos has one stream")
     ((stream, known),) = encoders.items()
     if known is None:
         raise InputError(
-            f"stage {stage}: no {provenance.NAME} said of stream {stream!r} what its features are: encode videos with "
+            f"{trained}: no {provenance.NAME} said of stream {stream!r} what its features are: encode videos with "
             "launch.encode, prepare and train anew"
         )
     made = plan_encoding(
@@ -60,7 +94,7 @@ def plan(stage: str, encoders: Mapping[str, Any], weights: str, encoder: str, fa
         )
     )
     if differ := provenance.differences(made.identity, known):
-        raise InputError(f"stage {stage}: trained on features of another kind: {differ}: give that encoder and weights")
+        raise InputError(f"{trained}: trained on features of another kind: {differ}: give that encoder and weights")
     return made
 
 

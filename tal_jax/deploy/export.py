@@ -88,11 +88,10 @@ def export(
         require_jax2onnx()
     config = read_config(workdir)
     name = stage_named(config, stage)
-    if out.exists() and not (out.is_dir() and (layout.is_export(out) or not any(out.iterdir()))):
-        raise InputError(f"{out}: holds other files than those of an export: remove it, or give another --out")
+    layout.check_free(out)
     last = build_stage(config, name, workdir)
     known = {stream: last.trained_on.encoders.get(stream) for stream in last.assembler.streams}
-    planned = encoder_export.plan(name, known, weights, encoder, family) if weights else None
+    planned = encoder_export.plan(f"stage {name}", known, weights, encoder, family) if weights else None
     before, needs = _before(config, last)
     with atomic.making(out) as temporary:
         built = [(build_stage(config, other, workdir), 0) for other in before] + [(last, member)]

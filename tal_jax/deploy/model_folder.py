@@ -45,6 +45,12 @@ def is_export(folder: Path) -> bool:
     return MODEL in own and own.keys() >= set(_files(folder))
 
 
+def check_free(out: Path) -> None:
+    """Raises InputError where a new export would take the place of other files than those of an export."""
+    if out.exists() and not (out.is_dir() and (is_export(out) or not any(out.iterdir()))):
+        raise InputError(f"{out}: holds other files than those of an export: remove it, or give another --out")
+
+
 def read_model(folder: Path) -> dict[str, Any]:
     """Checks every file of a folder, and reads MODEL.
 

@@ -1,7 +1,7 @@
 """An encoder on all devices of this process: images of bytes in, features out, one program however many devices."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -40,6 +40,35 @@ def pooled(
     return features.reshape(rows, crops, -1).mean(axis=1)
 
 
+def program(
+    encoder: Encoder, preprocessing: Preprocessing, dtype: Any, mesh: Mesh
+) -> tuple[Callable[..., Array], NamedSharding, NamedSharding]:
+    """`pooled` of an encoder on the devices of a mesh, each with images and clips of its own.
+
+    Args:
+      encoder: the entry of the catalogue.
+      preprocessing: its own, or with other crops.
+      dtype: what it computes in.
+      mesh: of one axis.
+
+    Returns:
+      The compiled function of variables, images and index; where variables lie, and where the others do.
+    """
+    (axis,) = mesh.axis_names
+    everywhere, by_device = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(axis))
+    spread = jax.shard_map(
+        functools.partial(pooled, encoder.network(dtype), preprocessing),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(axis), PartitionSpec(axis)),
+        out_specs=PartitionSpec(axis),
+    )
+    return (
+        jax.jit(spread, in_shardings=(everywhere, by_device, by_device), out_shardings=by_device),
+        everywhere,
+        by_device,
+    )
+
+
 class OnDevices:
     """Computes the features of as many batches at a time as there are devices."""
 
@@ -53,17 +82,9 @@ class OnDevices:
           dtype: what it computes in.
         """
         mesh = Mesh(np.array(jax.local_devices()), ("batch",))
-        everywhere, by_device = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
         self.devices = mesh.size
+        self._program, everywhere, self._by_device = program(encoder, preprocessing, dtype, mesh)
         self._variables = jax.device_put(variables, everywhere)
-        self._by_device = by_device
-        spread = jax.shard_map(
-            functools.partial(pooled, encoder.network(dtype), preprocessing),
-            mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec("batch"), PartitionSpec("batch")),
-            out_specs=PartitionSpec("batch"),
-        )
-        self._program = jax.jit(spread, out_shardings=by_device)
 
     def start(self, batches: Sequence[ClipBatch]) -> Array:
         """Sends batches to the devices, and returns their features [devices * B, D] while they are computed."""

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -107,8 +107,8 @@ def compile_for(
         state = jax.eval_shape(program.init)
         predict = jax.jit(task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
         found = {
-            "train": _compiled(program.step, state, shaped),
-            "predict": _compiled(predict, state.params, shaped.replace(clips=None)),
+            "train": compiled(program.step, state, shaped),
+            "predict": compiled(predict, state.params, shaped.replace(clips=None)),
         }
     return {
         "stage": stage,
@@ -124,10 +124,11 @@ def compile_for(
     }
 
 
-def _compiled(step: Any, *arguments: Any) -> dict[str, Any]:
+def compiled(step: Any, *arguments: Any) -> dict[str, Any]:
+    """Compiles a jitted function for arguments of these shapes; returns its figures as `compile_for` has them."""
     begin = time.perf_counter()
     try:
-        compiled = step.lower(*arguments).compile()
+        program = step.lower(*arguments).compile()
     except jax.errors.JaxRuntimeError as e:
         # The compiler itself refuses what does not fit; its message says what would be needed.
         if "RESOURCE_EXHAUSTED" not in str(e):
@@ -135,8 +136,8 @@ def _compiled(step: Any, *arguments: Any) -> dict[str, Any]:
         needed = re.search(r"(?:Used|\() ?([\d.]+)([KMGT])\b", str(e))
         size = int(float(needed[1]) * 1024 ** " KMGT".index(needed[2])) if needed else sys.maxsize
         return {"bytes": size, "compile_seconds": time.perf_counter() - begin}
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
-    text = compiled.as_text()
+    memory, cost = program.memory_analysis(), program.cost_analysis() or {}
+    text = program.as_text()
     collectives = {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES}
     return {
         "bytes": memory.argument_size_in_bytes
@@ -152,15 +153,20 @@ def _compiled(step: Any, *arguments: Any) -> dict[str, Any]:
     }
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
-    """The lines of a small table with the figures of `compile_for`."""
+def lines(found: Mapping[str, Any], title: str, steps: Sequence[str]) -> list[str]:
+    """The lines of a small table.
+
+    Args:
+      found: what was compiled: the topology, its devices and their memory, and by name the figures of `compiled`.
+      title: of what they are.
+      steps: the names.
+    """
     gib = found["memory_bytes"] / 2**30
     out = [
-        f"stage {found['stage']} on {found['topology']}: {found['devices']} devices ({found['device']}) of {gib:.0f} "
-        f"GiB, batch {found['batch']}, T = {found['snippets']}",
+        f"{title}: {found['devices']} devices ({found['device']}) of {gib:.0f} GiB",
         f"  {'':<8} {'GiB':>7} {'of it':>8} {'GFLOP':>9} {'GB moved':>9} {'estimate':>10} {'compiled':>9}  collectives",
     ]
-    for name in ("train", "predict"):
+    for name in steps:
         step = found[name]
         share = step["bytes"] / found["memory_bytes"]
         if "flops" not in step:

@@ -21,6 +21,7 @@ from support.small_encoder import Small, known
 
 from tal_jax.deploy.detect import detect
 from tal_jax.deploy.detect_videos import detect_in_videos, detect_videos
+from tal_jax.deploy.encoder_export import add
 from tal_jax.deploy.export import export
 from tal_jax.deploy.json_bodies import Refused
 from tal_jax.deploy.limits import Limits
@@ -263,6 +264,24 @@ def test_a_model_without_its_encoder(home, tmp_path):
         export(home / "w", tmp_path / "e")
     with pytest.raises(InputError, match=r"exported without its encoder: export it with --weights=FILE"):
         detect_videos(tmp_path / "e", str(home / "videos"))
+
+
+def test_an_encoder_can_be_added_later(home, tmp_path):
+    """The same folder as when both are exported together; of another encoder, or twice, it is refused."""
+    with known():
+        export(home / "w", tmp_path / "without")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plan, "read_weights", weights)
+            add(tmp_path / "without", tmp_path / "with", weights="w.pth")
+            with pytest.raises(InputError, match="has an encoder already"):
+                add(tmp_path / "with", tmp_path / "again", weights="w.pth")
+            patch.setattr(plan, "read_weights", lambda *args: Weights({}, None, "6" * 64, "small"))
+            with pytest.raises(InputError, match=r"without: trained on features of another kind: weights 5555"):
+                add(tmp_path / "without", tmp_path / "other", weights="w.pth")
+    for path in sorted((home / "e").rglob("*")):
+        if path.is_file() and path.name not in ("README.md", "SHA256SUMS"):
+            assert (tmp_path / "with" / path.relative_to(home / "e")).read_bytes() == path.read_bytes(), path
+    assert {p.name for p in tmp_path.iterdir()} == {"without", "with"}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from support.sensor_set import tiny_config
 
 from tal_jax.configs import supervised
 from tal_jax.errors import InputError
+from tal_jax.experiments import encoder_cost
 from tal_jax.experiments import tpu_cost as topology
 
 with_libtpu = pytest.mark.skipif(
@@ -45,7 +46,7 @@ def test_every_task_compiles(stage, name, devices):
     # The devices agree on gradients; a recording's predictions are nobody else's matter.
     assert found["train"]["collectives"].get("all-reduce", 0) > 0
     assert not found["predict"]["collectives"]
-    assert "does not fit" not in "\n".join(topology.lines(found))
+    assert "does not fit" not in "\n".join(topology.lines(found, stage, ["train", "predict"]))
 
 
 @with_libtpu
@@ -91,3 +92,25 @@ def test_topologies_are_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="libtpu is not installed: pip install"):
         compiled("bmn", "v5e:2x2")
+
+
+@with_libtpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_encoder_compiles(dtype):
+    found = encoder_cost.compile_encoder("tsm_resnet50", "v5e:2x2", dtype=dtype)
+    assert (found["devices"], found["clips"], found["images"]) == (4, 4, 32)
+    assert found["fits"]
+    # 4.1 GFLOP, as products and sums count, an image of 224 x 224 (He et al., table 1).
+    assert found["encode"]["flops"] == pytest.approx(32 * 2 * 4.1e9, rel=0.1)
+    assert not found["encode"]["collectives"]
+
+
+def test_stages_and_encoders_are_one_or_the_other():
+    for arguments in (
+        ["--encoder=tsm_resnet50", "--config=configs/supervised_hacs.py", "--stage=bmn"],
+        ["--config=configs/supervised_hacs.py"],
+        ["--stage=bmn"],
+    ):
+        result = run("compile", "--topology=v5e:2x2", *arguments)
+        assert result.returncode == 2
+        assert "one of them" in result.stderr
