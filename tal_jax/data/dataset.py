@@ -19,6 +19,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from tal_jax.data import tfrecord
 from tal_jax.data.annotations import SUBSETS
@@ -232,6 +233,7 @@ class Split:
         check_shards(path, index, self._paths)
         self._descriptors: dict[int, int] = {}
         self._lock = threading.Lock()
+        self._import()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -282,6 +284,13 @@ class Split:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _descriptors={}, _lock=threading.Lock())
+        self._import()
+
+    def _import(self) -> None:
+        """Imports what records are read with: two threads that do so at once could wait for each other for ever."""
+        _example()
+        for dtype in self.metadata.dtypes.values():
+            storage(dtype)
 
     def __del__(self) -> None:
         for descriptor in self.__dict__.get("_descriptors", {}).values():
@@ -348,6 +357,14 @@ def storage(dtype: str) -> np.dtype:
     return np.dtype(bfloat16 if dtype == "bfloat16" else dtype)
 
 
+@functools.cache
+def _example() -> Any:
+    """The message class of `tf.train.Example`, imported with much of TFDS."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    return tf_example_pb2.Example
+
+
 def decode(streams: Mapping[str, int], dtypes: Mapping[str, str], data: bytes) -> Record:
     """The inverse of `encode`: reads the `tf.train.Example` itself, which takes a tenth of the time of TFDS's decoder.
 
@@ -359,11 +376,8 @@ def decode(streams: Mapping[str, int], dtypes: Mapping[str, str], data: bytes) -
     Raises:
       ValueError: not such a record.
     """
-    from google.protobuf.message import DecodeError
-    from tensorflow_datasets.proto import tf_example_pb2
-
     try:
-        values = tf_example_pb2.Example.FromString(data).features.feature
+        values = _example().FromString(data).features.feature
         numbers = {name: values[name].bytes_list.value[0] for name in ("id", "stride", "duration", "segments")}
         return Record(
             id=numbers["id"].decode(),

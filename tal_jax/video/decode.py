@@ -47,6 +47,9 @@ class Video:
     notes: list[str] = field(default_factory=list)  # of damage, for whoever reads the features
     rate: Fraction | None = None  # images a second that were taken of it, once that is decided
 
+    def __post_init__(self) -> None:
+        av()  # by whoever makes it: threads that decode at the same time import nothing
+
     def own_rate(self) -> Fraction:
         """Images a second as its header says, for a grid on which every image has its point.
 
@@ -187,9 +190,12 @@ def reason(error: Exception) -> str:
 
 
 def av() -> ModuleType:
-    """PyAV. Raises InputError where the extra is not installed."""
+    """PyAV, imported with all that it and Pillow import later. Raises InputError where the extra is not installed."""
     try:
         import av as package
+        import av.subtitles.stream
+        import PIL.Image
+        import PIL.ImageFile  # noqa: F401
     except ImportError as e:
         raise InputError(f"videos: {EXTRA}") from e
     return package
