@@ -61,7 +61,10 @@ class Model:
           InputError: the model has no encoder, or needs what no video gives, or the video cannot be read.
         """
         if not self._has_encoder:
-            raise InputError(f"{self.path}: the model was exported without its encoder: export it with --weights=FILE")
+            raise InputError(
+                f"{self.path}: the model was exported without its encoder: add it with "
+                "launch.export --model=.. --weights=FILE"
+            )
         if self.needs:
             raise InputError(f"{self.path}: the model takes {', '.join(self.needs)} from outside, which no video gives")
         return self.encoder.recording(str(video), id or Path(video).stem, strict=strict)
