@@ -12,7 +12,6 @@ with --kinds, only the cases of those kinds are run of all --count.
 import contextlib
 import io
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -91,10 +90,10 @@ def _run_all(folder: Path, wanted: Sequence[str], shares: Mapping[str, int]) -> 
             print(f"case {outcome.number}, {outcome.kind}: {outcome.state}: {last}", flush=True)
         if len(outcomes) % 1000 == 0:
             print(f"[{time.monotonic() - begin:5.0f} s] {len(outcomes)}/{len(numbers)}", flush=True)
-    processes = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processes = os.times()
     print(
         f"\n{table(outcomes)}\n\nseed {_SEED.value}: {time.monotonic() - begin:.0f} s; of cores {making:.0f} s to make "
-        f"ready what the cases need, {processes.ru_utime + processes.ru_stime:.0f} s in {_PROCESSES.value} processes"
+        f"ready what the cases need, {processes.children_user + processes.children_system:.0f} s in {_PROCESSES.value} processes"
     )
     return int(any(outcome.found for outcome in outcomes))
 

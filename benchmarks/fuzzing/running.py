@@ -7,7 +7,6 @@ import io
 import math
 import multiprocessing
 import random
-import resource
 import signal
 import tempfile
 import time
@@ -193,6 +192,8 @@ class _Worker:
 
 
 def _work(part: Sequence[int], setting: Setting, results: Connection) -> None:
+    import resource  # of Unix alone
+
     logging.set_verbosity(logging.FATAL)
     cases = setting.make(setting.folder, setting.wanted)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
