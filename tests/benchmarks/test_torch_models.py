@@ -14,6 +14,8 @@ from tal_jax.tasks.bmn import BMNTask
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.tasks.tcanet import TCANetTask
 
+pytestmark = pytest.mark.slow
+
 torch = pytest.importorskip("torch", reason="the PyTorch models need the extra torch")
 from benchmarks import torch_bmn, torch_mgfn, torch_tcanet, torch_weights  # noqa: E402
 

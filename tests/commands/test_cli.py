@@ -11,6 +11,8 @@ import pytest
 
 from tal_jax.commands import cli
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # What pip writes for the entry point.
 SCRIPT = "import sys\nfrom tal_jax.commands.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"

@@ -21,6 +21,8 @@ from tal_jax.errors import InputError
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
 
+pytestmark = pytest.mark.slow
+
 T, C = 32, 4
 KIND = {"bmn": "bmn_mmaction2", "tcanet": "tcanet_mmaction2"}
 

@@ -15,6 +15,8 @@ from tal_jax.models.tcanet import TCANet
 from tal_jax.tasks.bmn import BMNTask
 from tal_jax.tasks.tcanet import TCANetTask
 
+pytestmark = pytest.mark.slow
+
 torch = pytest.importorskip("torch", reason="the PyTorch models need the extra torch")
 from benchmarks import torch_bmn, torch_tcanet, torch_tcanet_mmaction2, torch_weights  # noqa: E402
 

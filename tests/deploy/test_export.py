@@ -26,6 +26,8 @@ from tal_jax.tasks.cas_decoding import Decoding
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
 
+pytestmark = pytest.mark.slow
+
 MADE_BY = ("flax", "optax", "orbax", "ml_collections", "tensorflow_datasets", "grain", "pyarrow", "absl", "tqdm")
 
 

@@ -21,6 +21,8 @@ from tal_jax.deploy.onnx import NotConverted, converted
 from tal_jax.errors import InputError
 from tal_jax.train.loop import train_and_evaluate
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("jax2onnx", reason="extra onnx")
 pytest.importorskip("onnxruntime", reason="extra onnx")
 

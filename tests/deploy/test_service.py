@@ -19,6 +19,8 @@ from tal_jax.deploy import load
 from tal_jax.deploy.export import export
 from tal_jax.train.loop import train_and_evaluate
 
+pytestmark = pytest.mark.slow
+
 JSON = {"content-type": "application/json"}
 
 

@@ -35,6 +35,8 @@ from tal_jax.prepare.prepare import prepare
 from tal_jax.train.loop import train_and_evaluate
 from tal_jax.video.decode import Video
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("av")
 RATE, STRIDE = 10, 2
 COUNT = 120

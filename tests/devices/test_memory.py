@@ -4,8 +4,11 @@ import sys
 import types
 
 import numpy as np
+import pytest
 
 from tal_jax.devices import memory
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_peak_grows_by_what_is_used_and_stays():

@@ -20,6 +20,8 @@ from tal_jax.errors import InputError
 from tal_jax.train.checkpoint import folder as checkpoints_of
 from tal_jax.train.checkpoint import load
 
+pytestmark = pytest.mark.slow
+
 STEPS = 20
 SUPERVISED = f"""
 from tal_jax.configs import supervised

@@ -233,6 +233,7 @@ def test_command(files, tmp_path):
     assert written.table.score.tolist() == [0.9, 0.5]
 
 
+@pytest.mark.slow
 def test_all_validation_recordings_of_activitynet(tmp_path):
     """4,728 recordings of 100 detections each: checked, written and read back, in less than 20 seconds."""
     if not ACTIVITYNET.is_file():

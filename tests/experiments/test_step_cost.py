@@ -10,6 +10,8 @@ from support.commands import run
 from tal_jax.experiments.step_cost import random_batch, synthetic_batch, synthetic_task
 from tal_jax.tasks.mgfn import MGFNTask
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"snippets": 16, "channels": 8, "classes": 3}
 ARGUMENTS = [f"--{name}={value}" for name, value in SIZES.items()]
 

@@ -19,6 +19,8 @@ from tal_jax.experiments.study_training import outcomes
 from tal_jax.stages.predictor import truth_table
 from tal_jax.stages.stage import build_stage
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from support.sensor_set import tiny_config
 def get_config(variant="two"):

@@ -20,6 +20,8 @@ from tal_jax.tasks.cas_decoding import Decoding
 from tal_jax.tasks.mgfn import MGFNTask
 from tal_jax.train.loop import train_and_evaluate
 
+pytestmark = pytest.mark.slow
+
 # The search
 
 

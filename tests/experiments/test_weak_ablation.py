@@ -15,6 +15,8 @@ from tal_jax.evaluation.detection import evaluate_detections
 from tal_jax.evaluation.ground_truth import select
 from tal_jax.experiments import weak_ablation as climb
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from support.clip_set import tiny_weak_config
 

@@ -13,6 +13,8 @@ from tal_jax.ops.model_axis import split_over_model
 from tal_jax.train import population as program
 from tal_jax.train.loop import train_and_evaluate
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_axis_is_spread_where_the_mesh_has_one_for_it():
     def spread(mesh, x):

@@ -26,6 +26,7 @@ FLAGS = (
     "--disable-sync", "--disable-dev-shm-usage", "--window-size=1300,1000",
 )  # fmt: skip
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium: apt-get install chromium chromium-driver"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]

@@ -22,6 +22,8 @@ from tal_jax.report.figure import render
 from tal_jax.report.inputs import Point
 from tal_jax.report.page import check_out
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STPN = ROOT / "../shared/data/thumos14_stpn"
 

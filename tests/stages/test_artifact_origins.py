@@ -31,6 +31,8 @@ from tal_jax.train.evaluate import evaluate_stage
 from tal_jax.train.loop import train_and_evaluate
 from tal_jax.windows import strange_stride
 
+pytestmark = pytest.mark.slow
+
 FILE = "bmn/proposals.parquet"
 
 

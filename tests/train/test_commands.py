@@ -12,6 +12,8 @@ from support.commands import logged, run, started, until
 from support.runs import losses
 from support.sensor_set import prepare_set
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from support.sensor_set import tiny_config
 

@@ -24,6 +24,8 @@ from tal_jax.train import loop
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.types import Batch
 
+pytestmark = pytest.mark.slow
+
 T, STRIDE = 24, 0.5
 SECONDS = T * STRIDE
 TRACKS = ["supervised", "weak"]

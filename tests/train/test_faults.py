@@ -17,6 +17,8 @@ from tal_jax.errors import InputError
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
 
+pytestmark = pytest.mark.slow
+
 CONFIG = "from support.sensor_set import tiny_config\ndef get_config(): return tiny_config('')\n"
 SHARD = "tal_jax-training.tfrecord-00000-of-00001"
 

@@ -9,6 +9,8 @@ import pytest
 from tal_jax.errors import Interrupted
 from tal_jax.train.interruption import Interruption, Watchdog
 
+pytestmark = pytest.mark.slow
+
 WATCHED = """
 import sys, time
 from tal_jax.train.interruption import Watchdog

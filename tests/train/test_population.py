@@ -20,6 +20,8 @@ from tal_jax.train.loop import train_and_evaluate
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.population import make_program, population, spread
 
+pytestmark = pytest.mark.slow
+
 
 def config_of(data, members):
     config = tiny_config(data)

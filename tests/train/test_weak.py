@@ -24,6 +24,8 @@ from tal_jax.tasks.cas_decoding import Decoding
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("trimmed", "mgfn")
 STEPS = 6
 
