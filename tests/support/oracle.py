@@ -38,7 +38,7 @@ def merge(inputs):
 def model_of(framing, streams=None):
     model = Model.__new__(Model)
     model.path, model.labels, model.streams, model.stride, model.needs = None, ("a",), streams or {"x": 2}, 0.5, ()
-    model.encoders = {}
+    model.encoders, model._has_encoder = {}, False
     merges = {64 << i: merge for i in range(8)}
     model.stages = (Stage("s", "mgfn", "", framing, 0, 1, None, shown, merges),)
     return model
