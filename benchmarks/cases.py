@@ -2,6 +2,8 @@
 
 import dataclasses
 
+TSM, SLOWFAST, VIDEOMAE = range(3)  # networks of both sides' `encoder`
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -31,6 +33,10 @@ def _train(kind: str, title: str, rows: int, reach: float, aim: float, memory=No
     )
 
 
+def _encode(name: str, title: str, rows: int, images: int, network: int) -> Case:
+    return Case(f"encode-{name}", title, "encoder", {"rows": rows, "images": images, "network": network}, 1, 1.5)
+
+
 _TCANET = {"channels": 2304, "proposals": 100}
 CASES = (
     _train("tcanet", "TCANet", 2, 3, 5, compiled=True, snippets=100, **_TCANET),
@@ -51,6 +57,9 @@ CASES = (
     _train("mgfn", "KT-MGFN full", 16, 1.5, 3, compiled=True, snippets=200, channels=2048, classes=200),
     Case("nms", "soft-NMS to 100 of 1,000, 256 recordings", "nms", {"rows": 256, "proposals": 1000}, 100, 300),
     Case("records", "reading 10,000 records of 100 x 400, shuffled", "records", {"records": 10_000}, 3, 10),
+    _encode("tsm", "TSM ResNet-50, 4 clips of 8 images", 4, 8, TSM),
+    _encode("slowfast", "SlowFast-50 8x8, a clip of 32 images", 1, 32, SLOWFAST),
+    _encode("videomae", "VideoMAE-B, 2 clips of 16 images", 2, 16, VIDEOMAE),
     Case("attention", "local attention W = 9, T = 4,096", "attention", {"snippets": 4096}, 5, 20),
 )
 # Measured without a counterpart: mAP (the ActivityNet evaluator needs over nine minutes) in seconds, and how the time

@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.inputs import attention_inputs, nms_inputs, records
 from tal_jax.data.dataset import open_split
+from tal_jax.encoders import catalogue
 from tal_jax.experiments.step_cost import compiled_predict_step, compiled_train_step, synthetic_batch, synthetic_task
 from tal_jax.ops.attention import local_attention
 from tal_jax.ops.nms import soft_nms
@@ -89,6 +90,19 @@ def attention(snippets: int) -> Step:
     return lambda: jax.block_until_ready(step(q, k, v))
 
 
+ENCODERS = ("tsm_resnet50", "slowfast50_8x8", "videomae_base")
+
+
+def encoder(rows: int, images: int, network: int) -> Step:
+    """The features of clips, in float32 and without what is done to images before."""
+    entry = catalogue.find(ENCODERS[network])
+    module = entry.network(np.float32)
+    clips = np.random.default_rng(0).normal(size=(rows, images, entry.side, entry.side, 3)).astype(np.float32)
+    variables, clips = jax.device_put((jax.jit(module.init)(jax.random.key(0), clips[:1]), clips))
+    forward = jax.jit(module.apply)
+    return lambda: jax.block_until_ready(forward(variables, clips))
+
+
 MAKERS: dict[str, Callable[..., Step]] = {
     "tcanet": tcanet,
     "tcanet_predict": tcanet_predict,
@@ -97,4 +111,5 @@ MAKERS: dict[str, Callable[..., Step]] = {
     "nms": nms,
     "records": records_,
     "attention": attention,
+    "encoder": encoder,
 }

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import torch_bmn, torch_mgfn, torch_tcanet
+from benchmarks import torch_bmn, torch_encoders, torch_mgfn, torch_tcanet
+from benchmarks.cases import SLOWFAST
 from benchmarks.inputs import attention_inputs, nms_inputs
 
 Step = Callable[[], Any]
@@ -118,6 +119,23 @@ def attention(snippets: int, compiled: bool = False) -> Step:
     return step
 
 
+ENCODERS = (torch_encoders.TSM, torch_encoders.SlowFast, torch_encoders.VideoMAE)
+
+
+def encoder(rows: int, images: int, network: int, compiled: bool = False) -> Step:
+    """The features of clips of 224 x 224 (SlowFast: 256 x 256) pixels."""
+    side = 256 if network == SLOWFAST else 224
+    clips = torch.randn(rows, 3, images, side, side)
+    module: Any = ENCODERS[network]().eval()
+    forward = torch.compile(module) if compiled else module
+
+    def step() -> Any:
+        with torch.inference_mode():
+            return forward(clips)
+
+    return step
+
+
 MAKERS: dict[str, Callable[..., Step]] = {
     "tcanet": tcanet,
     "tcanet_predict": tcanet_predict,
@@ -126,5 +144,6 @@ MAKERS: dict[str, Callable[..., Step]] = {
     "nms": nms,
     "records": records_,
     "attention": attention,
+    "encoder": encoder,
 }
 SCALE = {"nms": lambda sizes: sizes["rows"] / MEASURED_RECORDINGS}
