@@ -44,7 +44,14 @@ def convolve(
             jnp.asarray(x),
             jnp.asarray(kernel),
         )
-    return _convolution(x, kernel, strides, padding, groups)
+    whole = functools.partial(_convolution, strides=strides, padding=padding, groups=groups)
+    if groups > 1 or len(strides) < 3:
+        return whole(x, kernel)
+    over_time = kernel.shape[1:3] == (1, 1)
+    if over_time and strides[0] > 1:
+        return whole(x, kernel)
+    form = functools.partial(_tap_by_tap if over_time else _image_by_image, strides=strides, padding=padding)
+    return by_platform(form, whole, jnp.asarray(x), jnp.asarray(kernel))
 
 
 def _convolution(x: Array, kernel: Array, strides: Axes, padding: Pairs, groups: int) -> Array:
@@ -57,6 +64,37 @@ def _convolution(x: Array, kernel: Array, strides: Axes, padding: Pairs, groups:
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         feature_group_count=groups,
     )
+
+
+def _image_by_image(x: Array, kernel: Array, strides: Axes, padding: Pairs) -> Array:
+    """A convolution of clips as one of images: the images that a window sees lie side by side in the channels.
+
+    On CPUs XLA takes 1.1 to 13 times as long for three axes at once (two cores, [1, 32, 256, 256, 3] with 5 x 7 x 7 to
+    8 channels: 2,850 ms against 210; [1, 8, 64, 64, 80] with 1 x 3 x 3 to 64: 80 against 49).
+    """
+    taps = kernel.shape[0]
+    if any(padding[0]):
+        x = jnp.pad(x, ((0, 0), padding[0], *((0, 0),) * 3))
+    count = (x.shape[1] - taps) // strides[0] + 1
+    seen = [x[:, i : i + (count - 1) * strides[0] + 1 : strides[0]] for i in range(taps)]
+    images = (seen[0] if taps == 1 else jnp.concatenate(seen, -1)).reshape(-1, *x.shape[2:4], taps * x.shape[4])
+    by_image = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
+    y = convolve(images, by_image, strides[1:], padding[1:])
+    return y.reshape(x.shape[0], count, *y.shape[1:])
+
+
+def _tap_by_tap(x: Array, kernel: Array, strides: Axes, padding: Pairs) -> Array:
+    """A convolution over time alone, without stride there, as a sum of products.
+
+    On CPUs XLA takes 1.1 to 2.2 times as long for the convolution itself (two cores, [1, 8, 16, 16, 1024] with 3 taps
+    to 256 channels: 44 ms against 34; [1, 32, 16, 16, 128] to 32: 9.2 against 4.2).
+    """
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))[:, :, :: strides[1], :: strides[2]]
+    count = x.shape[1] - kernel.shape[0] + 1
+    y = x[:, :count] @ kernel[0, 0, 0]
+    for i in range(1, kernel.shape[0]):
+        y = y + x[:, i : i + count] @ kernel[i, 0, 0]
+    return y
 
 
 def _shifted(x: Array, kernel: Array, strides: Axes, padding: Pairs) -> Array:

@@ -1,5 +1,6 @@
 """What vision transformers share: layer norm, dense layers and attention, with float32 where digits matter."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -7,7 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from tal_jax.ops.by_platform import by_platform
 from tal_jax.types import Array
+
+CACHED = 1_300_000  # logits that are worked on at a time on CPUs: 5 MB
+MOST_PARTS = 64  # that a head's queries are cut into
 
 
 class LayerNorm(nn.Module):
@@ -40,8 +45,36 @@ def attention(
 ) -> Float[Array, "B N H h"]:
     """softmax(q k / sqrt(h)) v per head; logits and softmax in float32, logits l as cap tanh(l / cap) where capped."""
     scale = jnp.array(query.shape[-1] ** -0.5, query.dtype)
-    logits = jnp.einsum("bnhd,bmhd->bhnm", query * scale, key, preferred_element_type=jnp.float32)
-    if cap:
-        logits = cap * jnp.tanh(logits / cap)
+    together, by_head = (functools.partial(form, cap=cap) for form in (_together, _head_by_head))
+    return by_platform(by_head, together, query * scale, key, value)
+
+
+def _together(query: Array, key: Array, value: Array, cap: float) -> Array:
+    logits = _capped(jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=jnp.float32), cap)
     weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
     return jnp.einsum("bhnm,bmhd->bnhd", weights, value)
+
+
+def _head_by_head(query: Array, key: Array, value: Array, cap: float) -> Array:
+    """A part of one head's queries at a time, whose logits stay in the cache; divided by their sum at the end.
+
+    On two cores, [2, 1568, 12, 64] in float32: 165 ms against 366 for all at once.
+    """
+    b, n, h, _ = query.shape
+    parts = next((p for p in range(1, MOST_PARTS) if n % p == 0 and n // p * key.shape[1] <= CACHED), 1)
+    rows, keys, values = (x.transpose(0, 2, 1, 3).reshape(b * h, -1, x.shape[-1]) for x in (query, key, value))
+    rows = rows.reshape(b * h * parts, n // parts, -1)
+
+    def part(i: Array) -> Array:
+        at = i // parts
+        logits = _capped(jnp.matmul(rows[i], keys[at].T, preferred_element_type=jnp.float32), cap)
+        weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))
+        seen = jnp.matmul(weights.astype(value.dtype), values[at], preferred_element_type=jnp.float32)
+        return (seen / weights.sum(-1, keepdims=True)).astype(value.dtype)
+
+    found = jax.lax.map(part, jnp.arange(b * h * parts))
+    return found.reshape(b, h, n, -1).transpose(0, 2, 1, 3)
+
+
+def _capped(logits: Array, cap: float) -> Array:
+    return cap * jnp.tanh(logits / cap) if cap else logits
