@@ -9,14 +9,19 @@ import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+# Releases that do not know a flag end the process, and so does libtpu.
+KNOWN_FLAGS = importlib.util.find_spec("libtpu") is None and importlib.metadata.version("jaxlib").startswith("0.10.")
+if KNOWN_FLAGS:
+    # Scheduled for concurrency, devices take sums over all of them in orders of their own: two wait in one and two in
+    # another, and the four threads are used up.
+    os.environ["XLA_FLAGS"] += " --xla_cpu_enable_concurrency_optimized_scheduler=false"
 # Compiling is most of the time of these small programs: without optimization, and without the fusions' own compiler.
 # `make test-optimized` runs the numerical ones as XLA compiles by default.
 if not os.environ.get("TAL_JAX_TESTS_OPTIMIZED"):
     os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     # A program is one module: cut into pieces for many cores, the pieces repeat much of each other's work.
     os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"
-    # Releases that do not know the flag end the process, and so does libtpu.
-    if importlib.util.find_spec("libtpu") is None and importlib.metadata.version("jaxlib").startswith("0.10."):
+    if KNOWN_FLAGS:
         os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import hypothesis
