@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from tal_jax.data import atomic, provenance
 from tal_jax.deploy import model_folder as layout
-from tal_jax.deploy.stablehlo import PLATFORMS, flat, nested
+from tal_jax.deploy.stablehlo import flat, nested, serialized
 from tal_jax.deploy.video_encoder import DESCRIPTION, HOME, PROGRAM, WEIGHTS
 from tal_jax.encoders.on_devices import pooled
 from tal_jax.encoders.packing import Packing
@@ -115,12 +115,13 @@ def write(home: Path, planned: Plan, dtype: str = "float32") -> dict[str, Any]:
         return pooled(network, encoder.preprocessing, nested(weights), images, index)
 
     side, crops = encoder.side, encoder.preprocessing.crops
-    exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(
+    written = serialized(
+        program,
         {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()},
         jax.ShapeDtypeStruct((packing.images, crops, side, side, 3), jnp.uint8),
         jax.ShapeDtypeStruct((packing.clips, planned.sampling.images), jnp.int32),
     )
-    (home / PROGRAM).write_bytes(bytes(exported.serialize()))
+    (home / PROGRAM).write_bytes(written)
     save_file(arrays, home / WEIGHTS)
     (home / DESCRIPTION).write_text(
         json.dumps({"features": planned.identity, "dtype": dtype, "clips": CLIPS}, indent=1)

@@ -98,7 +98,7 @@ def prediction(task: Task, params: Params, sizes: Sizes, *, any_length: bool) ->
 
     weights = {name: jax.ShapeDtypeStruct(np.shape(x), x.dtype) for name, x in flat(params).items()}
     shapes = inputs(sizes, symbols[0], symbols[1] if any_length else t)
-    return bytes(jax.export.export(jax.jit(predict), platforms=PLATFORMS)(weights, shapes).serialize())
+    return serialized(predict, weights, shapes)
 
 
 def merging(task: Task, size: int) -> bytes:
@@ -107,4 +107,18 @@ def merging(task: Task, size: int) -> bytes:
     def merge(*fields: Array) -> dict[str, Array]:
         return merger(task)(dict(zip(FIELDS, fields, strict=True)))
 
-    return bytes(jax.export.export(jax.jit(merge), platforms=PLATFORMS)(*merger_inputs(size).values()).serialize())
+    return serialized(merge, *merger_inputs(size).values())
+
+
+def serialized(function: Callable[..., Any], *shapes: Any) -> bytes:
+    """A function of arrays of these shapes as a program for all of PLATFORMS.
+
+    It says nothing of the files that it was traced from, whose paths are those of one machine: so equal models are
+    equal programs, byte for byte.
+    """
+    before = jax.config.values["jax_traceback_in_locations_limit"]
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        return bytes(jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes).serialize())
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", before)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from support.clip_set import WIDTHS, prepare_clip_set, tiny_weak_config
-from support.commands import environment, run
+from support.commands import ROOT, environment, run
 from support.sensor_set import STRIDE, prepare_set, tiny_config
 
 from tal_jax.configs import supervised
@@ -85,6 +85,18 @@ def test_an_earlier_export_is_replaced_and_nothing_else(folder, tmp_path):
     with pytest.raises(InputError, match="holds other files than those of an export"):
         export(folder / "work", out)
     assert sorted(out.rglob("*")) == sorted([*before, out / "notes.txt"])
+
+
+def test_programs_say_nothing_of_the_machine(folder, tmp_path):
+    """Exported again they are the same bytes, and hold no path."""
+    again = export(folder / "work", tmp_path / "model")
+    programs = sorted((folder / "model").rglob("*.stablehlo"))
+    assert len(programs) > 3
+    for path in programs:
+        content = path.read_bytes()
+        assert content == (again / path.relative_to(folder / "model")).read_bytes(), path
+        assert b".py" not in content
+        assert str(ROOT).encode() not in content
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
