@@ -1,6 +1,7 @@
 """The encoder of an exported model, used: a video file to features, by the folder's own program, no model code."""
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -30,7 +31,7 @@ DESCRIPTION, PROGRAM, WEIGHTS = "encoder.json", "encode.stablehlo", "weights.saf
 class EncodedVideo:
     """A video's features, and what was seen of it."""
 
-    features: np.ndarray  # [T, D] float32
+    features: np.ndarray  # [T, D] float32, on disk: of a long video only what is at work is read
     stride: float  # seconds
     seconds: float
     notes: tuple[str, ...]  # of damage
@@ -83,14 +84,17 @@ class VideoEncoder:
         video = Video(path)
         rate = self.identity["rate"]
         video.rate = Fraction(rate).limit_denominator(10_000) if isinstance(rate, int | float) else video.own_rate()
-        parts: list[np.ndarray] = []
-        with contextlib.closing(self._chunks(video, strict)) as decoded:
+        count = 0
+        with tempfile.TemporaryFile() as file, contextlib.closing(self._chunks(video, strict)) as decoded:
             for batch in self._packing.pack(decoded):
-                parts.append(self._run(batch.images, batch.index)[: len(batch.rows)])
-                watch(float(video.seconds), sum(map(len, parts)))
-        features = np.concatenate(parts)
-        if not np.isfinite(features).all():
-            raise InputError(f"{path}: its features are not finite: the model's encoder does not fit it")
+                part = self._run(batch.images, batch.index)[: len(batch.rows)]
+                if not np.isfinite(part).all():
+                    raise InputError(f"{path}: its features are not finite: the model's encoder does not fit it")
+                file.write(np.asarray(part, np.float32).tobytes())
+                count += len(part)
+                watch(float(video.seconds), count)
+            file.flush()
+            features = np.memmap(file, np.float32, "r", shape=(count, part.shape[1]))
         stride = float(self._sampling.stride / video.rate)
         return EncodedVideo(features, stride, float(video.seconds), tuple(video.notes))
 
