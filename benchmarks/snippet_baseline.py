@@ -1,6 +1,6 @@
 """A baseline that looks at one snippet at a time: logistic regression on its features, then runs above thresholds.
 
-python -m studies.home_videos_snippets --data=DATA --split=validation --out=D.json
+python -m benchmarks.snippet_baseline --data=DATA --split=validation --out=D.json
 
 It lacks all that the models of this project know about time: neighbours, ends, lengths. Runs of a class's probability
 at nine thresholds, scored by its mean inside, go through Soft-NMS.
