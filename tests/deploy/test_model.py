@@ -5,9 +5,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from support.commands import ROOT
 from support.oracle import long_recording, model_of
 
 from tal_jax.deploy import feature_inputs as files
+from tal_jax.deploy import load
 from tal_jax.deploy.recording import Recording, ResolvedRecording
 from tal_jax.errors import InputError
 from tal_jax.windows import Framing, Normalization, WindowDetections
@@ -243,3 +245,11 @@ def test_outputs_that_are_not_finite(field, value):
     assert len(stage.run([(known, 0.0)], 2)) == 1
     with pytest.raises(InputError, match="record bad"):
         stage.run([(known, 0.0), (other, 0.0)], 2)
+
+
+def test_the_model_of_the_demo_is_whole():
+    """Its checksums hold, it knows its encoder, and it lacks nothing but that encoder's weights."""
+    model = load(ROOT / "docs" / "home_videos_model")
+    assert model.encoders["rgb"]["encoder"] == "efficientnet_lite0"
+    assert not model.needs
+    assert len(model.labels) == 9
