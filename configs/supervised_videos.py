@@ -9,43 +9,24 @@ python -m launch.train --config=configs/supervised_videos.py --workdir=W --confi
 
 from ml_collections import ConfigDict
 
-from tal_jax.configs import supervised
+from tal_jax.configs import supervised, supervised_geotec
 
 
 def get_config(variant: str = "head") -> ConfigDict:
-    """Small models: tens of videos, one CPU."""
-    config = supervised.get_config()
-    config.data.normalize = True
+    """The small sensor models, narrower and for tens of videos; features of an encoder do not turn."""
+    config = supervised_geotec.get_config("head" if variant == "joint" else variant)
     bmn, tcanet = config.stages.bmn, config.stages.tcanet
-
-    bmn.steps, bmn.batch_size, bmn.eval_every_steps = 300, 8, 0
-    bmn.data.update(longest_action=96, max_snippets=256, noise=0.4, gain=0.2)
-    bmn.model.update(hidden=64, proposal_hidden=16, map_hidden=32, map_conv_hidden=32, bins=16)
-    bmn.optimizer.update(learning_rate=1e-3, weight_decay=1e-3, warmup_steps=30, schedule="cosine", clip_norm=1.0)
-    bmn.ema_decay = 0.99
-
-    tcanet.steps, tcanet.batch_size, tcanet.eval_every_steps = 300, 8, 0
-    tcanet.data.update(longest_action=96, max_snippets=256, proposals=48, train_proposals=24, noise=0.4, gain=0.2)
-    tcanet.model.update(
-        hidden=64,
-        regressor_hidden=64,
-        frame_hidden=64,
-        ffn=64,
-        context=8,
-        inside=16,
-        context_inside=0.25,
-        encoder_variant="released",
-        snippet_head=True,
-    )
-    tcanet.options.update(jitter=0.1, regression_beta=0.05, proposal_power=0.0, confidence_stages=(0,))
-    tcanet.optimizer.update(learning_rate=1e-3, weight_decay=1e-3, warmup_steps=30, schedule="cosine", clip_norm=1.0)
-    tcanet.ema_decay = 0.99
-    config.checkpoint.every_steps = 100
-    supervised.choose_classes(config, variant)
+    bmn.model.update(hidden=64, map_hidden=32)
+    tcanet.model.update(hidden=64, regressor_hidden=64, ffn=64)
+    for stage in config.stages.values():
+        stage.steps, stage.batch_size, stage.eval_every_steps = 300, 8, 0
+        stage.data.update(max_snippets=256, noise=0.4, rotation=0.0, half_turns=False)
+        stage.optimizer.warmup_steps = 30
+    for stage in (bmn, tcanet):
+        stage.data.longest_action = 96
     if variant == "classifier":
-        classifier = config.stages.classifier
-        classifier.steps, classifier.batch_size, classifier.eval_every_steps = 300, 8, 0
-        classifier.model.hidden = 64
-        classifier.data.update(max_snippets=256, noise=0.4, gain=0.2)
-        classifier.optimizer.update(warmup_steps=30, schedule="cosine", clip_norm=1.0)
+        config.stages.classifier.model.hidden = 64
+    config.checkpoint.every_steps = 100
+    if variant == "joint":
+        supervised.choose_classes(config, variant)
     return config
