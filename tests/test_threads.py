@@ -36,8 +36,8 @@ import pickle
 data = pickle.dumps(split)
 for name in [name for name in sys.modules if name.startswith("tensorflow_datasets")]:
     del sys.modules[name]
-from tal_jax.data import dataset
-dataset._example.cache_clear()
+from tal_jax.data import record
+record._example.cache_clear()
 split = pickle.loads(data)
 """
 )

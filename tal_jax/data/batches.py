@@ -7,7 +7,8 @@ from typing import Any
 import grain
 import numpy as np
 
-from tal_jax.data.dataset import AHEAD, Record, Split
+from tal_jax.data.dataset import AHEAD, Split
+from tal_jax.data.record import Record
 from tal_jax.data.rows import Assembler, Origin
 from tal_jax.types import Batch
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tal_jax.data.dataset import Metadata, Record, Split
+from tal_jax.data.dataset import Metadata, Split
+from tal_jax.data.record import Record
 from tal_jax.errors import InputError
 from tal_jax.windows import Framing, resample
 

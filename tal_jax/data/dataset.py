@@ -12,17 +12,17 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from tal_jax.data import tfrecord
 from tal_jax.data.annotations import SUBSETS
+from tal_jax.data.record import Record, decode, import_readers
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.guarded.record_checks import check_metadata, check_record
@@ -41,21 +41,6 @@ DTYPES = ("float16", "bfloat16", "float32")
 # 125 microseconds without, 76 with 4, 63 with 8, 57 with 16.
 AHEAD = 16
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
-
-
-@dataclass(frozen=True)
-class Record:
-    """One recording as stored."""
-
-    id: str
-    features: dict[str, np.ndarray]  # stream name -> [T, C] in the storage type, read-only
-    stride: float  # seconds per snippet
-    duration: float  # seconds
-    segments: np.ndarray  # [G, 2] float64 seconds, 0 <= start < end <= duration
-    labels: np.ndarray  # [G] int32, into Metadata.labels
-    present: np.ndarray  # [L] int32 sorted: every class that it is annotated with, by segments or by label alone
-    ignored: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # [I, 2] float64 seconds: of classes that do
-    # not count, see `checks.ignored`
 
 
 @dataclass(frozen=True)
@@ -233,7 +218,7 @@ class Split:
         check_shards(path, index, self._paths)
         self._descriptors: dict[int, int] = {}
         self._lock = threading.Lock()
-        self._import()
+        import_readers(self.metadata.dtypes.values())  # before threads read
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -284,13 +269,7 @@ class Split:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _descriptors={}, _lock=threading.Lock())
-        self._import()
-
-    def _import(self) -> None:
-        """Imports what records are read with: two threads that do so at once could wait for each other for ever."""
-        _example()
-        for dtype in self.metadata.dtypes.values():
-            storage(dtype)
+        import_readers(self.metadata.dtypes.values())  # before threads read
 
     def __del__(self) -> None:
         for descriptor in self.__dict__.get("_descriptors", {}).values():
@@ -304,103 +283,6 @@ class Split:
                 except OSError as e:
                     raise InputError(f"{self._paths[shard]}: {e.strerror}: {REMEDY}") from e
             return self._descriptors[shard]
-
-
-def record_features(
-    labels: tuple[str, ...], streams: Mapping[str, int], dtypes: Mapping[str, str], ignored: bool = False
-) -> Any:
-    """The `tfds.features.FeaturesDict` of a record, in a set that ignores classes with their segments."""
-    import tensorflow_datasets as tfds  # half a second: not for those who only read the metadata
-
-    # encoding="bytes" is twenty times faster than a list of numbers, and keeps float64 what it is
-    def tensor(shape: tuple[int | None, ...], kind: type) -> Any:
-        return tfds.features.Tensor(shape=shape, dtype=kind, encoding="bytes")
-
-    label = tfds.features.ClassLabel(names=list(labels)) if labels else np.int64
-    return tfds.features.FeaturesDict(
-        {
-            "id": tfds.features.Text(),
-            "features": {name: tensor((None, width), storage(dtypes[name]).type) for name, width in streams.items()},
-            "stride": tensor((), np.float64),
-            "duration": tensor((), np.float64),
-            "segments": tensor((None, 2), np.float64),
-            "labels": tfds.features.Sequence(label),
-            "present": tfds.features.Sequence(label),
-            **({"ignored": tensor((None, 2), np.float64)} if ignored else {}),
-        }
-    )
-
-
-def encode(spec: Any, record: Record) -> bytes:
-    """Serialises a record as a `tf.train.Example`, the same bytes for the same record on every run."""
-    from tensorflow_datasets.core.example_serializer import ExampleSerializer
-
-    values = {
-        "id": record.id,
-        "features": record.features,
-        "stride": np.asarray(record.stride, np.float64),
-        "duration": np.asarray(record.duration, np.float64),
-        "segments": np.asarray(record.segments, np.float64),
-        "labels": [int(label) for label in record.labels],
-        "present": [int(label) for label in record.present],
-        **({"ignored": np.asarray(record.ignored, np.float64)} if "ignored" in spec else {}),
-    }
-    example = ExampleSerializer(spec.get_serialized_info()).get_tf_example(spec.encode_example(values))
-    return example.SerializeToString(deterministic=True)  # protobuf maps have no order of their own
-
-
-@functools.cache  # one look-up for each record that is read
-def storage(dtype: str) -> np.dtype:
-    """The type that one of DTYPES names."""
-    from ml_dtypes import bfloat16
-
-    return np.dtype(bfloat16 if dtype == "bfloat16" else dtype)
-
-
-@functools.cache
-def _example() -> Any:
-    """The message class of `tf.train.Example`, imported with much of TFDS."""
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    return tf_example_pb2.Example
-
-
-def decode(streams: Mapping[str, int], dtypes: Mapping[str, str], data: bytes) -> Record:
-    """The inverse of `encode`: reads the `tf.train.Example` itself, which takes a tenth of the time of TFDS's decoder.
-
-    Args:
-      streams: number of channels C of each stream by name.
-      dtypes: the type that the features of each stream are stored in.
-      data: the bytes of one record.
-
-    Raises:
-      ValueError: not such a record.
-    """
-    try:
-        values = _example().FromString(data).features.feature
-        numbers = {name: values[name].bytes_list.value[0] for name in ("id", "stride", "duration", "segments")}
-        return Record(
-            id=numbers["id"].decode(),
-            features={
-                name: np.frombuffer(values[f"features/{name}"].bytes_list.value[0], storage(dtypes[name])).reshape(
-                    -1, width
-                )
-                for name, width in streams.items()
-            },
-            stride=float(np.frombuffer(numbers["stride"], np.float64)[0]),
-            duration=float(np.frombuffer(numbers["duration"], np.float64)[0]),
-            segments=np.frombuffer(numbers["segments"], np.float64).reshape(-1, 2),
-            labels=np.array(values["labels"].int64_list.value, np.int32),
-            present=np.array(values["present"].int64_list.value, np.int32),
-            ignored=np.frombuffer(_bytes(values, "ignored"), np.float64).reshape(-1, 2),
-        )
-    except (DecodeError, IndexError, OverflowError) as e:
-        raise ValueError(f"not a record of this set: {e}") from e
-
-
-def _bytes(values: Any, name: str) -> bytes:
-    """A field that not every set has; asking a map of protobuf for a name would add it."""
-    return values[name].bytes_list.value[0] if name in values else b""
 
 
 def shard_paths(directory: str | os.PathLike, split: str, count: int) -> list[Path]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from tal_jax.batch_layout import Sizes, empty
 from tal_jax.data.augmentation import Augmentation
-from tal_jax.data.dataset import Record, Split
+from tal_jax.data.dataset import Split
+from tal_jax.data.record import Record
 from tal_jax.errors import InputError
 from tal_jax.types import Batch
 from tal_jax.windows import Framing, Normalization, Window, faults, read_window

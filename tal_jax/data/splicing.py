@@ -9,7 +9,8 @@ import dataclasses
 import numpy as np
 
 from tal_jax.data.composites import Excerpt, excerpts, insert, render, whole
-from tal_jax.data.dataset import Record, Split
+from tal_jax.data.dataset import Split
+from tal_jax.data.record import Record
 from tal_jax.windows import Framing
 
 CANDIDATES = 6  # clips read for each spliced row: enough for the actions it gets, and for a class that it lacks

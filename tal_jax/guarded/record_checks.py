@@ -22,7 +22,7 @@ def check_record(record: Any, classes: int) -> None:
     """Checks a record as it was decoded.
 
     Args:
-      record: a `dataset.Record`.
+      record: a `data.record.Record`.
       classes: L, how many classes the set has.
 
     Raises:

@@ -15,6 +15,7 @@ from tal_jax.checks.doubts import Doubt, settle
 from tal_jax.data import atomic, dataset
 from tal_jax.data.annotations import Note
 from tal_jax.data.proposals import FILE_NAME as PROPOSALS
+from tal_jax.data.record import record_features
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.guarded.seal import FILE_NAME as SEAL
@@ -226,7 +227,7 @@ def _write_tfds(folder: Path, metadata: dataset.Metadata, rows: dict[str, list[d
             name=dataset.NAME, version=tfds.core.Version("1.0.0"), data_dir=str(folder), module_name=""
         ),
         description="Untrimmed recordings as feature sequences with labelled segments in seconds.",
-        features=dataset.record_features(metadata.labels, metadata.streams, metadata.dtypes, bool(metadata.ignored)),
+        features=record_features(metadata.labels, metadata.streams, metadata.dtypes, bool(metadata.ignored)),
         metadata=tfds.core.MetadataDict(tal_jax=dataset.sealed({"version": dataset.VERSION, **metadata.to_json()})),
         disable_shuffling=True,  # records are sorted by id
     )

@@ -10,8 +10,9 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from tal_jax.data import annotations, atomic, dataset, tfrecord
+from tal_jax.data import annotations, atomic, tfrecord
 from tal_jax.data.annotations import Note
+from tal_jax.data.record import Record, encode, record_features, storage
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.prepare import feature_files as features
@@ -97,7 +98,7 @@ def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
     """
     own = shard.settings
     streams = {stream.name: stream.width for stream in own.streams}
-    spec = dataset.record_features(own.labels, streams, own.dtypes, bool(own.ignored))
+    spec = record_features(own.labels, streams, own.dtypes, bool(own.ignored))
     rows: list[dict[str, Any]] = []
     notes: list[Note] = []
     tallies: list[dict[str, Tally]] = []
@@ -120,7 +121,7 @@ def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
                     "segment_seconds": (record.segments[:, 1] - record.segments[:, 0]).tolist(),
                 }
             )
-            data = dataset.encode(spec, record)
+            data = encode(spec, record)
             rows[-1]["crc32c"] = google_crc32c.value(data)
             yield data
 
@@ -158,7 +159,7 @@ def tallies(shard: Shard) -> dict[str, Tally]:
     return {name: Tally.from_json(values) for name, values in done["streams"].items()}
 
 
-def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note], dict[str, Tally]]:
+def build(item: Item, settings: Settings) -> tuple[Record, list[Note], dict[str, Tally]]:
     """Reads, checks and converts one recording.
 
     Returns:
@@ -190,7 +191,7 @@ def build(item: Item, settings: Settings) -> tuple[dataset.Record, list[Note], d
     instances, more = annotations.clean(recording, duration, settings.min_seconds)
     notes += more
     index = {label: i for i, label in enumerate(settings.labels)}
-    record = dataset.Record(
+    record = Record(
         id=recording.id,
         features={
             name: _store(array, dtype) for (name, dtype), array in zip(settings.dtypes.items(), arrays, strict=True)
@@ -233,4 +234,4 @@ def _equal_lengths(item: Item, arrays: list[np.ndarray], notes: list[Note]) -> l
 def _store(array: np.ndarray, dtype: str) -> np.ndarray:
     # Where something does not fit, the tally says so, and all is written again as float32.
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array.astype(dataset.storage(dtype)))
+        return np.ascontiguousarray(array.astype(storage(dtype)))

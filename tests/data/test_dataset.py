@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from support.unsealed import unseal
 
 from tal_jax.data import atomic, dataset, tfrecord
+from tal_jax.data.record import Record, decode, encode, record_features, storage
 from tal_jax.errors import InputError
 from tal_jax.prepare import prepare
 
@@ -104,22 +105,22 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("labels", [(), ("a b", "ç")])
 def test_records_round_trip_and_are_the_same_bytes_always(dtype, labels):
     dtypes = {"rgb": dtype, "flow": "float32"}
-    spec = dataset.record_features(labels, {"rgb": 3, "flow": 1}, dtypes)
+    spec = record_features(labels, {"rgb": 3, "flow": 1}, dtypes)
     count = 2 if labels else 0
     features = {"rgb": np.arange(12.0).reshape(4, 3) / 8, "flow": np.ones((4, 1))}
-    record = dataset.Record(
+    record = Record(
         id="é",
-        features={name: array.astype(dataset.storage(dtypes[name])) for name, array in features.items()},
+        features={name: array.astype(storage(dtypes[name])) for name, array in features.items()},
         stride=8 / 15,  # not a float32
         duration=0.1 + 0.2,
         segments=np.array([[0.1, 0.3], [1 / 3, 2]])[:count],
         labels=np.array([1, 0], np.int32)[:count],
         present=np.array([0, 1], np.int32)[:count],
     )
-    data = dataset.encode(spec, record)
-    again = dataset.encode(dataset.record_features(labels, {"rgb": 3, "flow": 1}, dtypes), record)
+    data = encode(spec, record)
+    again = encode(record_features(labels, {"rgb": 3, "flow": 1}, dtypes), record)
     assert data == again
-    got = dataset.decode({"rgb": 3, "flow": 1}, dtypes, data)
+    got = decode({"rgb": 3, "flow": 1}, dtypes, data)
     assert (got.id, got.stride, got.duration) == (record.id, record.stride, record.duration)
     assert got.features.keys() == record.features.keys()
     for a, b in [
@@ -319,4 +320,4 @@ def test_incomplete_sets_are_refused(prepared, tmp_path):
 @pytest.mark.parametrize("data", [b"", b"\xff\xff\xff", b"\x0a\x02\x08"], ids=["empty", "no message", "cut short"])
 def test_bytes_that_are_no_record_are_refused(data):
     with pytest.raises(ValueError, match="not a record of this set"):
-        dataset.decode({"rgb": 3}, {"rgb": "float32"}, data)
+        decode({"rgb": 3}, {"rgb": "float32"}, data)

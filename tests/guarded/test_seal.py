@@ -9,6 +9,7 @@ from support.sensor_set import prepare_set
 from support.unsealed import unseal
 
 from tal_jax.data import dataset, proposals, tfrecord
+from tal_jax.data.record import Record, encode, record_features
 from tal_jax.errors import InputError
 from tal_jax.guarded import seal
 from tal_jax.prepare.plan import Options
@@ -189,10 +190,10 @@ def test_an_index_of_fewer_recordings_is_refused(one):
 def test_a_record_that_cannot_be_is_refused_though_its_checksum_is_right(one, change, words):
     """As another program might write it."""
     split = dataset.open_split(one, "training")
-    spec = dataset.record_features(split.metadata.labels, split.metadata.streams, split.metadata.dtypes)
+    spec = record_features(split.metadata.labels, split.metadata.streams, split.metadata.dtypes)
     records = [vars(record) for record in split.records(range(len(split)))]
     good = {"segments": np.array([[1.0, 2.0]]), "labels": np.array([0], np.int32), "present": np.array([0], np.int32)}
-    encoded = [dataset.encode(_plain(spec), dataset.Record(**{**r, **good, **(change if not i else {})}))
+    encoded = [encode(_plain(spec), Record(**{**r, **good, **(change if not i else {})}))
                for i, r in enumerate(records)]  # fmt: skip
     path = dataset.shard_paths(one, "training", 1)[0]
     offsets, lengths = tfrecord.write_shard(path, encoded)

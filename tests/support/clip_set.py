@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from tal_jax.configs import weak_watch
-from tal_jax.data.dataset import Metadata, Record
+from tal_jax.data.dataset import Metadata
+from tal_jax.data.record import Record
 from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare
 
