@@ -90,14 +90,12 @@ def attention(snippets: int) -> Step:
     return lambda: jax.block_until_ready(step(q, k, v))
 
 
-ENCODERS = ("tsm_resnet50", "slowfast50_8x8", "videomae_base")
-
-
-def encoder(rows: int, images: int, network: int) -> Step:
+def encoder(rows: int, name: str) -> Step:
     """The features of clips, in float32 and without what is done to images before."""
-    entry = catalogue.find(ENCODERS[network])
+    entry = catalogue.find(name)
     module = entry.network(np.float32)
-    clips = np.random.default_rng(0).normal(size=(rows, images, entry.side, entry.side, 3)).astype(np.float32)
+    shape = (rows, entry.images, entry.side, entry.side, 3)
+    clips = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     variables, clips = jax.device_put((jax.jit(module.init)(jax.random.key(0), clips[:1]), clips))
     forward = jax.jit(module.apply)
     return lambda: jax.block_until_ready(forward(variables, clips))

@@ -3,6 +3,8 @@
 TSM (mit-han-lab/temporal-shift-module), SlowFast (PySlowFast) and VideoMAE (MCG-NJU), from images to pooled features.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -245,3 +247,11 @@ class VideoMAE(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.fc_norm(x.mean(1))
+
+
+# By this project's names: the network, images of a clip, rows and columns of an image.
+ENCODERS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
+    "tsm_resnet50": (TSM, 8, 224),
+    "slowfast50_8x8": (SlowFast, 32, 256),
+    "videomae_base": (VideoMAE, 16, 224),
+}

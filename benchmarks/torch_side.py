@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from benchmarks import torch_bmn, torch_encoders, torch_mgfn, torch_tcanet
-from benchmarks.cases import SLOWFAST
 from benchmarks.inputs import attention_inputs, nms_inputs
 
 Step = Callable[[], Any]
@@ -119,14 +118,11 @@ def attention(snippets: int, compiled: bool = False) -> Step:
     return step
 
 
-ENCODERS = (torch_encoders.TSM, torch_encoders.SlowFast, torch_encoders.VideoMAE)
-
-
-def encoder(rows: int, images: int, network: int, compiled: bool = False) -> Step:
-    """The features of clips of 224 x 224 (SlowFast: 256 x 256) pixels."""
-    side = 256 if network == SLOWFAST else 224
+def encoder(rows: int, name: str, compiled: bool = False) -> Step:
+    """The features of clips, already normalised."""
+    make, images, side = torch_encoders.ENCODERS[name]
     clips = torch.randn(rows, 3, images, side, side)
-    module: Any = ENCODERS[network]().eval()
+    module: Any = make().eval()
     forward = torch.compile(module) if compiled else module
 
     def step() -> Any:

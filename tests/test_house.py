@@ -22,8 +22,7 @@ GROUND = {"segments", "windows", "errors", "types", "frames", "batch_layout", "b
 ROOF = {"__init__", "__main__", "api"}  # single files above all folders, for users
 LINES = 300  # of a file
 # A file may be longer where its parts are one thing that would only be harder to read in two.
-LONGER = {
-}
+LONGER = {}
 SHARE = 0.1  # of all lines, in one folder
 OTHER_TESTS = {"support", "benchmarks"}  # folders of tests that are no folder of the house
 

@@ -63,7 +63,7 @@ class Model:
         if not self._has_encoder:
             raise InputError(
                 f"{self.path}: the model was exported without its encoder: add it with "
-                "launch.export --model=.. --weights=FILE"
+                f"launch.export --model={self.path} --weights=FILE"
             )
         if self.needs:
             raise InputError(f"{self.path}: the model takes {', '.join(self.needs)} from outside, which no video gives")

@@ -61,6 +61,8 @@ class VideoBodies:
                     gone.set()
                     if not job.done():
                         await asyncio.to_thread(concurrent.futures.wait, [job])
+        except OSError as e:  # of the disk, on which features lie too
+            raise Refused(503, f"no room for the video ({e.strerror}): try again") from e
         finally:
             self._there -= 1
 
@@ -87,8 +89,6 @@ class VideoBodies:
                         await asyncio.to_thread(file.write, part)
             except TimeoutError as e:
                 raise Refused(408, f"the video has not arrived within {self._limits.video_timeout:g} s") from e
-            except OSError as e:
-                raise Refused(503, f"no room for the video ({e.strerror}): try again") from e
             if not size:
                 raise Refused(400, "an empty body: send a video")
             yield path
@@ -104,9 +104,7 @@ class VideoBodies:
             if snippets > self._limits.max_snippets:
                 raise Refused(413, f"the video has more than {self._limits.max_snippets} snippets")
             if time.monotonic() - begin > self._limits.video_timeout:
-                raise Refused(
-                    413, f"the video takes longer than {self._limits.video_timeout:g} s to be encoded: send less of it"
-                )
+                raise Refused(413, f"the video takes longer than {self._limits.video_timeout:g} s to be encoded")
 
         try:
             watch(0, 0)

@@ -258,3 +258,11 @@ def find(name: str) -> Encoder:
     if name not in _by_name():
         raise InputError(f"--encoder={name}: no such encoder; {words.hint(name, _by_name(), 'there are')}")
     return _by_name()[name]
+
+
+def of_images(name: str) -> Encoder:
+    """An encoder that sees the images of a video. Raises InputError: there is none of that name, or it sees flow."""
+    encoder = find(name)
+    if encoder.channels != 3:
+        raise InputError(f"--encoder={name}: sees optical flow, which is not made of videos yet: take another")
+    return encoder

@@ -58,9 +58,7 @@ def plan(options: Options) -> Plan:
         raise InputError(f"--recipe={recipe.name} is for {recipe.encoder}, not --encoder={options.encoder}: give one")
     if not (recipe or options.encoder):
         raise InputError("--encoder or --recipe is missing: the network, or the name of published features")
-    encoder = catalogue.find(recipe.encoder if recipe else options.encoder)
-    if encoder.channels != 3:
-        raise InputError(f"--encoder={encoder.name}: sees optical flow, which is not made of videos yet: take another")
+    encoder = catalogue.of_images(recipe.encoder if recipe else options.encoder)
     if not options.weights:
         raise InputError(
             f"--weights is missing: weights of {encoder.name} are published at {encoder.weights or 'no place known'} "

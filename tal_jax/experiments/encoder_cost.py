@@ -30,10 +30,11 @@ def compile_encoder(name: str, topology: str, *, clips: int = 0, dtype: str = "b
       `tpu_cost.compile_for` has for a step.
 
     Raises:
-      InputError: there is no such encoder or topology, libtpu is not installed, or the clips do not divide.
+      InputError: there is no such encoder or topology, the encoder sees flow, libtpu is not installed, or the clips do
+        not divide.
     """
+    encoder = catalogue.of_images(name)
     devices, memory = devices_of(topology)
-    encoder = catalogue.find(name)
     clips = clips or max(1, 32 // encoder.images) * len(devices)
     if clips % len(devices):
         raise InputError(f"--batch_size={clips}: does not divide over {len(devices)} devices")

@@ -1,12 +1,14 @@
 """From video files to detections by one folder: the same as from their features, and refused where it cannot be."""
 
+import asyncio
+import errno
 import io
 import json
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,7 @@ from tal_jax.deploy.json_bodies import Refused
 from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.model import Model
 from tal_jax.deploy.service import Service, _kind
+from tal_jax.deploy.video_bodies import VideoBodies
 from tal_jax.encoders import encode, plan
 from tal_jax.encoders.weights import Weights
 from tal_jax.errors import InputError
@@ -128,7 +131,18 @@ def without(home):
 
 
 @pytest.fixture(scope="module")
-def server(home):
+def left_over(home):
+    """What there is in the temporary folder of this file's services."""
+    folder = home / "temporary"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        patch.setenv("TMPDIR", str(folder))
+        yield lambda: list(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def server(home, left_over):
     with Server(home / "e", "--max_video_mb=0.2", "--max_video_seconds=20", "--video_timeout=60") as server:
         yield server
         status, errors = server.end()
@@ -136,14 +150,10 @@ def server(home):
     assert "Traceback" not in errors
 
 
-def left_over():
-    return list(Path(tempfile.gettempdir()).glob("tal_jax_video_*"))
-
-
 MP4 = {"content-type": "video/mp4"}
 
 
-def test_a_video_in_a_body(home, server):
+def test_a_video_in_a_body(home, server, left_over):
     assert "video/*" in json.loads(server.ask("GET", "/")[1])["content_types"]
     video = home / "videos" / "v09.mp4"
     expected = Model(home / "e").detect(video)
@@ -191,7 +201,7 @@ def test_a_truncated_video_in_a_body_is_noted(home, server, tmp_path):
         (lambda: b"x", "/detect?duration=1", 422, "a stride of its own"),
     ],
 )
-def test_what_is_no_video_in_a_body_is_one_line(server, make, path, status, words):
+def test_what_is_no_video_in_a_body_is_one_line(server, left_over, make, path, status, words):
     found = server.detect(make(), MP4, path)
     assert found[0] == status, found
     assert words in found[1]["error"]
@@ -200,7 +210,7 @@ def test_what_is_no_video_in_a_body_is_one_line(server, make, path, status, word
     assert not left_over()
 
 
-def test_a_long_video_and_a_client_that_leaves(home, server, tmp_path):
+def test_a_long_video_and_a_client_that_leaves(home, server, left_over, tmp_path):
     """The length counts that is decoded, whatever a header says; who has left is not worked for."""
     long = tmp_path / "long.mp4"
     grey = lambda k: np.full((32, 32, 3), k % 2 * 90, np.uint8)  # noqa: E731
@@ -214,6 +224,26 @@ def test_a_long_video_and_a_client_that_leaves(home, server, tmp_path):
     assert server.detect(content, MP4, "/detect")[0] == 200
     until(lambda: not left_over(), server.process)
     assert server.ask("GET", "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("where", ["mkdtemp", "TemporaryFile"])
+def test_a_full_disk_is_told(home, left_over, monkeypatch, where):
+    """Of the body and of its features; what there is of them goes."""
+
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def receive():
+        return {"type": "http.request", "body": (home / "videos" / "v00.mp4").read_bytes(), "more_body": False}
+
+    bodies = VideoBodies(Model(home / "e"), Limits())
+    monkeypatch.setattr(tempfile, where, full)
+    request = Request({"type": "http", "headers": []}, receive)
+    with pytest.raises(Refused, match=r"no room for the video .No space left on device.: try again") as refused:
+        asyncio.run(bodies.recording(request, lambda future: future))
+    bodies.close()
+    assert refused.value.status == 503
+    assert not left_over()
 
 
 def test_a_model_without_encoder_takes_no_video(without):

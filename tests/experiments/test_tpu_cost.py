@@ -105,6 +105,12 @@ def test_an_encoder_compiles(dtype):
     assert not found["encode"]["collectives"]
 
 
+@pytest.mark.parametrize(("name", "words"), [("i3d_flow", "sees optical flow"), ("i3f", "did you mean 'i3d'")])
+def test_encoders_that_do_not_see_images_are_refused(name, words):
+    with pytest.raises(InputError, match=words):
+        encoder_cost.compile_encoder(name, "v5e:2x2")
+
+
 def test_stages_and_encoders_are_one_or_the_other():
     for arguments in (
         ["--encoder=tsm_resnet50", "--config=configs/supervised_hacs.py", "--stage=bmn"],
