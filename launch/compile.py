@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if bool(_ENCODER.value) == bool(_CONFIG.value) or bool(_CONFIG.value) != bool(_STAGE.value):
         app.fail("give --config=FILE --stage=NAME (a stage) or --encoder=NAME, one of them")
+    _check_flags()
     from tal_jax.evaluation.detection_files import write_json
     from tal_jax.experiments import encoder_cost, tpu_cost
 
@@ -65,6 +66,15 @@ def main(argv: Sequence[str]) -> None:
     if not found["fits"]:
         print("does not fit: give a smaller --batch_size or a larger --topology", file=sys.stderr)
         sys.exit(1)
+
+
+def _check_flags() -> None:
+    """Ends with a line where a flag of the other kind was given: its figures would not be what was asked for."""
+    of_stages = [_SNIPPETS, _CHANNELS, _CLASSES, _PROPOSALS]
+    for flag in of_stages if _ENCODER.value else [_DTYPE]:
+        if flag.present:
+            other = "--encoder" if _ENCODER.value else "--config"
+            app.fail(f"--{flag.name} does not go with {other}: leave it out")
 
 
 if __name__ == "__main__":

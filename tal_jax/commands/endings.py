@@ -53,8 +53,11 @@ _signalled: list[int] = []  # the signals that came, in order
 
 
 def program() -> str:
-    """This command, in the form in which it was called: `launch.NAME` in a checkout, else `tal-jax NAME`."""
-    return f"tal-jax {name()}" if installed() else f"launch.{name()}"
+    """This command, in the form in which it was called: its module, `launch.NAME`, or `tal-jax NAME`."""
+    if installed():
+        return f"tal-jax {name()}"
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None and spec.name.endswith(f".{name()}") else f"launch.{name()}"
 
 
 def name() -> str:

@@ -15,6 +15,7 @@ from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 
 NAME = "encoder.json"
+JOURNAL = "encoder.journal"  # with the number of a process: what stands here until NAME is written
 FORMAT = 1
 RANDOM = "random"  # in place of the digest of weights that nobody trained
 _REMEDY = "encode the videos again, or take the file from where it was written"
@@ -54,13 +55,22 @@ class Provenance:
         return self.identity["weights"] == RANDOM
 
 
-def read(folder: str | os.PathLike) -> Provenance | None:
+def read(folder: str | os.PathLike, unfinished: bool = False) -> Provenance | None:
     """Reads what lies beside features; None where nothing does.
 
+    Args:
+      folder: of the features.
+      unfinished: whether some of the videos may still lack features.
+
     Raises:
-      InputError: the file is damaged, or of a later version of this project.
+      InputError: the file is damaged, or of a later version of this project; or not all videos are encoded.
     """
     path = Path(folder) / NAME
+    if not unfinished and any(path.parent.glob(f"{JOURNAL}*")):
+        raise InputError(
+            f"{path.parent}: launch.encode has not finished here: start the same command again, it goes on where it "
+            "stopped"
+        )
     if not path.exists():
         return None
     values = own_files.read_object(path, _REMEDY)

@@ -94,7 +94,10 @@ def plan(trained: str, encoders: Mapping[str, Any], weights: str, encoder: str, 
         )
     )
     if differ := provenance.differences(made.identity, known):
-        raise InputError(f"{trained}: trained on features of another kind: {differ}: give that encoder and weights")
+        again = f"; if {weights} should be them, download it again" if "weights" in differ else ""
+        raise InputError(
+            f"{trained}: trained on features of another kind: {differ}: give that encoder and weights{again}"
+        )
     return made
 
 

@@ -65,7 +65,7 @@ def encode(options: Options) -> str:
     except Timeout as e:
         raise InputError(f"{out}: another command writes features there: wait for it, or give another --out") from e
     finally:
-        if not os.path.exists(out / provenance.NAME) and not any(out.glob("encoder.journal*")):
+        if not os.path.exists(out / provenance.NAME) and not any(out.glob(f"{provenance.JOURNAL}*")):
             (out / f"encoder.lock{process}").unlink(missing_ok=True)
     (out / f"encoder.lock{process}").unlink(missing_ok=True)
     if failed:
@@ -178,14 +178,14 @@ class _Run:
             if file.rows == self._totals.get(job):
                 del self._files[job]
                 file.finish()
-                self._journal.add(id, self._row(job, file.rows))
+                self._journal.add(id, self._row(job, file))
                 self._progress.end(job)
         except OSError as e:
             self._fail(
                 job, InputError(f"{self._paths[job]}: its features cannot be written ({e.strerror}): {e.filename}")
             )
 
-    def _row(self, job: int, snippets: int) -> dict[str, Any]:
+    def _row(self, job: int, file: FeatureFile) -> dict[str, Any]:
         video = self._videos[job]
         assert video.rate is not None
         return {
@@ -195,7 +195,8 @@ class _Run:
             "images": video.images,
             "rate": float(video.rate),
             "stride": float(self._decided.sampling.stride / video.rate),
-            "snippets": snippets,
+            "snippets": file.rows,
+            "crc32c": file.crc32c,
             "notes": video.notes,
         }
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
 from tal_jax.data import atomic
@@ -16,6 +18,7 @@ class FeatureFile:
     def __init__(self, path: str | os.PathLike, width: int, dtype: Any):
         """Begins a file beside `path`. Raises OSError: it cannot be written."""
         self._width, self._dtype, self.rows = width, np.dtype(dtype), 0
+        self.crc32c = 0  # of the rows' bytes
         self._open = contextlib.ExitStack()
         temporary = self._open.enter_context(atomic.writing(path))
         self._file = self._open.enter_context(temporary.open("w+b"))
@@ -29,7 +32,9 @@ class FeatureFile:
 
     def append(self, rows: np.ndarray) -> None:
         """Writes [n, D] more. Raises OSError: the disk is full."""
-        self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
+        data = np.ascontiguousarray(rows, self._dtype).tobytes()
+        self._file.write(data)
+        self.crc32c = google_crc32c.extend(self.crc32c, data)
         self.rows += len(rows)
 
     def finish(self) -> None:
@@ -52,3 +57,31 @@ class FeatureFile:
         trace: TracebackType | None = error.__traceback__
         with contextlib.suppress(BaseException):
             self._open.__exit__(kind, error, trace)
+
+
+def is_whole(path: Path, snippets: int, width: int, crc32c: int | None = None) -> bool:
+    """Whether a file is there with as many rows and columns as were written, of these bytes.
+
+    Args:
+      path: of an .npy file.
+      snippets: T.
+      width: D.
+      crc32c: of the rows' bytes; None where nobody noted it.
+    """
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError):  # what NumPy raises of headers that are none
+        return False
+    if not isinstance(rows, np.memmap) or rows.shape != (snippets, width):
+        return False
+    if rows.offset + rows.nbytes != path.stat().st_size:
+        return False
+    return crc32c is None or _crc32c(rows) == crc32c
+
+
+def _crc32c(rows: np.ndarray) -> int:
+    found = 0
+    many = max(1, (1 << 22) // max(1, rows[:1].nbytes))  # at a time, so that an hour of video needs no more memory
+    for first in range(0, len(rows), many):
+        found = google_crc32c.extend(found, np.ascontiguousarray(rows[first : first + many]).tobytes())
+    return int(found)

@@ -20,6 +20,8 @@ SUFFIXES = (*PICKLED, ".safetensors", ".npz")
 # Where files keep their weights among other things, the first that is there.
 WITHIN = ("state_dict", "model_state", "model", "module", "blobs")
 PREFIX = "module."  # of models that were trained on several devices
+AGAIN = "download it again"
+ALONE = "save the weights alone where you trust the file, torch.save(model.state_dict(), FILE)"
 MAX_TENSORS = 100_000
 MAX_BYTES = 16 << 30
 _TYPES = {
@@ -37,18 +39,20 @@ def read(path: Path) -> dict[str, np.ndarray]:
     Raises:
       InputError: no such file, another kind of file, a damaged one, or one that holds anything else but weights.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder: give the file of weights in it")
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: weights are read from files that end in {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file: give the weights with --weights=FILE")
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path}: has more than {MAX_BYTES >> 30} GiB: take a file of the weights alone")
-    if path.suffix == ".safetensors":
-        found = read_safetensors(path)
-    elif path.suffix == ".npz":
-        found = _npz(path)
-    else:
-        found = _pickled(path)
+    try:
+        found = _tensors(path)
+    except InputError as e:
+        if text := _as_text(path):  # a page of a server that had no weights, or what Git LFS leaves in their place
+            raise InputError(f"{path}: a text that begins with {text!r:.60}, no weights: {AGAIN}") from e
+        raise
     tensors: dict[str, np.ndarray] = {}
     for name, x in found.items():
         plain = name.removeprefix(PREFIX)
@@ -62,12 +66,27 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    return _npz(path) if path.suffix == ".npz" else _pickled(path)
+
+
+def _as_text(path: Path) -> str:
+    """The beginning of a file that is text; "" of others."""
+    with path.open("rb") as file:
+        first = file.read(64)
+    text = first.decode("latin-1")
+    is_text = len(first) >= 8 and first.isascii() and all(c.isprintable() or c in "\t\r\n" for c in text)
+    return " ".join(text.split()) if is_text else ""
+
+
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a .safetensors file, as stored. Raises InputError: it is damaged, or of a type that none has."""
     try:
         rows = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as e:
-        raise InputError(f"{path}: not a whole .safetensors file ({e}): copy it again") from e
+        raise InputError(f"{path}: not a whole .safetensors file ({e}): {AGAIN}") from e
     found = {}
     for name, row in rows:
         if row["dtype"] not in _TYPES:
@@ -88,11 +107,11 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as e:  # a damaged archive can fail in any way
         text = " ".join(f"{e!s:.100}".split())
-        raise InputError(f"{path}: damaged, or not an .npz file of arrays ({text}): copy it again") from e
+        raise InputError(f"{path}: damaged, or not an .npz file of arrays ({text}): {AGAIN}") from e
 
 
 def _pickled(path: Path) -> dict[str, np.ndarray]:
-    loaded = safe_pickle.read(path, beside_weights=True)
+    loaded = safe_pickle.read(path, beside_weights=True, convert=ALONE, again=AGAIN)
     for key in WITHIN:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]

@@ -15,8 +15,19 @@ from tal_jax.prepare.strides import Strides, parse
 EXACT = 1e-6  # relative: a stride that differs by more is another one
 
 
-def read(sources: Mapping[str, str]) -> dict[str, Provenance]:
-    """Of every stream whose folder has one, what it says. Raises InputError: one is damaged."""
+def read(sources: Mapping[str, str], flag: str) -> dict[str, Provenance]:
+    """Of every stream whose folder has one, what it says.
+
+    Args:
+      sources: the folder, or HDF5 file, of every stream.
+      flag: that named them.
+
+    Raises:
+      InputError: one is damaged, is not finished, or is not there.
+    """
+    for name, source in sources.items():
+        if not Path(source).exists():
+            raise InputError(f"--{flag}={name}={source}: no such folder or file: give the features of {name}")
     found = {name: provenance.read(source) for name, source in sources.items() if Path(source).is_dir()}
     return {name: known for name, known in found.items() if known is not None}
 

@@ -90,7 +90,8 @@ def make_plan(options: Options) -> Plan:
     Raises:
       InputError: naming the file, the record and the remedy.
     """
-    known, known_clips = encoded.read(options.features), encoded.read(options.clip_features)
+    known = encoded.read(options.features, "features")
+    known_clips = encoded.read(options.clip_features, "clip_features")
     stride = encoded.strides(options.features, [known, known_clips], options.stride, options.images_per_snippet)
     check_accepted(options.accept)
     if not (math.isfinite(options.min_seconds) and options.min_seconds >= 0):

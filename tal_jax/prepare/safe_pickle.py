@@ -21,10 +21,17 @@ from tal_jax.prepare.pickle_machine import COPIES, Budget, Function, Refused
 CONVERT = "convert it where you trust it, e.g. numpy.save('ID.npy', array)"
 MAX_NESTING = 4  # a pickled tensor holds a torch.save stream: 2 levels
 MAX_BYTES = 16 << 30  # of a file
+AGAIN = f"write it again or {CONVERT}"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
-def read(path: str | os.PathLike, where: str | None = None, beside_weights: bool = False) -> Any:
+def read(
+    path: str | os.PathLike,
+    where: str | None = None,
+    beside_weights: bool = False,
+    convert: str = CONVERT,
+    again: str = AGAIN,
+) -> Any:
     """Reads a `.pkl`, `.pt` or `.pth` file.
 
     Args:
@@ -32,13 +39,15 @@ def read(path: str | os.PathLike, where: str | None = None, beside_weights: bool
       where: the name of the file in errors, the path by default.
       beside_weights: objects that published weights have beside them, see `pickle_arrays.BESIDE_WEIGHTS`, are read as
         None; they are not made.
+      convert: what to do about a file that holds other things, for errors.
+      again: what to do about a damaged file, likewise.
 
     Returns:
       What was pickled, of dict, list, tuple, str, bytes, numbers, None, and read-only `np.ndarray` for arrays and
       tensors (bfloat16 as `ml_dtypes.bfloat16`).
 
     Raises:
-      InputError: the file is missing, damaged, or wants anything but arrays and tensors; says what, and how to convert.
+      InputError: the file is missing, damaged, or wants anything but arrays and tensors; says what, and what to do.
     """
     where = where or str(path)
     try:
@@ -52,12 +61,12 @@ def read(path: str | os.PathLike, where: str | None = None, beside_weights: bool
             file.seek(0)
             return resolve(_read_stream(file.read(size), budget), beside_weights)
     except Refused as e:
-        raise InputError(f"{where}: refused, {e}; only arrays and tensors are read: {CONVERT}") from e
+        raise InputError(f"{where}: refused, {e}; only arrays and tensors are read: {convert}") from e
     except OSError as e:
         raise InputError(f"{where}: cannot be read ({e.strerror or e}): check the file") from e
     except Exception as e:  # a damaged pickle can fail in any way
-        text = " ".join(f"{e!s:.100}".split())
-        raise InputError(f"{where}: damaged or not a pickle of arrays ({text}): write it again or {CONVERT}") from e
+        text = "it refers to what it lacks" if isinstance(e, LookupError) else " ".join(f"{e!s:.100}".split())
+        raise InputError(f"{where}: damaged or not a pickle of arrays ({text}): {again}") from e
 
 
 def _run(file: BinaryIO, budget: Budget, nesting: int, persistent: Callable[[Any], Any] | None = None) -> Any:

@@ -20,6 +20,7 @@ FORMATS = (
     "ogg", "gif", "mxf", "nut", "h264", "hevc", "m4v", "rm", "ivf", "dv", "wtv", "swf", "obu", "av1",
 )  # fmt: skip
 MAX_RATE = 1000
+WHOLE = 0.95  # of the length that a header says: whole files end a few images earlier
 MAX_PIXELS = 1 << 26  # of an image: 8,192 x 8,192
 
 
@@ -131,12 +132,10 @@ class Video:
             if frame.is_corrupt:
                 self._damage(f"image {self.images} is damaged", strict)
             yield frame
-        if "mp4" in container.format.name and stream.frames > self.images + 1 and stream.duration:
-            # A file cut between two images ends without an error. Other containers' counts mean nothing, and MP4's are
-            # one more than what can be decoded in many whole files.
-            declared = float(stream.duration * stream.time_base)
-            if self.seconds < 0.95 * declared:
-                self._damage(f"ends at {float(self.seconds):.2f} s where its header says {declared:.2f} s", strict)
+        # A file cut between two images ends without an error: only its header says that more was there.
+        declared = _declared(container, stream, self.images)
+        if self.seconds < WHOLE * declared:
+            self._damage(f"ends at {float(self.seconds):.2f} s where its header says {declared:.2f} s", strict)
 
     def _damage(self, note: str, strict: bool) -> None:
         if strict:
@@ -151,6 +150,26 @@ class Video:
             self.notes.append(f"it asks to be turned by {degrees} degrees, which is left undone")
             return 0
         return degrees // 90 % 4
+
+
+def _declared(container: Any, stream: Any, images: int) -> float:
+    """Seconds of the images as the header says; 0 where none says so, as FFmpeg guesses by the size of the file."""
+    name = container.format.name
+    if "mp4" in name or name == "mxf":
+        # MP4's count is one more than what can be decoded in many whole files.
+        counted = stream.frames > images + 1 or name == "mxf"
+        return float(stream.duration * stream.time_base) if stream.duration and counted else 0.0
+    if "matroska" not in name and name != "flv":
+        return 0.0
+    # The end of each stream stands in a tag, "00:00:06.667000000"; the file's end may be that of its sound.
+    parts = (stream.metadata.get("DURATION") or "").split(":")
+    end = 0.0
+    if len(parts) == 3:
+        with contextlib.suppress(ValueError):
+            end = 3600 * float(parts[0]) + 60 * float(parts[1]) + float(parts[2])
+    elif len(container.streams) == 1:
+        end = (container.duration or 0) / 1e6
+    return max(0.0, end - float((stream.start_time or 0) * stream.time_base))
 
 
 def _nominal(stream: Any) -> Fraction:

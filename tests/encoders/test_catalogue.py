@@ -1,6 +1,7 @@
 """The catalogue: sizes of the networks as published, and their features' widths."""
 
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import pytest
 
 from tal_jax.encoders import catalogue
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "encoders.md"
 FC400 = 2304 * 400 + 400
 PARAMETERS = {
     "efficientnet_lite0": 4_652_008 - 1_281_000,
@@ -59,3 +61,17 @@ def test_parameters_and_width(encoder):
         assert abs(count - published[0]) <= published[1]
     elif published is not None:
         assert count == published
+
+
+@pytest.mark.parametrize("encoder", catalogue.ENCODERS, ids=lambda encoder: encoder.name)
+def test_the_documents_list_it(encoder):
+    """Its row in docs/encoders.md, with what the catalogue says."""
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{encoder.name}` |")]
+    assert len(rows) == 1
+    cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
+    clip, rest = cells[1], cells[2:]
+    assert clip.split()[0] == str(encoder.images)
+    assert ("flow" in clip) == (encoder.channels != 3)
+    assert (f"{encoder.interval} apart" in clip) == (encoder.interval > 1)
+    assert encoder.rate is None or f"{encoder.rate:g} a second" in clip
+    assert rest == [str(encoder.side), str(encoder.width), encoder.figures, encoder.weights, encoder.licence]

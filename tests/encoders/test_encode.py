@@ -1,7 +1,9 @@
 """Videos to features by a small network: every snippet against a plain loop, resumption, faults that end one video."""
 
 import dataclasses
+import io
 import json
+import os
 from fractions import Fraction
 
 import jax
@@ -87,18 +89,57 @@ def test_the_own_rate_of_a_video(folder, tmp_path):
     )
 
 
-def test_what_is_there_is_left_and_what_is_missing_made(folder, tmp_path, capsys):
+def test_what_is_there_is_left_and_what_is_missing_made(folder, tmp_path):
     out = tmp_path / "out"
     encode.encode(options(folder, out))
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     (out / "c.npy").unlink()
-    changed = out / "a.npy"
-    changed.write_bytes(b"left as it is")
+    os.utime(out / "a.npy", ns=(5, 5))
     said = encode.encode(options(folder, out))
     assert "3 of them from before" in said
-    assert changed.read_bytes() == b"left as it is"
-    changed.write_bytes(before["a.npy"])
+    assert (out / "a.npy").stat().st_mtime_ns == 5  # not written again
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def cut_short(data):
+    return data[:-5]
+
+
+def longer(data):
+    return data + b"\0" * 4
+
+
+def of_another_shape(data):
+    kept = io.BytesIO()
+    np.save(kept, np.load(io.BytesIO(data))[1:])
+    return kept.getvalue()
+
+
+def one_bit(data):
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+@pytest.mark.parametrize("harm", [cut_short, longer, of_another_shape, one_bit, lambda data: b"", lambda data: b"text"])
+def test_features_that_were_harmed_are_made_again(folder, tmp_path, capsys, harm):
+    out = tmp_path / "out"
+    encode.encode(options(folder, out))
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    (out / "a.npy").write_bytes(harm(before["a.npy"]))
+    assert "3 of them from before" in encode.encode(options(folder, out))
+    assert "a.npy: no longer as it was written: a.mp4 is encoded again" in "".join(capsys.readouterr())
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_features_without_sums_are_known_by_their_size(folder, tmp_path):
+    """Those of before sums were noted."""
+    out = tmp_path / "out"
+    encode.encode(options(folder, out))
+    text = json.loads((out / provenance.NAME).read_text())
+    for row in text["videos"].values():
+        del row["crc32c"]
+    (out / provenance.NAME).write_text(json.dumps(text))
+    (out / "c.npy").write_bytes(cut_short((out / "c.npy").read_bytes()))
+    assert "3 of them from before" in encode.encode(options(folder, out))
 
 
 def test_a_run_that_was_killed_goes_on(folder, tmp_path, monkeypatch):

@@ -79,6 +79,30 @@ def test_files_that_are_no_weights(tmp_path, name, content, said):
         weight_files.read(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["w.pth", "w.npz", "w.safetensors", "w.pkl"])
+@pytest.mark.parametrize("content", [b"hello this is text\n", b"<!DOCTYPE html>\n<html>", b"version https://git-lfs"])
+def test_a_page_in_place_of_weights(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    begin = " ".join(content.decode().split())
+    with pytest.raises(InputError, match=rf"a text that begins with '{begin}', no weights: download it again$"):
+        weight_files.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02}q", b"", b"h\xff", b"PK\x03\x04" + b"0" * 50])
+def test_a_download_that_broke_off(tmp_path, content):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"w\.pth: damaged or not a pickle of arrays \([a-z][^)]*\): download it again$"
+    ):
+        weight_files.read(tmp_path / "w.pth")
+
+
+def test_a_folder(tmp_path):
+    (tmp_path / "w.pth").mkdir()
+    with pytest.raises(InputError, match=r"w\.pth: is a folder: give the file of weights in it"):
+        weight_files.read(tmp_path / "w.pth")
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"no such file: give the weights with --weights=FILE"):
         weight_files.read(tmp_path / "w.pth")

@@ -120,3 +120,20 @@ def test_stages_and_encoders_are_one_or_the_other():
         result = run("compile", "--topology=v5e:2x2", *arguments)
         assert result.returncode == 2
         assert "one of them" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--encoder=tsm_resnet50", "--snippets=100"], "--snippets does not go with --encoder: leave it out"),
+        (["--encoder=tsm_resnet50", "--channels=2304"], "--channels does not go with --encoder: leave it out"),
+        (
+            ["--config=configs/supervised_hacs.py", "--stage=bmn", "--dtype=float32"],
+            "--dtype does not go with --config: leave it out",
+        ),
+    ],
+)
+def test_flags_of_the_other_kind(arguments, words):
+    ended = run("compile", "--topology=v5e:2x2", *arguments)
+    assert ended.returncode == 2
+    assert ended.stderr == f"launch.compile: error: {words}\n"

@@ -60,6 +60,23 @@ def test_the_stride_of_every_video(tmp_path):
     assert "stream rgb: i3d_rgb, the video's own rate, as encoder.json says" in said
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_an_encoding_that_was_stopped(tmp_path, finished):
+    """Features of the videos so far, with an `encoder.json` of an earlier run or without one."""
+    folder = features(tmp_path / "rgb")
+    if not finished:
+        (folder / provenance.NAME).unlink()
+    (folder / f"{provenance.JOURNAL}1").write_text("")
+    with pytest.raises(InputError, match=r"rgb: launch\.encode has not finished here: start the same command again"):
+        prepared(tmp_path, "0.16", features={"rgb": str(folder)})
+
+
+@pytest.mark.parametrize("stride", [None, "0.16"])
+def test_a_folder_that_is_not_there(tmp_path, stride):
+    with pytest.raises(InputError, match=r"--features=rgb=.*nowhere: no such folder or file"):
+        prepared(tmp_path, stride, features={"rgb": str(tmp_path / "nowhere")})
+
+
 def test_one_stride_of_all(tmp_path):
     prepared(
         tmp_path, features={"rgb": str(features(tmp_path / "rgb", dict.fromkeys(STRIDES, 0.16)))}, accept=["durations"]
