@@ -25,6 +25,9 @@ _OWN_RATE = flags.DEFINE_bool("own_rate", False, "Take the images of a video at 
 _STRIDE = flags.DEFINE_integer("stride", None, "Images from one snippet to the next.", lower_bound=1)
 _INTERVAL = flags.DEFINE_integer("interval", None, "Images from one of a clip to the next.", lower_bound=1)
 _CROP = flags.DEFINE_enum("crop", "centre", ["centre", "ten"], "What is taken of an image; of ten crops the mean.")
+_TIMES = flags.DEFINE_enum(
+    "image_times", None, ["stamps", "index"], "When image n is shown: by its time stamp, or at n / mean rate."
+)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the network computes in.")
 _STORED = flags.DEFINE_enum("stored", "float32", ["float32", "float16"], "What the files hold.")
 _BATCH = flags.DEFINE_integer("batch_size", 0, "Clips on a device at a time; by default of 32 images.", lower_bound=0)
@@ -41,14 +44,15 @@ def main(argv: Sequence[str]) -> None:
 
     cluster.join()
     use_cache()
-    crop: Any = _CROP.value  # an enum of the flag
+    crop: Any = _CROP.value  # enums of the flags
+    times: Any = _TIMES.value
     print(
         encode(
             Options(
                 videos=_VIDEOS.value, out=_OUT.value, encoder=_ENCODER.value, recipe=_RECIPE.value,
                 weights=_WEIGHTS.value, family=_FAMILY.value, rate=_RATE.value, own_rate=_OWN_RATE.value,
                 stride=_STRIDE.value,
-                interval=_INTERVAL.value, crop=crop, dtype=_DTYPE.value, stored=_STORED.value,
+                interval=_INTERVAL.value, crop=crop, times=times, dtype=_DTYPE.value, stored=_STORED.value,
                 batch_size=_BATCH.value, decoders=_DECODERS.value, strict=_STRICT.value,
             )
         )

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
+import numpy as np
+
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 
@@ -18,12 +21,15 @@ NAME = "encoder.json"
 JOURNAL = "encoder.journal"  # with the number of a process: what stands here until NAME is written
 FORMAT = 1
 RANDOM = "random"  # in place of the digest of weights that nobody trained
+# Whatever has none of these was made so.
+_USUAL = {"times": "stamps"}
 _REMEDY = "encode the videos again, or take the file from where it was written"
 # What of it says which features these are; the rest (versions, files, types) can differ.
 _WORDS = {
     "encoder": "encoder", "weights": "weights", "rate": "images a second", "images": "images of a clip",
     "interval": "images from one of a clip to the next", "stride": "images from clip to clip",
     "phase": "moment of an image", "preprocessing": "preprocessing", "layer": "layer", "width": "channels",
+    "times": "times of images by",
 }  # fmt: skip
 
 
@@ -34,6 +40,7 @@ class Encoded:
     stride: float  # seconds
     seconds: float  # of the video
     snippets: int  # T
+    crc32c: int | None  # of the features' bytes, see `sum_of`; None where an earlier version wrote them
     details: Mapping[str, Any]  # its file, images and notes
 
 
@@ -53,6 +60,10 @@ class Provenance:
     def random(self) -> bool:
         """Whether nobody trained the encoder."""
         return self.identity["weights"] == RANDOM
+
+    def video(self, id: str) -> Encoded | None:
+        """Of a recording, which annotations may call by its name without "v_"."""
+        return self.videos.get(id) or self.videos.get(f"v_{id}")
 
 
 def read(folder: str | os.PathLike, unfinished: bool = False) -> Provenance | None:
@@ -87,25 +98,35 @@ def read(folder: str | os.PathLike, unfinished: bool = False) -> Provenance | No
         )
         if not (0 < stride < 1e6 and 0 <= seconds < 1e9 and 0 < snippets < 1 << 31):
             raise InputError(f"{path}: damaged, record {id!r:.60} has a stride of {stride} s: {_REMEDY}")
-        videos[id] = Encoded(float(stride), float(seconds), snippets, row)
+        checked = row.get("crc32c") if isinstance(row.get("crc32c"), int) else None
+        videos[id] = Encoded(float(stride), float(seconds), snippets, checked, row)
     return Provenance(identity, videos)
 
 
 def check_identity(path: str | os.PathLike, values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an identity that a file holds. Raises InputError: something of it is missing."""
-    missing = [key for key in _WORDS if key not in values]
+    missing = [key for key in _WORDS if key not in {**_USUAL, **values}]
     if missing or not isinstance(values["width"], int) or not isinstance(values["weights"], str):
         raise InputError(f"{path}: damaged, it does not say the {_WORDS[(missing or ['width'])[0]]}: {_REMEDY}")
-    return {key: values[key] for key in _WORDS}
+    return {key: values[key] for key in _WORDS if key in values}
 
 
 def differences(mine: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """What differs between two identities, in words: "images a second 15, not 25"; "" where nothing does."""
+    mine, other = {**_USUAL, **mine}, {**_USUAL, **other}
     return "; ".join(
         f"{words} {_short(other.get(key))}, not {_short(mine.get(key))}"
         for key, words in _WORDS.items()
         if mine.get(key) != other.get(key)
     )
+
+
+def sum_of(rows: np.ndarray, before: int = 0) -> int:
+    """The CRC-32C of an array's bytes, row after row, after rows whose sum is `before`; rows may be a mapped file."""
+    many = max(1, (1 << 22) // max(1, rows[:1].nbytes))  # at a time, so that an hour of video needs no more memory
+    for first in range(0, len(rows), many):
+        before = google_crc32c.extend(before, np.ascontiguousarray(rows[first : first + many]).tobytes())
+    return before
 
 
 def write(path: str | os.PathLike, values: Mapping[str, Any]) -> None:

@@ -62,6 +62,7 @@ def detect(
     known = annotations.read(annotation_file) if annotation_file else {}
     encoded = feature_origins.of(found)
     feature_origins.check(model, encoded, accept)
+    found = feature_origins.with_sums(found, encoded, accept)
     durations = feature_origins.durations(encoded)
     durations |= {id: float(r.duration) for id, r in known.items() if r.duration}
     strides = {id: r.stride for id, r in known.items() if r.stride and model.stride is None}

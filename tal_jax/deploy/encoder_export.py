@@ -91,6 +91,7 @@ def plan(trained: str, encoders: Mapping[str, Any], weights: str, encoder: str, 
             stride=known["stride"],
             interval=known["interval"],
             crop=known["preprocessing"].get("crop", "centre"),
+            times=known.get("times", "stamps"),
         )
     )
     if differ := provenance.differences(made.identity, known):

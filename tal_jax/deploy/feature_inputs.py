@@ -113,7 +113,9 @@ def _array(id: str, file: File, stream: Stream, square: str | None) -> tuple[np.
                 f"{file.path}: record {id}: {shape[0]} x {shape[1]} is ambiguous, as other files are both [T, C] and "
                 "[C, T]: store all in one layout"
             )
-        array = np.load(file.path, mmap_mode="r", allow_pickle=False).reshape(shape)
+        array = np.load(file.path, mmap_mode="r", allow_pickle=False)
+        file.check_sum(f"{file.path}: record {id}", array)
+        array = array.reshape(shape)
         found = Opened(array if layout == "TC" else array.T, layout, ())
     else:
         found = opened(stream, id, file, square)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from tal_jax.data import provenance
 from tal_jax.data.provenance import Provenance
@@ -42,6 +43,18 @@ def check(model: Model, found: Mapping[str, Provenance], accept: Collection[str]
             f"{model.path}: features {stream!r} are not of the encoder that the model was trained with: {differ}: "
             "encode the videos in the same way, or insist with --accept=encoder"
         )
+
+
+def with_sums(
+    files: Mapping[str, Mapping[str, File]], found: Mapping[str, Provenance], accept: Collection[str]
+) -> dict[str, dict[str, File]]:
+    """The files, which will be compared with the sums of what was encoded; see `check`."""
+
+    def of(stream: str, id: str, file: File) -> File:
+        video = found[stream].videos.get(id) if stream in found and "encoder" not in accept else None
+        return file if video is None else replace(file, crc32c=video.crc32c)
+
+    return {id: {stream: of(stream, id, file) for stream, file in streams.items()} for id, streams in files.items()}
 
 
 def strides(found: Mapping[str, Provenance]) -> dict[str, float]:

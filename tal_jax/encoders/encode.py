@@ -93,7 +93,7 @@ class _Run:
         self.failed: dict[str, str] = {}
         self._options, self._decided, self._journal = options, decided, journal
         self._ids, self._paths = list(todo), list(todo.values())
-        self._videos = [Video(str(path)) for path in self._paths]
+        self._videos = [Video(str(path), decided.times) for path in self._paths]
         self._files: dict[int, FeatureFile] = {}
         self._totals: dict[int, int] = {}
         self._flying: collections.deque[tuple[list[ClipBatch], Any]] = collections.deque()

@@ -6,10 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
-from tal_jax.data import atomic
+from tal_jax.data import atomic, provenance
 
 
 class FeatureFile:
@@ -32,9 +31,9 @@ class FeatureFile:
 
     def append(self, rows: np.ndarray) -> None:
         """Writes [n, D] more. Raises OSError: the disk is full."""
-        data = np.ascontiguousarray(rows, self._dtype).tobytes()
-        self._file.write(data)
-        self.crc32c = google_crc32c.extend(self.crc32c, data)
+        stored = np.ascontiguousarray(rows, self._dtype)
+        self._file.write(stored.tobytes())
+        self.crc32c = provenance.sum_of(stored, self.crc32c)
         self.rows += len(rows)
 
     def finish(self) -> None:
@@ -76,12 +75,4 @@ def is_whole(path: Path, snippets: int, width: int, crc32c: int | None = None) -
         return False
     if rows.offset + rows.nbytes != path.stat().st_size:
         return False
-    return crc32c is None or _crc32c(rows) == crc32c
-
-
-def _crc32c(rows: np.ndarray) -> int:
-    found = 0
-    many = max(1, (1 << 22) // max(1, rows[:1].nbytes))  # at a time, so that an hour of video needs no more memory
-    for first in range(0, len(rows), many):
-        found = google_crc32c.extend(found, np.ascontiguousarray(rows[first : first + many]).tobytes())
-    return int(found)
+    return crc32c is None or provenance.sum_of(rows) == crc32c

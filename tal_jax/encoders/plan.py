@@ -14,6 +14,7 @@ from tal_jax.encoders.weights import Weights
 from tal_jax.encoders.weights import read as read_weights
 from tal_jax.errors import InputError
 from tal_jax.video.clips import Sampling
+from tal_jax.video.decode import Times
 
 IMAGE_RATE = 10.0  # of encoders that see one image at a time, unless said otherwise
 
@@ -33,6 +34,7 @@ class Options:
     stride: int | None = None  # images
     interval: int | None = None
     crop: Literal["centre", "ten"] = "centre"
+    times: Times | None = None  # of images, see `Video`; None: as the recipe says, or by their stamps
     dtype: str = "float32"
     stored: str = "float32"
     batch_size: int = 0  # clips on a device at a time; 0: as many as hold 32 images
@@ -47,6 +49,7 @@ class Plan:
     encoder: catalogue.Encoder
     sampling: Sampling
     rate: float | None
+    times: Times
     weights: Weights | None  # None: random ones
     identity: dict[str, Any]
 
@@ -79,6 +82,7 @@ def plan(options: Options) -> Plan:
     if options.crop != "centre":
         cropped = dataclasses.replace(encoder.preprocessing, crop=options.crop)
         encoder = dataclasses.replace(encoder, preprocessing=cropped)
+    times = options.times or (recipe.times if recipe else "stamps")
     weights = None if options.weights == provenance.RANDOM else read_weights(options.weights, encoder, options.family)
     identity = {
         "encoder": encoder.name,
@@ -91,8 +95,9 @@ def plan(options: Options) -> Plan:
         "preprocessing": dataclasses.asdict(encoder.preprocessing),
         "layer": "pooled",
         "width": encoder.width,
+        **({} if times == "stamps" else {"times": times}),
     }
-    return Plan(encoder, sampling, rate, weights, json.loads(json.dumps(identity)))
+    return Plan(encoder, sampling, rate, times, weights, json.loads(json.dumps(identity)))
 
 
 def variables_of(decided: Plan) -> Any:

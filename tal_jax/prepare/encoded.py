@@ -1,6 +1,7 @@
 """What `encoder.json` beside features says of them: strides, widths and lengths, and which encoder they are of."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tal_jax.checks.doubts import Doubt
@@ -12,6 +13,7 @@ from tal_jax.prepare import shards as packing
 from tal_jax.prepare.feature_files import Stream
 from tal_jax.prepare.strides import Strides, parse
 
+REASON = "encoder"  # for which to insist
 EXACT = 1e-6  # relative: a stride that differs by more is another one
 
 
@@ -86,8 +88,7 @@ def doubts(
             return [_doubt(f"{where}: features have {known.width} channels, the files {stream.width}")]
         other = []
         for item in items:
-            video = known.videos.get(item.recording.id) or known.videos.get(f"v_{item.recording.id}")
-            if video is None:
+            if (video := known.video(item.recording.id)) is None:
                 continue
             if item.stride is not None and abs(item.stride - video.stride) > EXACT * video.stride:
                 apart = f"its snippets are {video.stride:g} s apart, not {item.stride:g}"
@@ -97,6 +98,20 @@ def doubts(
         if other:
             return [_doubt(f"{where}: record {some(other)}: its file has another length than was encoded")]
     return []
+
+
+def with_sums(
+    found: Mapping[str, Provenance], streams: Sequence[Stream], items: Sequence[packing.Item]
+) -> tuple[packing.Item, ...]:
+    """The recordings, whose files will be compared with the sums of what was encoded."""
+    result = []
+    for item in items:
+        files = []
+        for stream, file in zip(streams, item.files, strict=True):
+            video = found[stream.name].video(item.recording.id) if stream.name in found else None
+            files.append(file if video is None else replace(file, crc32c=video.crc32c))
+        result.append(replace(item, files=tuple(files)))
+    return tuple(result)
 
 
 def unlike(of_recordings: Mapping[str, Provenance], of_clips: Mapping[str, Provenance]) -> list[Doubt]:
@@ -121,4 +136,4 @@ def lines(found: Mapping[str, Provenance]) -> list[str]:
 
 
 def _doubt(text: str) -> Doubt:
-    return Doubt("encoder", f"{text}: encode the videos again, or leave out --stride")
+    return Doubt(REASON, f"{text}: encode the videos again, or leave out --stride")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tal_jax.data import provenance
 from tal_jax.errors import InputError
 from tal_jax.prepare import npz, safe_pickle
 from tal_jax.prepare.npy_header import NotNumbers, read_header
@@ -22,6 +23,15 @@ class File:
 
     path: str
     key: str | None = None  # the recording's name inside one HDF5 file for all
+    crc32c: int | None = None  # of the features of an .npy file as they were encoded, where that is known
+
+    def check_sum(self, where: str, array: np.ndarray) -> None:
+        """Raises InputError: an array that was read is not what was encoded, though it may have its shape."""
+        if self.crc32c is not None and provenance.sum_of(array) != self.crc32c:
+            raise InputError(
+                f"{where}: not the features that {provenance.NAME} says were encoded: encode the videos again, or "
+                "insist with --accept=encoder"
+            )
 
 
 class Loaded(NamedTuple):
@@ -44,7 +54,7 @@ def load(name: str, id: str, file: File) -> Loaded:
       The array, with leading axes of size 1 removed until two are left, and what was told from the file.
 
     Raises:
-      InputError: the file is missing, damaged, or does not hold one array of numbers.
+      InputError: the file is missing, damaged, other features than were encoded, or does not hold one array of numbers.
     """
     where = f"{file.path}: record {id}"
     extension = os.path.splitext(file.path)[1]
@@ -53,6 +63,7 @@ def load(name: str, id: str, file: File) -> Loaded:
         if extension == ".npy":
             npy_shape(id, file)
             value: Any = np.load(file.path, allow_pickle=False)
+            file.check_sum(where, value)
         elif extension == ".npz":
             with open(file.path, "rb") as opened:
                 value = npz.read(opened, lambda names: _only(where, names))

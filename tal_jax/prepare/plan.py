@@ -131,6 +131,8 @@ def make_plan(options: Options) -> Plan:
     doubts += timing.contradicted_lengths(options.annotations, stride.flag, lengths, turned)
     doubts += timing.misplaced_segments(options.annotations, lengths)
     settle(doubts, options.accept)
+    if encoded.REASON not in options.accept:
+        items = encoded.with_sums(known, streams, items)
     notes += supervision.notes(item.recording for item in items)
     notes += supervision.near_equal(labels)
     ends = {t.recording.id: t.end for t in lengths}
@@ -157,6 +159,8 @@ def make_plan(options: Options) -> Plan:
             options.clip_features, known_clips, streams, items
         )
         settle(more_doubts, options.accept)
+        if encoded.REASON not in options.accept:
+            items = encoded.with_sums(known_clips, streams, items)
         doubts += more_doubts
         groups[dataset.CLIPS] = packing.Group(replace(settings, streams=streams), items)
         notes += [*unfit, *(note.of_clip() for note in more)]

@@ -96,7 +96,7 @@ def chunks(
             shown, pixels = image, None
         if k == 0 or sampling.uses(k):
             if pixels is None:  # a slow video's image serves several points
-                pixels = preprocessing.on_host(image.rgb())
+                pixels = preprocessing.of_video(image)
             held[k] = pixels
         points = k + 1
         # None of these clips reaches beyond the end then, and another one follows.
@@ -105,7 +105,7 @@ def chunks(
             i += clips
             held = {p: x for p, x in held.items() if p >= sampling.first(i)}
     if shown is not None and points - 1 not in held:
-        held[points - 1] = preprocessing.on_host(shown.rgb())
+        held[points - 1] = preprocessing.of_video(shown)
     total = sampling.count(points)
     for j in range(i, total, clips):
         stop = min(j + clips, total)

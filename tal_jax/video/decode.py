@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ FORMATS = (
     "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "mpeg", "mpegvideo", "avi", "flv", "asf",
     "ogg", "gif", "mxf", "nut", "h264", "hevc", "m4v", "rm", "ivf", "dv", "wtv", "swf", "obu", "av1",
 )  # fmt: skip
+Times = Literal["stamps", "index"]
 MAX_RATE = 1000
 WHOLE = 0.95  # of the length that a header says: whole files end a few images earlier
 MAX_PIXELS = 1 << 26  # of an image: 8,192 x 8,192
@@ -32,17 +33,32 @@ class Shown:
     frame: Any  # PyAV's, not yet converted to RGB
     turns: int  # quarter turns that it takes to stand upright, counter-clockwise
 
-    def rgb(self) -> np.ndarray:
-        """The image upright: [Y, X, 3] uint8."""
-        pixels = self.frame.to_ndarray(format="rgb24")
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the image upright."""
+        rows, columns = self.frame.height, self.frame.width
+        return (columns, rows) if self.turns % 2 else (rows, columns)
+
+    def rgb(self, shape: tuple[int, int] | None = None) -> np.ndarray:
+        """The image upright: [Y, X, 3] uint8; in another shape by FFmpeg's bicubic filter."""
+        frame = self.frame
+        if shape is not None:
+            rows, columns = shape[::-1] if self.turns % 2 else shape
+            frame = frame.reformat(columns, rows, "rgb24", interpolation="BICUBIC")
+        pixels = frame.to_ndarray(format="rgb24")
         return np.rot90(pixels, self.turns) if self.turns else pixels
 
 
 @dataclass
 class Video:
-    """A video file that is being decoded; what was seen of it stands here when its images have all been taken."""
+    """A video file that is being decoded; what was seen of it stands here when its images have all been taken.
+
+    `times` says when an image is shown: "stamps", at its presentation time stamp minus the first one; "index", image n
+    at n / mean rate, as most published extractors count, which is off by some images where a file's rate varies.
+    """
 
     path: str
+    times: Times = "stamps"
     images: int = 0  # decoded so far
     seconds: Fraction = Fraction(0)  # from the first image until the last one is no longer shown
     notes: list[str] = field(default_factory=list)  # of damage, for whoever reads the features
@@ -75,8 +91,8 @@ class Video:
     def shown(self, *, strict: bool = False, threads: int = 0) -> Iterator[Shown]:
         """Decodes the file from its beginning to its end, in constant memory.
 
-        Times are presentation time stamps minus the first one: headers count wrongly, containers start late, and rates
-        vary. A decoder is never sent to a place in the file, where it would land on another image.
+        By time stamps: headers count wrongly, containers start late, and rates vary. A decoder is never sent to a place
+        in the file, where it would land on another image.
 
         Args:
           strict: damage is an error; otherwise it ends the video, and is noted.
@@ -87,8 +103,9 @@ class Video:
 
         Raises:
           InputError: no such file, no video stream, a still picture, or an image of too many pixels; with `strict`
-            also damage.
+            also damage; or by index, see `own_rate`.
         """
+        rate = self.own_rate() if self.times == "index" else None
         with _opened(self.path, threads) as (container, stream):
             first, last, gap, turns = None, None, Fraction(0), None
             dropped = 0
@@ -111,7 +128,9 @@ class Video:
                 # The last image is shown as long as it says, or as the one before.
                 lasts = frame.duration * Fraction(frame.time_base) if frame.duration else gap
                 self.seconds = at - first + (lasts or gap or _nominal(stream))
-                yield Shown(at - first, frame, turns)
+                if rate is not None:
+                    self.seconds = self.images / rate
+                yield Shown(at - first if rate is None else (self.images - 1) / rate, frame, turns)
             if dropped:
                 self._damage(f"{dropped} images without a time of their own were left out", strict)
         if not self.images:

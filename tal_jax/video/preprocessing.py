@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from tal_jax.types import Array
+from tal_jax.video.decode import Shown
 
-Filter = Literal["bilinear", "bilinear-antialiased", "bicubic-antialiased"]
+Filter = Literal["bilinear", "bilinear-antialiased", "bicubic-antialiased", "bicubic-ffmpeg"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Preprocessing:
     std: tuple[float, ...]
     scale: float = 255.0  # bytes are divided by it
     order: Literal["RGB", "BGR"] = "RGB"  # of the channels, and of mean and std
-    # OpenCV's and PyTorch's interpolation reads 2 x 2 pixels; Pillow's and torchvision's averages what it shrinks.
+    # OpenCV's and PyTorch's interpolation reads 2 x 2 pixels; Pillow's and torchvision's averages what it shrinks, and
+    # so does FFmpeg's (`ffmpeg -vf scale`, PyAV's `reformat`), before it makes RGB of the file's colours.
     filter: Filter = "bilinear"
     size: tuple[int, int] | None = None  # rows and columns to resize to before the crop, in place of `short_side`
     crop: Literal["centre", "ten"] = "centre"  # ten: corners and centre, each also mirrored
@@ -58,6 +60,11 @@ class Preprocessing:
         short = min(rows, columns)
         return tuple(self.short_side if n == short else (2 * n * self.short_side + short) // (2 * short)
                      for n in (rows, columns))  # type: ignore[return-value]  # fmt: skip
+
+    def of_video(self, image: Shown) -> UInt8[np.ndarray, "N side side 3"]:
+        """Resizes and crops one image of a video, N crops of it."""
+        by_ffmpeg = self.filter == "bicubic-ffmpeg"
+        return self.on_host(image.rgb(self.resized_shape(*image.shape) if by_ffmpeg else None))
 
     def on_host(self, image: UInt8[np.ndarray, "Y X 3"]) -> UInt8[np.ndarray, "N side side 3"]:
         """Resizes and crops one image, N crops of it; the channels stay in the order of the file, RGB."""
@@ -91,9 +98,14 @@ def resize(
       image: of bytes.
       shape: rows and columns of the result.
       filter: how pixels in between are made; see `Preprocessing`.
+
+    Raises:
+      ValueError: by FFmpeg only images of videos are resized, see `Shown.rgb`.
     """
     if image.shape[:2] == shape:
         return image
+    if filter == "bicubic-ffmpeg":
+        raise ValueError("FFmpeg resizes images of videos, before they are RGB")
     if filter == "bilinear":
         return _interpolated(image, shape)
     from PIL import Image

@@ -59,3 +59,12 @@ def test_differences_in_words():
     assert provenance.differences(IDENTITY, other) == (
         "weights bbbbbbbbbbbb.., not aaaaaaaaaaaa..; images from clip to clip 8, not 4"
     )
+
+
+def test_times_of_images():
+    """By their stamps where nothing is said, as all were before there was a choice."""
+    by_index = {**IDENTITY, "times": "index"}
+    assert provenance.differences(IDENTITY, {**IDENTITY, "times": "stamps"}) == ""
+    assert provenance.differences(IDENTITY, by_index) == "times of images by index, not stamps"
+    assert provenance.check_identity("encoder.json", IDENTITY) == IDENTITY
+    assert provenance.check_identity("encoder.json", by_index) == by_index

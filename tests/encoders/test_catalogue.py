@@ -13,6 +13,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "encoders.md"
 FC400 = 2304 * 400 + 400
 PARAMETERS = {
     "efficientnet_lite0": 4_652_008 - 1_281_000,
+    "efficientnet_lite0_ffmpeg": 4_652_008 - 1_281_000,
     "tsn_resnet50": 23_508_032,
     "tsn_resnet101": 42_500_160,
     "tsn_resnet152": 58_143_808,

@@ -89,6 +89,23 @@ def test_the_own_rate_of_a_video(folder, tmp_path):
     )
 
 
+def test_images_that_are_counted(folder, tmp_path):
+    """A video whose rate varies is other features by index than by time stamps, and says so."""
+    times = [k / 30 + (0.4 if k > 20 else 0.0) for k in range(60)]
+    videos.write(folder / "a.mp4", times, codec="libx264")
+    found = {}
+    for name in ("stamps", "index"):
+        encode.encode(options(folder, tmp_path / name, rate=10.0, times=name))
+        found[name] = provenance.read(tmp_path / name)
+    assert "times" not in found["stamps"].identity
+    assert found["index"].identity["times"] == "index"
+    assert found["index"].videos["a"].seconds < found["stamps"].videos["a"].seconds + 1e-6
+    one, two = (np.load(tmp_path / name / "a.npy") for name in found)
+    assert one.shape != two.shape or np.abs(one - two).max() > 1e-3
+    with pytest.raises(InputError, match=r"another kind \(times of images by index, not stamps\)"):
+        encode.encode(options(folder, tmp_path / "index", rate=10.0))
+
+
 def test_what_is_there_is_left_and_what_is_missing_made(folder, tmp_path):
     out = tmp_path / "out"
     encode.encode(options(folder, out))

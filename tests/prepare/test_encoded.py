@@ -1,6 +1,7 @@
 """Features that say what they are: strides without a flag, and everything that contradicts their encoder.json."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -58,6 +59,27 @@ def test_the_stride_of_every_video(tmp_path):
     assert found == pytest.approx(STRIDES)
     assert training.metadata.encoders == {"rgb": IDENTITY}
     assert "stream rgb: i3d_rgb, the video's own rate, as encoder.json says" in said
+
+
+def with_sums(folder):
+    text = json.loads((folder / provenance.NAME).read_text())
+    for id, row in text["videos"].items():
+        row["crc32c"] = provenance.sum_of(np.load(folder / f"{id}.npy"))
+    (folder / provenance.NAME).write_text(json.dumps(text))
+    return folder
+
+
+def test_features_that_were_exchanged(tmp_path):
+    """Of another video of the same length: nothing but the sum tells."""
+    folder = with_sums(features(tmp_path / "rgb"))
+    kept = np.load(folder / "b.npy")
+    prepared(tmp_path, features={"rgb": str(folder)})
+    shutil.rmtree(tmp_path / "set")
+    np.save(folder / "b.npy", kept[::-1])
+    with pytest.raises(InputError, match=r"b\.npy: record b: not the features that encoder\.json says were encoded"):
+        prepared(tmp_path, features={"rgb": str(folder)})
+    prepared(tmp_path, features={"rgb": str(folder)}, accept=["encoder"])
+    assert dataset.read_metadata(tmp_path / "set").labels == ("x",)
 
 
 @pytest.mark.parametrize("finished", [False, True])

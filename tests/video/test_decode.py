@@ -185,3 +185,20 @@ def test_a_grid_takes_the_nearest_image(tmp_path, rate, phase):
 def test_the_own_rate_gives_every_image_once(tmp_path):
     path = videos.write(tmp_path / "plain.mp4", videos.regular(COUNT), **H264)
     assert grid(path, 30, 0) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("rate", [7, 10, 30])
+def test_by_index_as_most_extractors_count(tmp_path, rate):
+    """Image n stands at n / mean rate, whatever its time stamp is."""
+    import av
+
+    path = videos.write(tmp_path / "varying.mp4", VARYING, **H264)
+    with av.open(str(path)) as file:
+        mean = file.streams.video[0].average_rate
+    video = Video(str(path), "index")
+    found = [videos.number(image.rgb()) for _, image in on_grid(video, video.shown(), Fraction(rate), Fraction(1, 2))]
+    times = [n / mean for n in range(COUNT)]
+    points = [(k + Fraction(1, 2)) / rate for k in range(1000) if (k + Fraction(1, 2)) / rate < COUNT / mean]
+    assert found == [max(range(COUNT), key=lambda n, at=at: (-abs(times[n] - at), n)) for at in points]
+    assert found != grid(path, rate, Fraction(1, 2))  # by time stamps
+    assert video.seconds == COUNT / mean

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from support import videos
 
+from tal_jax.video.decode import Video
 from tal_jax.video.preprocessing import PLACES, Preprocessing, crop, resize
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -83,3 +85,23 @@ def test_order_scale_mean_and_std_by_hand():
 def test_what_contradicts_itself(wrong):
     with pytest.raises(ValueError, match=r"short_side or|does not fit"):
         Preprocessing(**{"side": 224, "short_side": None, **PLAIN, **wrong})
+
+
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_as_ffmpeg_scales(tmp_path, degrees):
+    """By libswscale out of the file's own colours, not by way of RGB in full size; turned afterwards, and cropped."""
+    av = pytest.importorskip("av")
+    path = videos.write(tmp_path / "a.mp4", videos.regular(3), codec="libx264")
+    path = videos.with_rotation(path, degrees) if degrees else path
+    family = Preprocessing(32, None, (0.0,) * 3, (1.0,) * 3, size=(40, 60), filter="bicubic-ffmpeg")
+    with av.open(str(path)) as file:
+        frames = list(file.decode(video=0))
+    for frame, image in zip(frames, Video(str(path)).shown(), strict=True):
+        columns, rows = (40, 60) if degrees else (60, 40)
+        scaled = frame.reformat(columns, rows, "rgb24", interpolation="BICUBIC").to_ndarray()
+        expected = np.rot90(scaled, degrees // 90)[4:36, 14:46]
+        np.testing.assert_array_equal(family.of_video(image), [expected])
+    by_way_of_rgb = resize(frames[0].to_ndarray(format="rgb24"), (40, 60), "bicubic-antialiased")
+    assert np.abs(by_way_of_rgb.astype(int) - frames[0].reformat(60, 40, "rgb24").to_ndarray()).max() > 2
+    with pytest.raises(ValueError, match="FFmpeg resizes images of videos"):
+        resize(np.zeros((4, 4, 3), np.uint8), (2, 2), "bicubic-ffmpeg")
