@@ -86,8 +86,8 @@ class Video:
           Images in the order of their times; one without a later time than those before is noted and left out.
 
         Raises:
-          InputError: no such file, no video stream, a still picture, or an image of too many pixels; with `strict`
-            also damage.
+          InputError: no such file, no video stream, a single image, or one of too many pixels; with `strict` also
+            damage.
         """
         with _opened(self.path, threads) as (container, stream):
             first, last, gap, turns = None, None, Fraction(0), None
@@ -116,6 +116,12 @@ class Video:
                 self._damage(f"{dropped} images without a time of their own were left out", strict)
         if not self.images:
             raise InputError(f"{self.path}: no image of it can be decoded: copy it again, or leave it out")
+        if self.images == 1:  # a GIF or an AVIF that lies still, or a file that broke off
+            why = "".join(f" ({note})" for note in self.notes[:1])
+            raise InputError(
+                f"{self.path}: only one image of it can be decoded{why}, which has no duration: copy it again, or "
+                "leave it out"
+            )
 
     def _frames(self, container: Any, stream: Any, strict: bool) -> Iterator[Any]:
         """Frames until the end, or until what cannot be decoded any more."""
