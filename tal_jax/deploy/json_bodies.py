@@ -32,6 +32,11 @@ class Refused(InputError):
         self.status = status
 
 
+def is_object(body: bytes | bytearray) -> bool:
+    """Whether a body begins as an object of JSON does."""
+    return _Reader(body).opens(b"{")
+
+
 def fields(model: Model, body: bytes | bytearray, max_snippets: int) -> dict[str, Any]:
     """The fields of a body that are there and not null: arrays as arrays, those of features in the model's order.
 

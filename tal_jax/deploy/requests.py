@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from tal_jax.deploy import json_bodies
+from tal_jax.deploy.content_types import JSON, NPY, remedy, unlike
 from tal_jax.deploy.json_bodies import LARGEST, Refused
 from tal_jax.deploy.model import Model, Recording, ResolvedRecording
 from tal_jax.errors import InputError
 from tal_jax.prepare.npy_header import LONGEST, NotNumbers, read_header
 
-NPY = ("application/octet-stream", "application/x-npy")
-JSON = "application/json"
 QUERY = ("stride", "duration", "top", "min_score")
 SECONDS = (1e-6, 1e9)  # strides and durations beyond have no float32 that the model could count with
 
@@ -57,23 +56,25 @@ def recording(
 
     Args:
       model: the model that shall detect in it.
-      media: the media type of the body, one of NPY or JSON.
+      media: the content type of the body, one of NPY or JSON.
       body: a `.npy` file of features [T, C], or JSON, see `json_bodies.fields`.
       query: the parameters of the request; its stride and duration come before those of the body.
       max_snippets: the largest T that is accepted.
 
     Raises:
-      Refused: 400 where the body is damaged, 413 where T is too large, 415 where the media type is another, 422 where
+      Refused: 400 where the body is damaged, 413 where T is too large, 415 where the content type is another, 422 where
         the recording does not fit the model.
     """
     found: dict[str, Any] = {}
     if media in NPY:
-        streams = [npy(body)]
+        streams = [npy(body, remedy(model))]
     elif media == JSON:
+        if not json_bodies.is_object(body):
+            raise Refused(400, f"not JSON: {{ expected at its beginning: {remedy(model)}")
         found = json_bodies.fields(model, body, max_snippets)
         streams = found.pop("features")
     else:
-        raise unlike(media)
+        raise unlike(media, model)
     for name in ("stride", "duration"):
         asked = getattr(query, name)
         found[name] = value = found.get(name) if asked is None else asked
@@ -93,13 +94,12 @@ def recording(
     return known
 
 
-def unlike(media: str) -> Refused:
-    """The answer to a body of a media type that is not read."""
-    return Refused(415, f"content-type {media or 'missing'!r:.80}: send {NPY[0]} (a .npy file) or {JSON} in UTF-8")
-
-
-def npy(body: bytes | bytearray) -> np.ndarray:
+def npy(body: bytes | bytearray, otherwise: str = "write it with numpy.save") -> np.ndarray:
     """The array of a `.npy` file, lying in the body itself; what its header says is checked before anything is read.
+
+    Args:
+      body: the file.
+      otherwise: what to send where it is none.
 
     Raises:
       Refused: 400 where the body is no `.npy` file, or shorter or longer than its header says, 422 where it does not
@@ -110,7 +110,7 @@ def npy(body: bytes | bytearray) -> np.ndarray:
     except NotNumbers as e:
         raise Refused(422, f"{e}: save it as float32 or float16") from e
     except ValueError as e:
-        raise Refused(400, f"not a .npy file ({e}): write it with numpy.save") from e
+        raise Refused(400, f"not a .npy file ({e}): {otherwise}") from e
     there = len(body) - header.end
     if there != header.size:
         raise Refused(400, f"{there} bytes of data, {header.size} by the header: truncated, or not one array")

@@ -17,7 +17,6 @@ from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.model import Model, ResolvedRecording
 from tal_jax.errors import InputError
 
-KIND = "video/"  # of which format it is, its content says
 PART = 1 << 20  # bytes that are written at a time
 AT_ONCE = 4  # videos that arrive, wait or are encoded
 

@@ -21,6 +21,7 @@ from support.sensor_set import tiny_config
 from support.server import NPY, Server
 from support.small_encoder import Small, known
 
+from tal_jax.deploy.content_types import kind_of
 from tal_jax.deploy.detect import detect
 from tal_jax.deploy.detect_videos import detect_in_videos, detect_videos
 from tal_jax.deploy.encoder_export import add
@@ -28,7 +29,6 @@ from tal_jax.deploy.export import export
 from tal_jax.deploy.json_bodies import Refused
 from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.model import Model
-from tal_jax.deploy.service import Service, _kind
 from tal_jax.deploy.video_bodies import VideoBodies
 from tal_jax.encoders import encode, plan
 from tal_jax.encoders.weights import Weights
@@ -247,11 +247,10 @@ def test_a_full_disk_is_told(home, left_over, monkeypatch, where):
 
 
 def test_a_model_without_encoder_takes_no_video(without):
-    service = Service(Model(without), limits=Limits())
-    assert not service.model.takes_videos
-    with pytest.raises(Refused, match=r"no encoder, .*send features"):
-        _kind(Request({"type": "http", "headers": [(b"content-type", b"Video/MP4")]}), videos=False)
-    service.batcher.close()
+    model = Model(without)
+    assert not model.takes_videos
+    with pytest.raises(Refused, match=r"content-type 'video/mp4': the model has no encoder, .*send .*\(in UTF-8\)$"):
+        kind_of({"content-type": "Video/MP4"}, model)
 
 
 def test_features_of_another_encoder_are_refused(home, tmp_path):

@@ -1,0 +1,120 @@
+"""Videos in bodies, of a service that answers on a real port, with an encoder that looks at nothing."""
+
+import contextlib
+import http.client
+import json
+import socket
+import tempfile
+import threading
+import time
+
+import numpy as np
+import pytest
+import uvicorn
+from support.commands import PATIENCE
+from support.oracle import model_of
+
+from tal_jax.deploy.http import configuration, listen
+from tal_jax.deploy.limits import Limits
+from tal_jax.deploy.recording import Recording
+from tal_jax.deploy.service import Service
+from tal_jax.windows import Framing
+
+MP4 = {"content-type": "video/mp4"}
+HEAD = "POST /detect HTTP/1.1\r\nhost: x\r\ncontent-type: video/mp4\r\ncontent-length: {}\r\n\r\n"
+
+
+class Encoder:
+    """Finds the same in whatever a file holds."""
+
+    def recording(self, path, id, *, watch):
+        return Recording([np.ones((20, 2), np.float32)], id, 0.5, 10.0), ()
+
+
+class Served:
+    """A service in a thread of this process, on a free port."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def ask(self, method, path, body=None, headers=MP4):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
+            connection.putrequest(method, path)  # without headers of its own
+            for name, value in ({} if body is None else {"content-length": str(len(body))} | headers).items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    def begun(self, length, part):
+        """A request whose body has so many bytes, of which a part is sent."""
+        opened = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        opened.sendall(HEAD.format(length).encode() + part)
+        return opened
+
+
+@pytest.fixture
+def serve():
+    """Starts services, of a model with an encoder or without."""
+    with contextlib.ExitStack() as stack:
+
+        def start(videos=True, **limits):
+            model = model_of(Framing("window", 32))
+            if videos:
+                model._has_encoder, model.encoder = True, Encoder()
+            service = Service(model, limits=Limits(**limits), max_batch=1, max_delay=0.0)
+            service.batcher.start()
+            service.ready = True
+            server, opened = uvicorn.Server(configuration(service)), listen("127.0.0.1", 0)
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(setattr, server, "should_exit", True)
+            return Served(opened.getsockname()[1])
+
+        yield start
+
+
+@pytest.fixture
+def on_disk(tmp_path, monkeypatch):
+    """What there is of bodies."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return lambda: list(tmp_path.iterdir())
+
+
+def comes(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+NPY = "send application/octet-stream or application/x-npy (a .npy file of numpy.save)"
+WITHOUT = f"{NPY} or application/json (in UTF-8)"
+WITH = f"{NPY}, application/json (in UTF-8) or video/* (a video)"
+
+
+@pytest.mark.parametrize(("videos", "send"), [(True, WITH), (False, WITHOUT)])
+def test_what_may_be_sent_is_said(serve, videos, send):
+    service = serve(videos)
+    mp4 = b"\0\0\0\x20ftypisom" + bytes(100)
+    for headers, status, words in (
+        ({"content-type": "text/plain"}, 415, "content-type 'text/plain': "),
+        ({"content-type": "image/gif"}, 415, "content-type 'image/gif': "),
+        ({"content-type": ""}, 415, "content-type '': "),
+        ({}, 415, "the request has no Content-Type header: "),
+        ({"content-type": "application/octet-stream"}, 400, "not a .npy file ("),
+        ({"content-type": "application/json"}, 400, "not JSON: { expected at its beginning: "),
+    ):
+        found = service.ask("POST", "/detect", mp4, headers)
+        assert found[0] == status, found
+        assert found[1]["error"].startswith(words), found
+        assert found[1]["error"].endswith(f": {send}"), found
+        assert "\n" not in found[1]["error"]
+    assert ("video/*" in service.ask("GET", "/")[1]["content_types"]) == videos
+    status, said = service.ask("POST", "/detect", mp4)
+    if videos:
+        assert (status, len(said["detections"])) == (200, 1)
+    else:
+        why = "the model has no encoder, or needs more than a video"
+        assert (status, said["error"]) == (415, f"content-type 'video/mp4': {why}: {send}")
