@@ -13,6 +13,7 @@ class Limits:
     timeout: float = 30.0  # seconds for a body to arrive
     max_video_mb: float = 512.0  # of one video
     max_video_seconds: float = 3600.0  # likewise
+    max_videos: int = 4  # that arrive, wait or are encoded at a time
     video_timeout: float = 900.0  # seconds for a video to arrive, and as many again to encode it
 
     @property

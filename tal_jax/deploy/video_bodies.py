@@ -18,7 +18,6 @@ from tal_jax.deploy.model import Model, ResolvedRecording
 from tal_jax.errors import InputError
 
 PART = 1 << 20  # bytes that are written at a time
-AT_ONCE = 4  # videos that arrive, wait or are encoded
 
 
 class VideoBodies:
@@ -46,8 +45,8 @@ class VideoBodies:
         Raises:
           Refused: 408, 413, 422 or 503, where it is late, too large, cannot be decoded, or others are there already.
         """
-        if self._there >= AT_ONCE:
-            raise Refused(503, f"{AT_ONCE} videos are at work already: try again")
+        if self._there >= self._limits.max_videos:
+            raise Refused(503, f"{self._limits.max_videos} videos are at work already: try again")
         self._there += 1
         gone = threading.Event()
         try:

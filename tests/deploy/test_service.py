@@ -301,6 +301,7 @@ def test_bad_starts(model, tmp_path):
         for arguments, word in (
             ((f"--model={tmp_path}",), "not a model"),
             ((f"--model={model}", "--max_batch=3"), "power of two"),
+            ((f"--model={model}", "--max_videos=0"), "--max_videos=0"),
             ((f"--model={model}", f"--port={taken.getsockname()[1]}"), "in use"),
         ):
             result = run("serve", *arguments)

@@ -63,6 +63,7 @@ def serve():
             if videos:
                 model._has_encoder, model.encoder = True, Encoder()
             service = Service(model, limits=Limits(**limits), max_batch=1, max_delay=0.0)
+            service.batcher.seconds[0, 1] = 0.001  # nothing is compiled, nor measured
             service.batcher.start()
             service.ready = True
             server, opened = uvicorn.Server(configuration(service)), listen("127.0.0.1", 0)
@@ -118,3 +119,15 @@ def test_what_may_be_sent_is_said(serve, videos, send):
     else:
         why = "the model has no encoder, or needs more than a video"
         assert (status, said["error"]) == (415, f"content-type 'video/mp4': {why}: {send}")
+
+
+def test_so_many_videos_at_once_and_no_more(serve, on_disk):
+    service = serve(max_videos=2)
+    assert service.ask("GET", "/")[1]["limits"]["max_videos"] == 2
+    with service.begun(100, b"some") as one, service.begun(100, b"some"):
+        comes(lambda: len(on_disk()) == 2)
+        status, said = service.ask("POST", "/detect", b"a video")
+        assert (status, said["error"]) == (503, "2 videos are at work already: try again")
+        one.close()
+        comes(lambda: len(on_disk()) == 1)
+        assert service.ask("POST", "/detect", b"a video")[0] == 200

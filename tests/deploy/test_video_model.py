@@ -143,7 +143,8 @@ def left_over(home):
 
 @pytest.fixture(scope="module")
 def server(home, left_over):
-    with Server(home / "e", "--max_video_mb=0.2", "--max_video_seconds=20", "--video_timeout=60") as server:
+    limits = ("--max_video_mb=0.2", "--max_video_seconds=20", "--max_videos=3", "--video_timeout=60")
+    with Server(home / "e", *limits) as server:
         yield server
         status, errors = server.end()
     assert status == 0
@@ -154,7 +155,9 @@ MP4 = {"content-type": "video/mp4"}
 
 
 def test_a_video_in_a_body(home, server, left_over):
-    assert "video/*" in json.loads(server.ask("GET", "/")[1])["content_types"]
+    about = json.loads(server.ask("GET", "/")[1])
+    assert "video/*" in about["content_types"]
+    assert about["limits"]["max_videos"] == 3
     video = home / "videos" / "v09.mp4"
     expected = Model(home / "e").detect(video)
     status, found = server.detect(video.read_bytes(), MP4, "/detect")
