@@ -76,7 +76,8 @@ class VideoBodies:
             try:
                 with path.open("wb") as file:
                     async with asyncio.timeout(self._limits.video_timeout):
-                        async for piece in request.stream():
+                        pieces = request.stream()
+                        while (piece := await self._soon(pieces)) is not None:
                             size += len(piece)
                             if size > limit:
                                 raise too_large
@@ -90,6 +91,14 @@ class VideoBodies:
             if not size:
                 raise Refused(400, "an empty body: send a video")
             yield path
+
+    async def _soon(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        """The next piece of a body, None after the last one; who stalls is not waited for as long as who is slow."""
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                return await anext(pieces, None)
+        except TimeoutError as e:
+            raise Refused(408, f"no byte of the video came for {self._limits.timeout:g} s: send it again") from e
 
     def _encoded(self, path: Path, gone: threading.Event) -> tuple[ResolvedRecording, tuple[str, ...]]:
         begin = time.monotonic()

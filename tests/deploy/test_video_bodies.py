@@ -83,6 +83,13 @@ def on_disk(tmp_path, monkeypatch):
     return lambda: list(tmp_path.iterdir())
 
 
+def answered(opened):
+    """The status and the content of the answer to what was sent."""
+    with contextlib.closing(http.client.HTTPResponse(opened)) as answer:
+        answer.begin()
+        return answer.status, json.loads(answer.read())
+
+
 def comes(condition):
     end = time.monotonic() + PATIENCE
     while not condition():
@@ -131,3 +138,32 @@ def test_so_many_videos_at_once_and_no_more(serve, on_disk):
         one.close()
         comes(lambda: len(on_disk()) == 1)
         assert service.ask("POST", "/detect", b"a video")[0] == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"some bytes"])
+def test_an_upload_that_stalls_gives_its_place_back(serve, on_disk, sent):
+    service = serve(max_videos=1, timeout=0.5, video_timeout=60)
+    with service.begun(1000, sent) as stalled:
+        assert answered(stalled) == (408, {"error": "no byte of the video came for 0.5 s: send it again"})
+        assert stalled.recv(1) == b"", "the connection has ended"
+    assert not on_disk()
+    assert service.ask("POST", "/detect", b"a video")[0] == 200
+
+
+def test_a_slow_upload_that_goes_on_is_taken(serve, on_disk):
+    """Its pauses are short, though all of them together are longer than a pause may be."""
+    service = serve(timeout=2, video_timeout=PATIENCE)
+    with service.begun(10, b"") as slow:
+        for _ in range(10):
+            time.sleep(0.3)
+            slow.sendall(b"x")
+        status, said = answered(slow)
+        assert (status, len(said["detections"])) == (200, 1)
+    assert not on_disk()
+
+
+def test_an_upload_of_many_pauses_has_an_end(serve, on_disk):
+    service = serve(timeout=PATIENCE, video_timeout=0.5)
+    with service.begun(1000, b"some bytes") as stalled:
+        assert answered(stalled) == (408, {"error": "the video has not arrived within 0.5 s"})
+    assert not on_disk()
