@@ -41,18 +41,12 @@ def kind_of(headers: Mapping[str, str], model: Model) -> str:
         raise Refused(415, f"the request has no Content-Type header: {remedy(model)}")
     kind, _, parameters = headers["content-type"].lower().partition(";")
     kind = kind.strip()
-    if kind.startswith(VIDEO):
-        if not model.takes_videos:
-            raise unlike(kind, model, "the model has no encoder, or needs more than a video: ")
+    if kind.startswith(VIDEO) and model.takes_videos:
         return kind
     if kind not in (*NPY, JSON):
-        raise unlike(kind, model)
+        why = "the model has no encoder, or needs more than a video: " if kind.startswith(VIDEO) else ""
+        raise Refused(415, f"content-type {kind!r:.80}: {why}{remedy(model)}")
     _, _, charset = parameters.partition("charset=")
     if charset.partition(";")[0].strip(' "') not in UTF8:
         raise Refused(415, f"charset {charset!r:.40}: send UTF-8")
     return kind
-
-
-def unlike(kind: str, model: Model, why: str = "") -> Refused:
-    """The answer to a body of a content type that the model does not take."""
-    return Refused(415, f"content-type {kind!r:.80}: {why}{remedy(model)}")

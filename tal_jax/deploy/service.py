@@ -165,8 +165,10 @@ class Service:
         query = Query.of(request.query_params.multi_items())
         kind = kind_of(request.headers, self.model)
         if kind.startswith(VIDEO):
-            if query.stride is not None or query.duration is not None:
-                raise Refused(422, "a video has a duration and a stride of its own: leave ?stride and ?duration out")
+            for name, value in (("stride", query.stride), ("duration", query.duration)):
+                if value is not None:
+                    why = f"a video has a {name} of its own: its parameters are top and min_score"
+                    raise Refused(422, f"?{name}={value:g}: {why}")
             known, notes = await self._videos.recording(request, lambda future: _while_there(request, future))
             return self._answered(await self._found(request, known), query, notes)
         async with self._body(request) as body:
@@ -195,9 +197,8 @@ class Service:
         too_large = Refused(413, f"the body is larger than {self.limits.max_mb:g} MB")
         if int(request.headers.get("content-length", 0)) > self.limits.body:
             raise too_large
-        body = (
-            bytearray()
-        )  # not a list of its parts: those of a client that sends single bytes are forty times as large
+        # Not a list of its parts: those of a client that sends single bytes are forty times as large.
+        body = bytearray()
         try:
             try:
                 async with asyncio.timeout(self.limits.timeout):

@@ -172,7 +172,7 @@ def test_damaged_npy(server, body, status, word):
         ('{"features": [[1, 2, 3]], "strid": 1}', 400, "no such field"),
         ('{"features": [[1, 2, 3]], "duration": "1"}', 400, "not a number"),
         ('{"features": [[1, 2, 3]], "duration": -1}', 422, "duration -1"),
-        ('{"features": [[1, 2, 3]], "class_scores": [1]}', 422, "class scores for 2"),
+        ('{"features": [[1, 2, 3]], "class_scores": [1]}', 422, "1 numbers in a list of 2"),
     ],
 )
 def test_damaged_json(server, body, status, word):

@@ -31,6 +31,9 @@ class Encoder:
         return Recording([np.ones((20, 2), np.float32)], id, 0.5, 10.0), ()
 
 
+ENCODER = Encoder()
+
+
 class Served:
     """A service in a thread of this process, on a free port."""
 
@@ -58,10 +61,9 @@ def serve():
     """Starts services, of a model with an encoder or without."""
     with contextlib.ExitStack() as stack:
 
-        def start(videos=True, **limits):
+        def start(encoder=ENCODER, **limits):
             model = model_of(Framing("window", 32))
-            if videos:
-                model._has_encoder, model.encoder = True, Encoder()
+            model._has_encoder, model.encoder = encoder is not None, encoder
             service = Service(model, limits=Limits(**limits), max_batch=1, max_delay=0.0)
             service.batcher.seconds[0, 1] = 0.001  # nothing is compiled, nor measured
             service.batcher.start()
@@ -102,9 +104,9 @@ WITHOUT = f"{NPY} or application/json (in UTF-8)"
 WITH = f"{NPY}, application/json (in UTF-8) or video/* (a video)"
 
 
-@pytest.mark.parametrize(("videos", "send"), [(True, WITH), (False, WITHOUT)])
-def test_what_may_be_sent_is_said(serve, videos, send):
-    service = serve(videos)
+@pytest.mark.parametrize(("encoder", "send"), [(ENCODER, WITH), (None, WITHOUT)])
+def test_what_may_be_sent_is_said(serve, encoder, send):
+    service = serve(encoder)
     mp4 = b"\0\0\0\x20ftypisom" + bytes(100)
     for headers, status, words in (
         ({"content-type": "text/plain"}, 415, "content-type 'text/plain': "),
@@ -119,9 +121,9 @@ def test_what_may_be_sent_is_said(serve, videos, send):
         assert found[1]["error"].startswith(words), found
         assert found[1]["error"].endswith(f": {send}"), found
         assert "\n" not in found[1]["error"]
-    assert ("video/*" in service.ask("GET", "/")[1]["content_types"]) == videos
+    assert ("video/*" in service.ask("GET", "/")[1]["content_types"]) == (encoder is not None)
     status, said = service.ask("POST", "/detect", mp4)
-    if videos:
+    if encoder:
         assert (status, len(said["detections"])) == (200, 1)
     else:
         why = "the model has no encoder, or needs more than a video"
@@ -167,3 +169,10 @@ def test_an_upload_of_many_pauses_has_an_end(serve, on_disk):
     with service.begun(1000, b"some bytes") as stalled:
         assert answered(stalled) == (408, {"error": "the video has not arrived within 0.5 s"})
     assert not on_disk()
+
+
+@pytest.mark.parametrize("name", ["stride", "duration"])
+def test_a_parameter_that_no_video_has_is_named(serve, name):
+    status, said = serve().ask("POST", f"/detect?top=3&{name}=0.5", b"a video")
+    why = f"?{name}=0.5: a video has a {name} of its own: its parameters are top and min_score"
+    assert (status, said["error"]) == (422, why)

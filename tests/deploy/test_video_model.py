@@ -201,7 +201,7 @@ def test_a_truncated_video_in_a_body_is_noted(home, server, tmp_path):
         (lambda: bytes(300_000), "/detect", 413, "larger than 0.2 MB"),
         (lambda: iter([bytes(100_000)] * 3), "/detect", 413, "larger than 0.2 MB"),
         (lambda: b"x", "/detect?stride=1", 422, "a stride of its own"),
-        (lambda: b"x", "/detect?duration=1", 422, "a stride of its own"),
+        (lambda: b"x", "/detect?duration=1", 422, "a duration of its own"),
     ],
 )
 def test_what_is_no_video_in_a_body_is_one_line(server, left_over, make, path, status, words):
