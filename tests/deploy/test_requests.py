@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from support import videos
 from support.oracle import model_of
 
 from tal_jax.deploy.json_bodies import Refused
 from tal_jax.deploy.requests import Query, recording
+from tal_jax.deploy.video_encoder import VideoEncoder
+from tal_jax.errors import InputError
 from tal_jax.windows import Framing
 
 JSON = "application/json"
@@ -82,3 +85,13 @@ def test_what_a_model_needs_from_outside_is_asked_for_by_its_name(name, form):
     body = json.dumps(FEATURES | {name: None}).encode()
     said = f"{name}: the model has no stage that makes them: send JSON with {form}"
     assert refusal(recording, model, JSON, body, Query(), max_snippets=100) == (422, said)
+
+
+def test_a_video_of_no_rate_is_not_asked_for_a_flag(tmp_path):
+    """Nobody who detects gives a rate: it is the model's, or the video's."""
+    pytest.importorskip("av")
+    encoder = VideoEncoder.__new__(VideoEncoder)
+    encoder.identity = {"rate": None}
+    path = videos.write(tmp_path / "slow.mp4", [0.0, 5.0, 10.0])
+    with pytest.raises(InputError, match=r"slow\.mp4: its header says 0\.\d+ images a second: write it again"):
+        encoder.encode(str(path))

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import uvicorn
+from support import videos
 from support.commands import PATIENCE
 from support.oracle import model_of
 
@@ -18,6 +19,7 @@ from tal_jax.deploy.http import configuration, listen
 from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.recording import Recording
 from tal_jax.deploy.service import Service
+from tal_jax.video.decode import Video
 from tal_jax.windows import Framing
 
 MP4 = {"content-type": "video/mp4"}
@@ -176,3 +178,26 @@ def test_a_parameter_that_no_video_has_is_named(serve, name):
     status, said = serve().ask("POST", f"/detect?top=3&{name}=0.5", b"a video")
     why = f"?{name}=0.5: a video has a {name} of its own: its parameters are top and min_score"
     assert (status, said["error"]) == (422, why)
+
+
+def test_what_is_no_video_is_not_said_to_be_left_out(serve, tmp_path):
+    """There is one file alone, and it was meant."""
+    pytest.importorskip("av")
+
+    class Looks(Encoder):
+        def recording(self, path, id, *, watch):
+            for _ in Video(path).shown():
+                pass
+            return super().recording(path, id, watch=watch)
+
+    service = serve(encoder=Looks())
+    video = videos.write(tmp_path / "x.mp4", videos.regular(5))
+    assert service.ask("POST", "/detect", video.read_bytes())[0] == 200
+    for content, words in (
+        (b"no video at all" * 100, "the video: no video that can be read ("),
+        (videos.picture(tmp_path / "x.gif").read_bytes(), "the video: only one image of it can be decoded, which has"),
+    ):
+        status, said = service.ask("POST", "/detect", content)
+        assert status == 422
+        assert said["error"].startswith(words)
+        assert "leave it out" not in said["error"]
