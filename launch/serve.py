@@ -2,7 +2,7 @@
 
 python -m launch.serve --model=E [--host=127.0.0.1 --port=8080] [--max_batch=16 --max_delay_ms=2]
     [--max_mb=32 --max_snippets=20000 --max_waiting=128 --timeout=30]
-    [--max_video_mb=512 --max_video_seconds=3600 --video_timeout=900]
+    [--max_video_mb=512 --max_video_seconds=3600 --max_videos=4 --video_timeout=900]
 curl --data-binary @x.npy -H 'content-type: application/x-npy' 'http://127.0.0.1:8080/detect?stride=0.2&top=20'
 curl --data-binary @x.mp4 -H 'content-type: video/mp4' 'http://127.0.0.1:8080/detect?top=20'
 
@@ -25,9 +25,10 @@ _PORT = flags.DEFINE_integer("port", 8080, "Port; 0 takes a free one.", 0, 65535
 _MAX_MB = flags.DEFINE_float("max_mb", 32.0, "MB of one body.", 0.001)
 _MAX_SNIPPETS = flags.DEFINE_integer("max_snippets", 20_000, "Snippets of one recording.", 1)
 _MAX_WAITING = flags.DEFINE_integer("max_waiting", 128, "Recordings that wait; more are told to come again.", 1)
-_TIMEOUT = flags.DEFINE_float("timeout", 30.0, "Seconds for a body to arrive.", 0.01)
+_TIMEOUT = flags.DEFINE_float("timeout", 30.0, "Seconds for a body to arrive; of a video, the longest pause.", 0.01)
 _VIDEO_MB = flags.DEFINE_float("max_video_mb", 512.0, "MB of one video.", 0.001)
 _VIDEO_SECONDS = flags.DEFINE_float("max_video_seconds", 3600.0, "Length of one video.", 0.001)
+_VIDEOS = flags.DEFINE_integer("max_videos", 4, "Videos that arrive, wait or are encoded at a time.", 1)
 _VIDEO_TIMEOUT = flags.DEFINE_float("video_timeout", 900.0, "Seconds for a video to arrive, and to be encoded.", 0.01)
 _MAX_BATCH = flags.DEFINE_integer("max_batch", 16, "Windows at a time, a power of two.", 1, 1024)
 _MAX_DELAY = flags.DEFINE_float("max_delay_ms", 2.0, "Milliseconds that a first recording waits for others.", 0, 1000)
@@ -57,6 +58,7 @@ def main(argv: Sequence[str]) -> None:
         timeout=_TIMEOUT.value,
         max_video_mb=_VIDEO_MB.value,
         max_video_seconds=_VIDEO_SECONDS.value,
+        max_videos=_VIDEOS.value,
         video_timeout=_VIDEO_TIMEOUT.value,
     )
     model = Model(_MODEL.value)

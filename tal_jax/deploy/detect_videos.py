@@ -5,12 +5,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tal_jax.deploy import subtitles
 from tal_jax.deploy.model import Model
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import table_of
-from tal_jax.video import annotate, folder
+from tal_jax.video import annotate, folder, subtitles
 
 
 def detect_in_videos(

@@ -12,11 +12,11 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from tal_jax.deploy import content_types
 from tal_jax.deploy.service import Service
-from tal_jax.deploy.video_bodies import KIND
 from tal_jax.errors import InputError
 
-VIDEO = KIND.encode()
+VIDEO = content_types.VIDEO.encode()
 HEADER_BYTES = 1 << 16  # of one request
 HEADERS = 200
 URL_BYTES = 8192
@@ -42,21 +42,14 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
-def run(service: Service, opened: socket.socket, prepare: Callable[[], object]) -> None:
-    """Answers requests until SIGTERM or SIGINT, then finishes those that were accepted.
-
-    Args:
-      service: the service that answers.
-      opened: the socket to answer on, see `listen`.
-      prepare: called in a thread of its own; it calls `service.prepare`. If it fails, the server ends with its
-        exception.
-    """
+def configuration(service: Service) -> uvicorn.Config:
+    """How uvicorn serves a service: with its limits, and without logs."""
 
     class Protocol(_Patience):
         seconds = service.limits.timeout + GRACE
         video_seconds = (service.limits.video_timeout if service.model.takes_videos else service.limits.timeout) + GRACE
 
-    config = uvicorn.Config(
+    return uvicorn.Config(
         service.app,
         http=Protocol,
         ws="none",
@@ -68,7 +61,19 @@ def run(service: Service, opened: socket.socket, prepare: Callable[[], object]) 
         timeout_keep_alive=KEEP_ALIVE,
         backlog=BACKLOG,
     )
-    server = uvicorn.Server(config)
+
+
+def run(service: Service, opened: socket.socket, prepare: Callable[[], object]) -> None:
+    """Answers requests until SIGTERM or SIGINT, then finishes those that were accepted.
+
+    Args:
+      service: the service that answers.
+      opened: the socket to answer on, see `listen`.
+      prepare: called in a thread of its own; it calls `service.prepare`. If it fails, the server ends with its
+        exception.
+    """
+
+    server = uvicorn.Server(configuration(service))
     faults: list[BaseException] = []
 
     def prepared() -> None:

@@ -16,6 +16,10 @@ from tal_jax.deploy.model import Model, Segments
 from tal_jax.errors import InputError
 
 FIELDS = ("features", "stride", "duration", "class_scores", "proposals")
+FORMS = {
+    "class_scores": "[a number for each label] or {label: number, ..}",
+    "proposals": '{"segments": [[start, end], ..] in seconds, "scores": [..]}',
+}
 LARGEST = float(np.finfo(np.float32).max)
 PROPOSALS = 100_000  # of one recording
 TEXT = 200  # bytes of one number with the blanks around it
@@ -30,6 +34,11 @@ class Refused(InputError):
     def __init__(self, status: int, message: str):
         super().__init__(message)
         self.status = status
+
+
+def is_object(body: bytes | bytearray) -> bool:
+    """Whether a body begins as an object of JSON does."""
+    return _Reader(body).opens(b"{")
 
 
 def fields(model: Model, body: bytes | bytearray, max_snippets: int) -> dict[str, Any]:
@@ -84,7 +93,8 @@ def _streams(model: Model) -> Refused:
 
 def _class_scores(there: "_Reader", labels: Sequence[str]) -> np.ndarray:
     if not there.opens(b"{"):
-        return there.vector("class_scores", len(labels)).astype(np.float32)
+        count = len(labels)
+        return there.vector(f"class_scores of the {count} labels", count, count).astype(np.float32)
     known = {label: k for k, label in enumerate(labels)}
     scores = np.zeros(len(labels))
     for label in there.members():
@@ -98,9 +108,9 @@ def _proposals(there: "_Reader") -> Segments:
     segments = scores = None
     for name in there.members() if there.opens(b"{") else ():
         if name == "segments":
-            segments = there.matrix("segments", 2, PROPOSALS, np.float64)
+            segments = there.matrix("proposals: segments", 2, PROPOSALS, np.float64)
         elif name == "scores":
-            scores = there.vector("scores", PROPOSALS).astype(np.float32)
+            scores = there.vector("proposals: scores", 1, PROPOSALS).astype(np.float32)
         else:
             break
     else:
@@ -109,7 +119,7 @@ def _proposals(there: "_Reader") -> Segments:
                 shapes = f"{segments.shape} segments and {scores.shape} scores"
                 raise Refused(422, f"proposals: {shapes}: [P, 2], start < end, [P]")
             return segments, scores
-    raise Refused(400, 'proposals: send {"segments": [[start, end], ..] in seconds, "scores": [..]}')
+    raise Refused(400, f"proposals: send {FORMS['proposals']}")
 
 
 class _Reader:
@@ -177,11 +187,11 @@ class _Reader:
         except orjson.JSONDecodeError as e:
             raise Refused(400, otherwise) from e
 
-    def vector(self, what: str, most: int) -> np.ndarray:
-        """A list of 1 to `most` numbers, float64 [n]."""
+    def vector(self, what: str, least: int, most: int) -> np.ndarray:
+        """A list of `least` to `most` numbers, float64 [n]."""
         if not self.opens(b"["):
             raise Refused(422, f"{what}: not numbers [..]")
-        return _finite(what, self._row(what, 1, most))
+        return _finite(what, self._row(what, least, most))
 
     def matrix(self, what: str, width: int, most: int, dtype: Any = np.float32) -> np.ndarray:
         """A list of 1 to `most` rows of `width` numbers, [n, width]."""
@@ -211,7 +221,7 @@ class _Reader:
             raise Refused(400, f"not JSON: the list at byte {begin} has no end")
         if any(body.find(sign, begin + 1, end) >= 0 for sign in (b'"', b"{", b"[")):
             raise Refused(422, f"{what}: not numbers in the list at byte {begin}")
-        if not least <= (count := body.count(b",", begin, end) + 1) <= most:
+        if not least <= (count := body.count(b",", begin, end) + (end > begin + 1)) <= most:
             wanted = f"{least} to {most}" if least < most else most
             raise Refused(422, f"{what}: {count} numbers in a list of {wanted}")
         if end - begin > TEXT * (count + 1):

@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 
 from tal_jax.deploy import json_bodies
+from tal_jax.deploy.content_types import NPY, remedy
 from tal_jax.deploy.json_bodies import LARGEST, Refused
 from tal_jax.deploy.model import Model, Recording, ResolvedRecording
 from tal_jax.errors import InputError
 from tal_jax.prepare.npy_header import LONGEST, NotNumbers, read_header
 
-NPY = ("application/octet-stream", "application/x-npy")
-JSON = "application/json"
-QUERY = ("stride", "duration", "top", "min_score")
+QUERY = {
+    "stride": "a number of seconds",
+    "duration": "a number of seconds",
+    "top": "a whole number from 1 on",
+    "min_score": "a finite number",
+}
 SECONDS = (1e-6, 1e9)  # strides and durations beyond have no float32 that the model could count with
 
 
@@ -37,16 +41,14 @@ class Query:
             if name not in QUERY:
                 raise Refused(400, f"?{name!r:.40}=..: no such parameter: there are {', '.join(QUERY)}")
             if name in found:
-                raise Refused(400, f"?{name}=..: given twice")
+                raise Refused(400, f"?{name}=..: given twice: keep one of them")
             try:
-                found[name] = int(text) if name == "top" else float(text)
-            except ValueError as e:
-                kind = "whole number" if name == "top" else "number"
-                raise Refused(400, f"?{name}={text!r:.40}: not a {kind}") from e
-        if found.get("top", 1) < 1:
-            raise Refused(400, "?top=..: at least 1")
-        if not math.isfinite(found.get("min_score", 0.0)):
-            raise Refused(400, "?min_score=..: a finite number")
+                found[name] = value = int(text) if name == "top" else float(text)
+                right = value >= 1 if name == "top" else math.isfinite(value)
+            except ValueError:
+                right = False
+            if not right:
+                raise Refused(400, f"?{name}={text!r:.40}: not {QUERY[name]}")
         return cls(**found)
 
 
@@ -57,28 +59,33 @@ def recording(
 
     Args:
       model: the model that shall detect in it.
-      media: the media type of the body, one of NPY or JSON.
+      media: the content type of the body, one of NPY or JSON, see `content_types.kind_of`.
       body: a `.npy` file of features [T, C], or JSON, see `json_bodies.fields`.
       query: the parameters of the request; its stride and duration come before those of the body.
       max_snippets: the largest T that is accepted.
 
     Raises:
-      Refused: 400 where the body is damaged, 413 where T is too large, 415 where the media type is another, 422 where
-        the recording does not fit the model.
+      Refused: 400 where the body is damaged, 413 where T is too large, 422 where the recording does not fit the model.
     """
     found: dict[str, Any] = {}
     if media in NPY:
-        streams = [npy(body)]
-    elif media == JSON:
+        streams = [npy(body, remedy(model))]
+    else:
+        if not json_bodies.is_object(body):
+            raise Refused(400, f"not JSON: {{ expected at its beginning: {remedy(model)}")
         found = json_bodies.fields(model, body, max_snippets)
         streams = found.pop("features")
-    else:
-        raise unlike(media)
     for name in ("stride", "duration"):
         asked = getattr(query, name)
         found[name] = value = found.get(name) if asked is None else asked
         if value is not None and not SECONDS[0] <= value <= SECONDS[1]:
-            raise Refused(422, f"{name} {value:g}: seconds from {SECONDS[0]:g} to {SECONDS[1]:g}")
+            raise Refused(422, f"{name} {value:g}: not a number of seconds from {SECONDS[0]:g} to {SECONDS[1]:g}")
+    if model.stride is None and found["stride"] is None and found["duration"] is None:
+        raise Refused(422, "stride: the model has none of its own: send it or duration, in seconds")
+    for name in model.needs:
+        if found.get(name) is None:
+            how = f'send JSON with "{name}": {json_bodies.FORMS[name]}'
+            raise Refused(422, f"{name}: the model has no stage that makes them: {how}")
     given = Recording(streams, id="of the request", **found)
     try:
         known = model.checked(given)
@@ -93,13 +100,12 @@ def recording(
     return known
 
 
-def unlike(media: str) -> Refused:
-    """The answer to a body of a media type that is not read."""
-    return Refused(415, f"content-type {media or 'missing'!r:.80}: send {NPY[0]} (a .npy file) or {JSON} in UTF-8")
-
-
-def npy(body: bytes | bytearray) -> np.ndarray:
+def npy(body: bytes | bytearray, otherwise: str = "write it with numpy.save") -> np.ndarray:
     """The array of a `.npy` file, lying in the body itself; what its header says is checked before anything is read.
+
+    Args:
+      body: the file.
+      otherwise: what to send where it is none.
 
     Raises:
       Refused: 400 where the body is no `.npy` file, or shorter or longer than its header says, 422 where it does not
@@ -110,7 +116,7 @@ def npy(body: bytes | bytearray) -> np.ndarray:
     except NotNumbers as e:
         raise Refused(422, f"{e}: save it as float32 or float16") from e
     except ValueError as e:
-        raise Refused(400, f"not a .npy file ({e}): write it with numpy.save") from e
+        raise Refused(400, f"not a .npy file ({e}): {otherwise}") from e
     there = len(body) - header.end
     if there != header.size:
         raise Refused(400, f"{there} bytes of data, {header.size} by the header: truncated, or not one array")

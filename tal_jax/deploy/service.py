@@ -27,13 +27,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tal_jax.deploy.batching import Batcher, Full
+from tal_jax.deploy.content_types import JSON, NPY, VIDEO, kind_of, taken
 from tal_jax.deploy.json_bodies import Refused
 from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.metrics import Measures
 from tal_jax.deploy.model import Model, ResolvedRecording
-from tal_jax.deploy.requests import JSON, NPY, Query, recording, unlike
+from tal_jax.deploy.requests import Query, recording
 from tal_jax.deploy.strides import doubts
-from tal_jax.deploy.video_bodies import KIND as VIDEO
 from tal_jax.deploy.video_bodies import VideoBodies
 from tal_jax.errors import InputError
 from tal_jax.windows import WindowDetections
@@ -44,7 +44,6 @@ Programs = list[tuple[str, Callable[[], None]]]
 BODIES = 16  # bodies of the largest size that are held at a time
 QUERY_BYTES = 2048
 Found = TypeVar("Found")
-UTF8 = ("", "utf-8", "utf8", "us-ascii")
 
 
 class Service:
@@ -122,7 +121,7 @@ class Service:
                 "streams": model.streams,
                 "stride": model.stride,
                 "needs": model.needs,
-                "content_types": [*NPY, JSON, *([f"{VIDEO}*"] if model.takes_videos else [])],
+                "content_types": taken(model),
                 "limits": asdict(self.limits),
             }
         )
@@ -164,10 +163,12 @@ class Service:
         if len(request.scope["query_string"]) > QUERY_BYTES:
             raise Refused(414, f"parameters of more than {QUERY_BYTES} bytes")
         query = Query.of(request.query_params.multi_items())
-        kind = _kind(request, videos=self.model.takes_videos)
+        kind = kind_of(request.headers, self.model)
         if kind.startswith(VIDEO):
-            if query.stride is not None or query.duration is not None:
-                raise Refused(422, "a video has a duration and a stride of its own: leave ?stride and ?duration out")
+            for name, value in (("stride", query.stride), ("duration", query.duration)):
+                if value is not None:
+                    why = f"a video has a {name} of its own: its parameters are top and min_score"
+                    raise Refused(422, f"?{name}={value:g}: {why}")
             known, notes = await self._videos.recording(request, lambda future: _while_there(request, future))
             return self._answered(await self._found(request, known), query, notes)
         async with self._body(request) as body:
@@ -196,9 +197,8 @@ class Service:
         too_large = Refused(413, f"the body is larger than {self.limits.max_mb:g} MB")
         if int(request.headers.get("content-length", 0)) > self.limits.body:
             raise too_large
-        body = (
-            bytearray()
-        )  # not a list of its parts: those of a client that sends single bytes are forty times as large
+        # Not a list of its parts: those of a client that sends single bytes are forty times as large.
+        body = bytearray()
         try:
             try:
                 async with asyncio.timeout(self.limits.timeout):
@@ -240,25 +240,6 @@ async def _while_there(request: Request, future: "asyncio.Future[Found]") -> Fou
     finally:
         future.cancel()
         gone.cancel()
-
-
-def _kind(request: Request, *, videos: bool) -> str:
-    """The media type of a body. Raises Refused (415) where it is none that is read, or in an encoding that is not."""
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("", "identity"):
-        raise Refused(415, f"content-encoding {encoding!r:.40}: send the body as it is")
-    kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
-    kind = kind.strip()
-    if kind.startswith(VIDEO):
-        if not videos:
-            raise Refused(415, "a video: the model has no encoder, or needs more than a video: send features")
-        return kind
-    if kind not in (*NPY, JSON):
-        raise unlike(kind)
-    _, _, charset = parameters.partition("charset=")
-    if charset.partition(";")[0].strip(' "') not in UTF8:
-        raise Refused(415, f"charset {charset!r:.40}: send UTF-8")
-    return kind
 
 
 def _json(value: Any) -> Response:

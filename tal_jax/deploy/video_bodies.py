@@ -17,9 +17,7 @@ from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.model import Model, ResolvedRecording
 from tal_jax.errors import InputError
 
-KIND = "video/"  # of which format it is, its content says
 PART = 1 << 20  # bytes that are written at a time
-AT_ONCE = 4  # videos that arrive, wait or are encoded
 
 
 class VideoBodies:
@@ -47,8 +45,8 @@ class VideoBodies:
         Raises:
           Refused: 408, 413, 422 or 503, where it is late, too large, cannot be decoded, or others are there already.
         """
-        if self._there >= AT_ONCE:
-            raise Refused(503, f"{AT_ONCE} videos are at work already: try again")
+        if self._there >= self._limits.max_videos:
+            raise Refused(503, f"{self._limits.max_videos} videos are at work already: try again")
         self._there += 1
         gone = threading.Event()
         try:
@@ -78,7 +76,8 @@ class VideoBodies:
             try:
                 with path.open("wb") as file:
                     async with asyncio.timeout(self._limits.video_timeout):
-                        async for piece in request.stream():
+                        pieces = request.stream()
+                        while (piece := await self._soon(pieces)) is not None:
                             size += len(piece)
                             if size > limit:
                                 raise too_large
@@ -92,6 +91,14 @@ class VideoBodies:
             if not size:
                 raise Refused(400, "an empty body: send a video")
             yield path
+
+    async def _soon(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        """The next piece of a body, None after the last one; who stalls is not waited for as long as who is slow."""
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                return await anext(pieces, None)
+        except TimeoutError as e:
+            raise Refused(408, f"no byte of the video came for {self._limits.timeout:g} s: send it again") from e
 
     def _encoded(self, path: Path, gone: threading.Event) -> tuple[ResolvedRecording, tuple[str, ...]]:
         begin = time.monotonic()

@@ -19,7 +19,7 @@ from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.video.ahead import ahead
 from tal_jax.video.clips import Chunk, Sampling, chunks
-from tal_jax.video.decode import Times, Video
+from tal_jax.video.decode import MAX_RATE, Times, Video
 from tal_jax.video.preprocessing import Preprocessing
 
 Watch = Callable[[float, int], None]
@@ -84,7 +84,10 @@ class VideoEncoder:
         """
         video = Video(path, self._times)
         rate = self.identity["rate"]
-        video.rate = Fraction(rate).limit_denominator(10_000) if isinstance(rate, int | float) else video.own_rate()
+        if isinstance(rate, int | float):
+            video.rate = Fraction(rate).limit_denominator(10_000)
+        else:
+            video.rate = video.own_rate(f"write it again with 1 to {MAX_RATE} images a second")
         count = 0
         with tempfile.TemporaryFile() as file, contextlib.closing(self._chunks(video, strict)) as decoded:
             for batch in self._packing.pack(decoded):

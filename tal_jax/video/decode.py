@@ -67,8 +67,11 @@ class Video:
     def __post_init__(self) -> None:
         av()  # by whoever makes it: threads that decode at the same time import nothing
 
-    def own_rate(self) -> Fraction:
+    def own_rate(self, otherwise: str = "give --rate=IMAGES_A_SECOND") -> Fraction:
         """Images a second as its header says, for a grid on which every image has its point.
+
+        Args:
+          otherwise: what to do where it says none.
 
         Raises:
           InputError: see `shown`; the header says nothing, or what no camera does.
@@ -77,7 +80,7 @@ class Video:
             rate = stream.average_rate or stream.guessed_rate
         if rate is None or not 1 <= rate <= MAX_RATE:
             said = "no rate" if rate is None else f"{float(rate):.3g} images a second"
-            raise InputError(f"{self.path}: its header says {said}: give --rate=IMAGES_A_SECOND")
+            raise InputError(f"{self.path}: its header says {said}: {otherwise}")
         return Fraction(rate)
 
     def header_seconds(self) -> float:
@@ -102,10 +105,10 @@ class Video:
           Images in the order of their times; one without a later time than those before is noted and left out.
 
         Raises:
-          InputError: no such file, no video stream, a still picture, or an image of too many pixels; with `strict`
-            also damage; or by index, see `own_rate`.
+          InputError: no such file, no video stream, a single image, or one of too many pixels; with `strict` also
+            damage; or by index, see `own_rate`.
         """
-        rate = self.own_rate() if self.times == "index" else None
+        rate = self.own_rate("take its images by their time stamps") if self.times == "index" else None
         with _opened(self.path, threads) as (container, stream):
             first, last, gap, turns = None, None, Fraction(0), None
             dropped = 0
@@ -134,7 +137,13 @@ class Video:
             if dropped:
                 self._damage(f"{dropped} images without a time of their own were left out", strict)
         if not self.images:
-            raise InputError(f"{self.path}: no image of it can be decoded: copy it again, or leave it out")
+            raise InputError(f"{self.path}: no image of it can be decoded: give a whole file, or another one")
+        if self.images == 1:  # a GIF or an AVIF that lies still, or a file that broke off
+            why = "".join(f" ({note})" for note in self.notes[:1])
+            raise InputError(
+                f"{self.path}: only one image of it can be decoded{why}, which has no duration: give a whole file, or "
+                "another one"
+            )
 
     def _frames(self, container: Any, stream: Any, strict: bool) -> Iterator[Any]:
         """Frames until the end, or until what cannot be decoded any more."""
@@ -205,12 +214,12 @@ def _opened(path: str, threads: int) -> Iterator[tuple[Any, Any]]:
             os.path.abspath(path), metadata_errors="replace", options={"format_whitelist": ",".join(FORMATS)}
         )
     except (package.error.FFmpegError, OSError, ValueError) as e:
-        raise InputError(f"{path}: no video that can be read ({reason(e)}): check the file, or leave it out") from e
+        raise InputError(f"{path}: no video that can be read ({reason(e)}): check the file, or give another one") from e
     with container:
         streams = [s for s in container.streams.video if not _is_cover(s, package)]
         if not streams:
             held = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-            raise InputError(f"{path}: holds no video stream (but {held}): leave it out")
+            raise InputError(f"{path}: holds no video stream (but {held}): give a file that has one")
         stream = streams[0]
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads

@@ -112,7 +112,7 @@ def test_features_as_one_array_and_class_scores_as_a_list():
         ('{"class_scores": {"fly": 1}}', 422, "no label"),
         ('{"class_scores": {"run": 1, "run": 1}}', 400, "twice"),
         ('{"class_scores": {"run": 1e99}}', 422, "not finite"),
-        ('{"class_scores": [1, 2, 3, 4]}', 422, "4 numbers in a list of 1 to 3"),
+        ('{"class_scores": [1, 2, 3, 4]}', 422, "4 numbers in a list of 3"),
         ('{"class_scores": "run"}', 422, "not numbers"),
         ('{"proposals": [[0, 1]]}', 400, "proposals: send"),
         ('{"proposals": {"segments": [[0, 1]]}}', 400, "proposals: send"),

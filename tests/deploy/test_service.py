@@ -172,7 +172,7 @@ def test_damaged_npy(server, body, status, word):
         ('{"features": [[1, 2, 3]], "strid": 1}', 400, "no such field"),
         ('{"features": [[1, 2, 3]], "duration": "1"}', 400, "not a number"),
         ('{"features": [[1, 2, 3]], "duration": -1}', 422, "duration -1"),
-        ('{"features": [[1, 2, 3]], "class_scores": [1]}', 422, "class scores for 2"),
+        ('{"features": [[1, 2, 3]], "class_scores": [1]}', 422, "1 numbers in a list of 2"),
     ],
 )
 def test_damaged_json(server, body, status, word):
@@ -301,6 +301,7 @@ def test_bad_starts(model, tmp_path):
         for arguments, word in (
             ((f"--model={tmp_path}",), "not a model"),
             ((f"--model={model}", "--max_batch=3"), "power of two"),
+            ((f"--model={model}", "--max_videos=0"), "--max_videos=0"),
             ((f"--model={model}", f"--port={taken.getsockname()[1]}"), "in use"),
         ):
             result = run("serve", *arguments)

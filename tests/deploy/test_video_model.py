@@ -21,6 +21,7 @@ from support.sensor_set import tiny_config
 from support.server import NPY, Server
 from support.small_encoder import Small, known
 
+from tal_jax.deploy.content_types import kind_of
 from tal_jax.deploy.detect import detect
 from tal_jax.deploy.detect_videos import detect_in_videos, detect_videos
 from tal_jax.deploy.encoder_export import add
@@ -28,7 +29,6 @@ from tal_jax.deploy.export import export
 from tal_jax.deploy.json_bodies import Refused
 from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.model import Model
-from tal_jax.deploy.service import Service, _kind
 from tal_jax.deploy.video_bodies import VideoBodies
 from tal_jax.encoders import encode, plan
 from tal_jax.encoders.weights import Weights
@@ -143,7 +143,8 @@ def left_over(home):
 
 @pytest.fixture(scope="module")
 def server(home, left_over):
-    with Server(home / "e", "--max_video_mb=0.2", "--max_video_seconds=20", "--video_timeout=60") as server:
+    limits = ("--max_video_mb=0.2", "--max_video_seconds=20", "--max_videos=3", "--video_timeout=60")
+    with Server(home / "e", *limits) as server:
         yield server
         status, errors = server.end()
     assert status == 0
@@ -154,7 +155,9 @@ MP4 = {"content-type": "video/mp4"}
 
 
 def test_a_video_in_a_body(home, server, left_over):
-    assert "video/*" in json.loads(server.ask("GET", "/")[1])["content_types"]
+    about = json.loads(server.ask("GET", "/")[1])
+    assert "video/*" in about["content_types"]
+    assert about["limits"]["max_videos"] == 3
     video = home / "videos" / "v09.mp4"
     expected = Model(home / "e").detect(video)
     status, found = server.detect(video.read_bytes(), MP4, "/detect")
@@ -198,7 +201,7 @@ def test_a_truncated_video_in_a_body_is_noted(home, server, tmp_path):
         (lambda: bytes(300_000), "/detect", 413, "larger than 0.2 MB"),
         (lambda: iter([bytes(100_000)] * 3), "/detect", 413, "larger than 0.2 MB"),
         (lambda: b"x", "/detect?stride=1", 422, "a stride of its own"),
-        (lambda: b"x", "/detect?duration=1", 422, "a stride of its own"),
+        (lambda: b"x", "/detect?duration=1", 422, "a duration of its own"),
     ],
 )
 def test_what_is_no_video_in_a_body_is_one_line(server, left_over, make, path, status, words):
@@ -247,11 +250,10 @@ def test_a_full_disk_is_told(home, left_over, monkeypatch, where):
 
 
 def test_a_model_without_encoder_takes_no_video(without):
-    service = Service(Model(without), limits=Limits())
-    assert not service.model.takes_videos
-    with pytest.raises(Refused, match=r"no encoder, .*send features"):
-        _kind(Request({"type": "http", "headers": [(b"content-type", b"Video/MP4")]}), videos=False)
-    service.batcher.close()
+    model = Model(without)
+    assert not model.takes_videos
+    with pytest.raises(Refused, match=r"content-type 'video/mp4': the model has no encoder, .*send .*\(in UTF-8\)$"):
+        kind_of({"content-type": "Video/MP4"}, model)
 
 
 def test_features_of_another_encoder_are_refused(home, tmp_path):

@@ -34,7 +34,7 @@ def folder(tmp_path):
     made = tmp_path / "videos"
     made.mkdir()
     rng = np.random.default_rng(0)
-    for name, count in (("a.mp4", 47), ("b.mkv", 5), ("c.webm", 90), ("ü 4.avi", 1)):
+    for name, count in (("a.mp4", 47), ("b.mkv", 5), ("c.webm", 90), ("ü 4.avi", 2)):
         start = int(rng.integers(300))
         codec = {"webm": "libvpx-vp9", "avi": "mjpeg"}.get(name.split(".")[1], "libx264")
         videos.write(
@@ -186,12 +186,14 @@ def test_a_run_that_was_killed_goes_on(folder, tmp_path, monkeypatch):
 
 def test_one_that_fails_does_not_end_the_others(folder, tmp_path, capsys):
     (folder / "bad.mp4").write_bytes(b"nothing of a video")
+    videos.picture(folder / "picture.gif")
     (folder / "b.webm").write_bytes((folder / "c.webm").read_bytes())
-    with pytest.raises(InputError, match=r"out: 2 of 5 videos have no features, see above"):
+    with pytest.raises(InputError, match=r"out: 3 of 6 videos have no features, see above"):
         encode.encode(options(folder, tmp_path / "out"))
     said = capsys.readouterr()
     lines = (said.out + said.err).splitlines()
     assert any("bad.mp4: no video that can be read" in line for line in lines)
+    assert any("picture.gif: only one image of it can be decoded" in line for line in lines)
     assert any("record b: it has b.mkv and b.webm: keep one of them" in line for line in lines)
     assert set(provenance.read(tmp_path / "out").videos) == {"a", "c", "ü 4"}
 

@@ -80,11 +80,14 @@ def with_rotation(path: Path, degrees: int) -> Path:
     return turned
 
 
-def picture(path: Path) -> None:
-    """A PNG or JPEG."""
+def picture(path: Path, count: int = 1, format: str | None = None) -> Path:
+    """A file of pictures, PNG, JPEG, GIF or another: one that lies still, or several that move, ten a second."""
     from PIL import Image
 
-    Image.fromarray(numbered(5)).save(path)
+    first, *others = [Image.fromarray(numbered(5 + k)) for k in range(count)]
+    moving = {"save_all": True, "append_images": others, "duration": 100} if others else {}
+    first.save(path, format, **moving)
+    return path
 
 
 def sound(path: Path) -> None:

@@ -131,6 +131,9 @@ def test_a_damaged_video_is_told(tmp_path):
     assert video.notes
 
 
+ONE_IMAGE = r"only one image of it can be decoded, which has no duration: \w"
+
+
 @pytest.mark.parametrize(
     ("name", "make", "words"),
     [
@@ -140,6 +143,13 @@ def test_a_damaged_video_is_told(tmp_path):
         ("list.ffconcat", lambda path: path.write_text("ffconcat version 1.0\nfile whole.mp4\n"), "no video that can"),
         ("picture.png", lambda path: videos.picture(path), "no video that can be read"),
         ("picture.jpg", lambda path: videos.picture(path), "no video that can be read"),
+        ("picture.webp", lambda path: videos.picture(path), "no video that can be read"),
+        ("picture.apng", lambda path: videos.picture(path, format="PNG"), "no video that can be read"),
+        ("picture.gif", lambda path: videos.picture(path), ONE_IMAGE),
+        ("picture.avif", lambda path: videos.picture(path), ONE_IMAGE),
+        ("gif.mp4", lambda path: videos.picture(path, format="GIF"), ONE_IMAGE),
+        ("one_image.mp4", lambda path: videos.write(path, [0.0]), ONE_IMAGE),
+        ("one_image.ts", lambda path: videos.write(path, [0.0]), ONE_IMAGE),
         ("sound.m4a", lambda path: videos.sound(path), r"holds no video stream \(but audio\)"),
         ("missing.mp4", lambda path: None, "No such file"),
     ],
@@ -148,6 +158,29 @@ def test_what_is_no_video_is_one_line(tmp_path, name, make, words):
     make(tmp_path / name)
     with pytest.raises(InputError, match=rf"{name}: .*{words}"):
         decoded(tmp_path / name)
+
+
+def test_pictures_that_move_are_a_video(tmp_path):
+    video, numbers, times = decoded(videos.picture(tmp_path / "moving.gif", 3), strict=True)
+    assert numbers == [5, 6, 7]
+    assert times == pytest.approx([0.0, 0.1, 0.2])
+    assert float(video.seconds) == pytest.approx(0.3)
+
+
+def test_one_image_before_damage_is_refused_with_the_damage(tmp_path):
+    """As a picture would be: of a file that broke off so early no time can be known."""
+    import av
+
+    whole = videos.write(tmp_path / "whole.mp4", videos.regular(20), codec="mjpeg", pixels="yuvj420p",
+                         container={"movflags": "faststart"})  # fmt: skip
+    with av.open(str(whole)) as file:
+        packets = [(p.pos, p.size) for p in file.demux(video=0) if p.size]
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: sum(packets[0])])
+    with pytest.raises(
+        InputError, match=r"cut\.mp4: only one image of it can be decoded \(.+\), which has no duration: \w"
+    ):
+        decoded(cut)
 
 
 def test_times_without_a_float(tmp_path):
