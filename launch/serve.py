@@ -43,9 +43,9 @@ def main(argv: Sequence[str]) -> None:
     from tal_jax.devices.compilation import use_cache
 
     try:
-        from tal_jax.deploy.http import listen, run
-        from tal_jax.deploy.limits import Limits
-        from tal_jax.deploy.service import Service
+        from tal_jax.serving.http import listen, run
+        from tal_jax.serving.limits import Limits
+        from tal_jax.serving.service import Service
     except ModuleNotFoundError as e:
         app.fail(f"{e.name} is not installed: pip install 'tal_jax[serve]'")
     if _MAX_BATCH.value & (_MAX_BATCH.value - 1):

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "tal_jax"
 # From the top down: a folder imports from those after it only.
 FOLDERS = (
-    "commands", "demo", "experiments", "convert", "deploy", "detect", "train", "stages", "report", "plots",
+    "commands", "demo", "experiments", "convert", "serving", "deploy", "detect", "train", "stages", "report", "plots",
     "evaluation", "encoders", "video", "prepare", "checks", "sensors", "data", "guarded", "tables", "devices", "tasks",
     "losses", "models", "ops",
 )  # fmt: skip

@@ -11,9 +11,9 @@ from benchmarks.fuzzing import Case, Wrong
 from benchmarks.fuzzing.mutation import mutated_bytes, mutated_tree
 from benchmarks.hostile_bodies import JSON, NPY
 from tal_jax.deploy.model import Model
-from tal_jax.deploy.requests import JSON as JSON_KIND
-from tal_jax.deploy.requests import NPY as NPY_KINDS
-from tal_jax.deploy.requests import Query, recording
+from tal_jax.serving.requests import JSON as JSON_KIND
+from tal_jax.serving.requests import NPY as NPY_KINDS
+from tal_jax.serving.requests import Query, recording
 
 KINDS = {"body json": 20, "body npy": 15, "query": 10}
 SNIPPETS = 40  # of one request at most

@@ -21,20 +21,20 @@ from support.sensor_set import tiny_config
 from support.server import NPY, Server
 from support.small_encoder import Small, known
 
-from tal_jax.deploy.content_types import kind_of
 from tal_jax.deploy.detect import detect
 from tal_jax.deploy.detect_videos import detect_in_videos, detect_videos
 from tal_jax.deploy.encoder_export import add
 from tal_jax.deploy.export import export
-from tal_jax.deploy.json_bodies import Refused
-from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.model import Model
-from tal_jax.deploy.video_bodies import VideoBodies
 from tal_jax.encoders import encode, plan
 from tal_jax.encoders.weights import Weights
 from tal_jax.errors import InputError
 from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare
+from tal_jax.serving.content_types import kind_of
+from tal_jax.serving.json_bodies import Refused
+from tal_jax.serving.limits import Limits
+from tal_jax.serving.video_bodies import VideoBodies
 from tal_jax.train.loop import train_and_evaluate
 from tal_jax.video.decode import Video
 

@@ -26,16 +26,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tal_jax.deploy.batching import Batcher, Full
-from tal_jax.deploy.content_types import JSON, NPY, VIDEO, kind_of, taken
-from tal_jax.deploy.json_bodies import Refused
-from tal_jax.deploy.limits import Limits
-from tal_jax.deploy.metrics import Measures
 from tal_jax.deploy.model import Model, ResolvedRecording
-from tal_jax.deploy.requests import Query, recording
 from tal_jax.deploy.strides import doubts
-from tal_jax.deploy.video_bodies import VideoBodies
 from tal_jax.errors import InputError
+from tal_jax.serving.batching import Batcher, Full
+from tal_jax.serving.content_types import JSON, NPY, VIDEO, kind_of, taken
+from tal_jax.serving.json_bodies import Refused
+from tal_jax.serving.limits import Limits
+from tal_jax.serving.metrics import Measures
+from tal_jax.serving.requests import Query, recording
+from tal_jax.serving.video_bodies import VideoBodies
 from tal_jax.windows import WindowDetections
 
 SMALL = 1 << 20  # bytes of .npy that are read at once: a thread would take longer to ask

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tal_jax.deploy import json_bodies
-from tal_jax.deploy.content_types import NPY, remedy
-from tal_jax.deploy.json_bodies import LARGEST, Refused
 from tal_jax.deploy.model import Model, Recording, ResolvedRecording
 from tal_jax.errors import InputError
 from tal_jax.prepare.npy_header import LONGEST, NotNumbers, read_header
+from tal_jax.serving import json_bodies
+from tal_jax.serving.content_types import NPY, remedy
+from tal_jax.serving.json_bodies import LARGEST, Refused
 
 QUERY = {
     "stride": "a number of seconds",

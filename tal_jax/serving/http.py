@@ -12,9 +12,9 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from tal_jax.deploy import content_types
-from tal_jax.deploy.service import Service
 from tal_jax.errors import InputError
+from tal_jax.serving import content_types
+from tal_jax.serving.service import Service
 
 VIDEO = content_types.VIDEO.encode()
 HEADER_BYTES = 1 << 16  # of one request

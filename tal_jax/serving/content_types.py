@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from tal_jax.deploy.json_bodies import Refused
 from tal_jax.deploy.model import Model
+from tal_jax.serving.json_bodies import Refused
 
 NPY = ("application/octet-stream", "application/x-npy")
 JSON = "application/json"

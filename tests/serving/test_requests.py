@@ -6,10 +6,10 @@ import pytest
 from support import videos
 from support.oracle import model_of
 
-from tal_jax.deploy.json_bodies import Refused
-from tal_jax.deploy.requests import Query, recording
 from tal_jax.deploy.video_encoder import VideoEncoder
 from tal_jax.errors import InputError
+from tal_jax.serving.json_bodies import Refused
+from tal_jax.serving.requests import Query, recording
 from tal_jax.windows import Framing
 
 JSON = "application/json"

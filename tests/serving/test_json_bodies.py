@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from benchmarks.hostile_bodies import JSON, NPY
-from tal_jax.deploy import json_bodies
-from tal_jax.deploy.json_bodies import Refused
-from tal_jax.deploy.requests import npy
+from tal_jax.serving import json_bodies
+from tal_jax.serving.json_bodies import Refused
+from tal_jax.serving.requests import npy
 
 MODEL = SimpleNamespace(channels=5, streams={"imu": 3, "baro": 2}, labels=("run", "sit", "跳"))
 SIZE = 100_000  # bytes of a body that shall take much

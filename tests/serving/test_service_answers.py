@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from support.oracle import model_of
 
-from tal_jax.deploy.limits import Limits
-from tal_jax.deploy.service import Service
 from tal_jax.errors import InputError
+from tal_jax.serving.limits import Limits
+from tal_jax.serving.service import Service
 from tal_jax.windows import Framing
 
 HEADERS = {"content-type": "application/json"}

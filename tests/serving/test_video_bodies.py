@@ -15,10 +15,10 @@ from support import videos
 from support.commands import PATIENCE
 from support.oracle import model_of
 
-from tal_jax.deploy.http import configuration, listen
-from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.recording import Recording
-from tal_jax.deploy.service import Service
+from tal_jax.serving.http import configuration, listen
+from tal_jax.serving.limits import Limits
+from tal_jax.serving.service import Service
 from tal_jax.video.decode import Video
 from tal_jax.windows import Framing
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from support.oracle import long_recording, model_of
 
-from tal_jax.deploy.batching import Batcher, Full
 from tal_jax.deploy.model import Recording
 from tal_jax.errors import InputError
+from tal_jax.serving.batching import Batcher, Full
 from tal_jax.windows import Framing
 
 T = 32

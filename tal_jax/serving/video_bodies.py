@@ -12,10 +12,10 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from tal_jax.deploy.json_bodies import Refused
-from tal_jax.deploy.limits import Limits
 from tal_jax.deploy.model import Model, ResolvedRecording
 from tal_jax.errors import InputError
+from tal_jax.serving.json_bodies import Refused
+from tal_jax.serving.limits import Limits
 
 PART = 1 << 20  # bytes that are written at a time
 

@@ -1,0 +1,1 @@
+"""An exported model as an HTTP service: requests, limits, batches of what arrives together, measures."""
