@@ -11,8 +11,8 @@ from benchmarks.fuzzing import Case, Wrong
 from benchmarks.fuzzing.mutation import mutated_bytes, mutated_tree
 from benchmarks.hostile_bodies import JSON, NPY
 from tal_jax.deploy.model import Model
-from tal_jax.serving.requests import JSON as JSON_KIND
-from tal_jax.serving.requests import NPY as NPY_KINDS
+from tal_jax.serving.content_types import JSON as JSON_KIND
+from tal_jax.serving.content_types import NPY as NPY_KINDS
 from tal_jax.serving.requests import Query, recording
 
 KINDS = {"body json": 20, "body npy": 15, "query": 10}
@@ -24,7 +24,7 @@ def _model() -> Model:
     """What a request is checked against; nothing is computed."""
     model = Model.__new__(Model)
     model.path, model.labels, model.stride, model.needs, model.stages = Path(), ("a", "跳"), 0.5, (), ()
-    model.streams = {"x": 3, "y": 1}
+    model.streams, model._has_encoder = {"x": 3, "y": 1}, False
     return model
 
 
