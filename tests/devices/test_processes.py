@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from support import videos
 from support.clip_set import prepare_clip_set
 from support.commands import PATIENCE, environment, logged, run, started, until
 from support.runs import losses
@@ -184,6 +185,22 @@ def test_a_lost_or_hung_process_ends_the_other(supervised, tmp_path, sent):
         until(logged(tmp_path / "w", "bmn", 2), *processes)
         processes[1].send_signal(sent)
         assert processes[0].wait(TIMEOUT / 2) != 0  # left to the default, it would wait for longer
+
+
+def test_two_processes_encode_like_one(tmp_path):
+    """Each takes videos of its own; together they leave the same files."""
+    pytest.importorskip("av")
+    (tmp_path / "videos").mkdir()
+    for i, count in enumerate((40, 20, 65)):
+        draw = lambda k, i=i: videos.numbered(k + 100 * i)  # noqa: E731
+        videos.write(tmp_path / "videos" / f"v{i}.mp4", videos.regular(count), draw=draw)
+    encode = ("encode", f"--videos={tmp_path}/videos", "--encoder=efficientnet_lite0", "--weights=random", "--rate=10")
+    with start_command(tmp_path / "log", *encode, f"--out={tmp_path}/two") as processes:
+        assert ends(processes) == [0, 0], (tmp_path / "log.0.log").read_text()
+    assert run(*encode, f"--out={tmp_path}/one").returncode == 0
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert sorted(one) == ["encoder.json", "v0.npy", "v1.npy", "v2.npy"]
+    assert one == two
 
 
 def test_processes_are_numbered_and_named_together():
