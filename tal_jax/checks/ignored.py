@@ -18,6 +18,18 @@ def parse(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label for row in rows for label in row if label))
 
 
+def uncounted(labels: Iterable[str]) -> list[str]:
+    """Those of the labels that THUMOS14's kit neither trains nor averages: here they count, unless the user says so."""
+    return [label for label in labels if label.strip().casefold() == "ambiguous"]
+
+
+def remarks(labels: Iterable[str]) -> list[Note]:
+    """A note of the kind "uncounted" for each of these."""
+    return [
+        Note("uncounted", shown(label), f"a class as any other; {FLAG} leaves it out") for label in uncounted(labels)
+    ]
+
+
 def leave_out(
     recordings: Mapping[str, Recording], labels: Collection[str], where: str
 ) -> tuple[dict[str, Recording], list[Note]]:

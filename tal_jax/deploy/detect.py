@@ -90,8 +90,11 @@ def detect(
             resolved = model.checked(recording)
             length = lengths[recording.id] = resolved.duration
             said.update(("", note) for note in doubts(model, resolved))
+            where = f"{proposal_file}: record {recording.id}"
             if units.are_fractions(last, [length]):
-                raise units.refusal(f"{proposal_file}: record {recording.id}", [length], "multiply by the durations")
+                raise units.refusal(where, [length], "multiply by the durations")
+            own = given_proposals.get(recording.id, (np.zeros((0, 2)), None))[0]
+            units.check_inside(where, own, np.full(len(own), length), "Write seconds")
             yield recording
 
     parts = progress(model.detect(noted(), batch_size), len(found))

@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tal_jax.detect.detect import detect
-from tal_jax.detect.ensemble_detections import fuse
+from tal_jax.detect.ensemble_detections import check_units, fuse
 from tal_jax.detect.ensemble_members import Run, open_runs
 from tal_jax.detect.ensemble_outputs import detect_together
 from tal_jax.detect.ensemble_weights import given, normalized
@@ -94,6 +94,7 @@ def of_files(
     submissions, names = [read(path) for path in paths], [str(path) for path in paths]
     if not any(s.recordings for s in submissions):
         raise InputError(f'{", ".join(names)}: there are no recordings in "results": nothing to fuse, detect again')
+    check_units(submissions, names)
     shares = normalized([1.0] * len(names)) if weights in ("", "uniform") else given(weights, len(names))
     for name, share in zip(names, shares, strict=True):
         say(f"{name}: weight {share:.3f}")

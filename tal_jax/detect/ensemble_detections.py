@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from tal_jax.checks.units import FEW, are_fractions, refusal
 from tal_jax.detect.ensemble_weights import normalized
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
@@ -92,6 +93,21 @@ def fuse(
             score=np.concatenate([t.score for t in fused]),
         ),
     )
+
+
+def check_units(submissions: Sequence[Submission], names: Sequence[str]) -> None:
+    """Raises InputError where one system's times are fractions of the recordings, which the others' show."""
+    last: list[dict[str, float]] = []
+    for submission in submissions:
+        ends = np.zeros(len(submission.recordings))
+        np.maximum.at(ends, submission.table.recording, submission.table.segments[:, 1])
+        last.append(dict(zip(submission.recordings, ends.tolist(), strict=True)))
+    for n, (submission, name) in enumerate(zip(submissions, names, strict=True)):
+        others = [own for m, own in enumerate(last) if m != n]
+        lengths = [max((own.get(id, 0.0) for own in others), default=0.0) for id in submission.recordings]
+        ends = submission.table.segments[:, 1]
+        if len(ends) >= FEW and are_fractions(ends, lengths):
+            raise refusal(name, lengths, "multiply them by the durations")
 
 
 def _by_recording(submission: Submission, labels: Sequence[str]) -> dict[str, SegmentTable]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tal_jax.checks.ignored import FLAG, uncounted
 from tal_jax.evaluation.detection import DetectionResult
 from tal_jax.evaluation.ground_truth import Selection
 from tal_jax.evaluation.proposals import ProposalResult
@@ -67,6 +68,8 @@ def account(selection: Selection) -> list[str]:
         )
     if s.silent_labels and (s.detections.label >= 0).any():
         lines.append(f"classes without a detection: {_names(s.silent_labels, 'label')}: AP 0")
+    if unsure := uncounted(s.labels):
+        lines.append(f"counted: {_names(unsure, 'label')}, which THUMOS14's kit leaves out: {FLAG} does")
     if s.missing:
         lines.append(f"missing: {_names(s.missing)} not in the detections: their segments count as misses")
     if s.blocked:

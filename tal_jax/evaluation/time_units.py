@@ -1,15 +1,16 @@
-"""Detections of files whose times may be fractions of the recordings."""
+"""Detections of files whose times may be fractions of the recordings, or images and milliseconds."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from tal_jax.checks.units import FRACTIONS, SECONDS, are_fractions, refusal, scaled
+from tal_jax.checks.units import FRACTIONS, SECONDS, are_fractions, check_inside, refusal, scaled
 from tal_jax.data.annotations import Recording
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.segment_table import SegmentTable
 
+INSIST = "Write seconds, or insist with --units=seconds (launch.evaluate, launch.report)"
 REMEDY = "say so with --units=fractions, or --units=seconds if they are seconds (launch.evaluate, launch.report)"
 
 
@@ -22,7 +23,8 @@ def in_seconds(submission: Submission, recordings: Mapping[str, Recording], unit
       units: "fractions"; "seconds", which is not questioned; "": seconds, unless that cannot be.
 
     Raises:
-      InputError: without `units`, these are fractions; as fractions, an end is none, or a duration is unknown.
+      InputError: without `units`, these are fractions, or lie beyond the ends of their recordings; as fractions, an
+        end is none, or a duration is unknown.
     """
     table = submission.table
     if units == SECONDS or not len(table):
@@ -34,6 +36,8 @@ def in_seconds(submission: Submission, recordings: Mapping[str, Recording], unit
     lengths = [_end(recordings[submission.recordings[i]]) for i in np.unique(table.recording[rows]).tolist()]
     if are_fractions(ends, lengths):
         raise refusal("detections", lengths, REMEDY)
+    last = np.array([_last(recordings.get(key)) for key in submission.recordings], np.float64)
+    check_inside("detections", table.segments, last[table.recording], INSIST)
     return submission
 
 
@@ -41,6 +45,11 @@ def _end(recording: Recording) -> float:
     """Where its last segment ends, for the annotations may be fractions as well; else its duration, 0 if unknown."""
     ends = [instance.end for instance in (*recording.instances, *recording.ignored)]
     return max(ends) if ends else recording.duration or 0.0
+
+
+def _last(recording: Recording | None) -> float:
+    """Seconds that it lasts, or until its last segment ends; 0 where the annotations do not tell the first."""
+    return max(recording.duration, _end(recording)) if recording and recording.duration else 0.0
 
 
 def _scaled(submission: Submission, recordings: Mapping[str, Recording]) -> SegmentTable:

@@ -135,6 +135,7 @@ def make_plan(options: Options) -> Plan:
         items = encoded.with_sums(known, streams, items)
     notes += supervision.notes(item.recording for item in items)
     notes += supervision.near_equal(labels)
+    notes += ignored.remarks(labels)
     ends = {t.recording.id: t.end for t in lengths}
     csv, lacking = proposal_files.find(options.proposals, options.proposal_units, ends)
     notes += lacking

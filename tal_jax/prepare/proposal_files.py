@@ -25,7 +25,8 @@ def find(folder: str | None, given_units: str | None, ends: Mapping[str, float])
       The files by id, and notes of the kind "missing proposals".
 
     Raises:
-      InputError: no file for any recording, one that cannot be read, or fractions that nobody spoke of.
+      InputError: no file for any recording, one that cannot be read, or times that are fractions, or no seconds,
+        and nobody spoke of them.
     """
     if folder is None:
         return {}, []
@@ -35,11 +36,15 @@ def find(folder: str | None, given_units: str | None, ends: Mapping[str, float])
         raise InputError(f"{flag}: no file ID.csv for any recording: check the folder")
     if given_units is None:
         sample = sorted(found)[:: max(1, len(found) // SAMPLED)]
-        last = np.concatenate([proposals.read_csv(found[id])[0][:, 1] for id in sample])
+        segments = [proposals.read_csv(found[id])[0] for id in sample]
         lengths = [ends[id] for id in sample]
-        if units.are_fractions(last, lengths):
+        if units.are_fractions(np.concatenate(segments)[:, 1], lengths):
             remedy = "say so with --proposal_units=fractions, or --proposal_units=seconds if they are seconds"
             raise units.refusal(flag, lengths, remedy)
+        each = np.repeat(lengths, [len(own) for own in segments])
+        units.check_inside(
+            flag, np.concatenate(segments), each, "Write seconds, or insist with --proposal_units=seconds"
+        )
     missing = sorted(ends.keys() - found.keys())
     return found, [Note("missing proposals", id, f"no {id}.csv in {folder}") for id in missing]
 

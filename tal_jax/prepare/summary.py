@@ -20,6 +20,7 @@ KINDS = {
     "damaged": "recordings left out as damaged",
     "damaged unknown": "ids in --blocked that no recording has",
     "ignored": "classes ignored",
+    "uncounted": "classes that THUMOS14's kit neither trains nor counts",
     "untrained": "classes without a training example",
     "missing features": "recordings left out without features",
     "clip subset": "clips left out, not of the training subset",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tal_jax.checks.units import are_fractions, refusal
+from tal_jax.checks.units import are_fractions, check_inside, refusal
 from tal_jax.data import atomic, class_scores, clip_features, proposals
 from tal_jax.data.dataset import Metadata, Split
 from tal_jax.data.parquet import read_origin
@@ -163,16 +163,18 @@ def check_set(artifact: Artifact, metadata: Metadata, directory: Path) -> None:
 
 
 def check_seconds(artifact: Artifact, split: Split) -> None:
-    """Raises InputError where proposals of another system are fractions of the recordings in a split, not seconds."""
+    """Raises InputError where proposals of another system are no seconds of the recordings in a split."""
     if artifact.origin is not None:
         return
     lengths = {
         str(id): float(d) for id, d in zip(split.ids, split.durations, strict=True) if str(id) in artifact.values
     }
-    last = np.concatenate([np.zeros(0), *(artifact.values[id][0][:, 1] for id in lengths)])
-    if are_fractions(last, list(lengths.values())):
+    segments = np.concatenate([np.zeros((0, 2)), *(artifact.values[id][0] for id in lengths)])
+    if are_fractions(segments[:, 1], list(lengths.values())):
         remedy = "multiply by the durations, or give them to launch.prepare, --proposals=DIR --proposal_units=fractions"
         raise refusal(str(artifact.path), list(lengths.values()), remedy)
+    each = np.repeat(list(lengths.values()), [len(artifact.values[id][0]) for id in lengths])
+    check_inside(str(artifact.path), segments, each, "Write seconds")
 
 
 def check_inputs(workdir: Path, stage: str, artifacts: Mapping[str, Artifact]) -> None:

@@ -63,7 +63,7 @@ def _named(names: Sequence[str], values: np.ndarray, where: str) -> dict[int, st
         elif _is_clock(name):
             rises = np.isnan(x).all() or (np.diff(x) >= 0).all()
             if rises:
-                dropped[i] = f"{column} left out, it is a time"
+                dropped[i] = f"{column} left out, it is a time{_steps(x)}"
             elif plain != "t":  # which may be a temperature
                 raise InputError(
                     f"{where}: {column} should be a time, and falls: sort the rows, or remove or rename it"
@@ -95,6 +95,15 @@ def _counts(x: np.ndarray) -> bool:
     """Whether a column rises by one and the same whole number from row to row."""
     steps = np.diff(x)
     return bool((x == np.round(x)).all() and (steps > 0).all() and (steps == steps[:1]).all())
+
+
+def _steps(x: np.ndarray) -> str:
+    """How far a time goes from row to row, which may be another stride than the user says; "" where it cannot be told.
+
+    To one digit: it is said once of all files whose clocks differ by little.
+    """
+    step = float(np.median(np.diff(x))) if len(x) > 1 else 0.0
+    return f", in steps of about {float(f'{step:.1g}'):g}" if step > 0 else ""
 
 
 def _is_clock(name: str) -> bool:

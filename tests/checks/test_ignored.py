@@ -199,3 +199,12 @@ def test_what_was_ignored_is_said(files):
     ) in table.account(chosen)
     silent = table.account(select(annotations.read(truth), read(found), "test"))
     assert "classes without a detection: 1 label (Ambiguous): AP 0" in silent
+    doubt = "counted: 1 label (Ambiguous), which THUMOS14's kit leaves out: --ignore_labels does"
+    assert doubt in silent
+    assert doubt not in table.account(chosen)
+
+
+def test_what_the_kit_does_not_count_is_told():
+    assert ignored.uncounted(["a", "ambiguous ", "Ambiguous", "Ambiguous move"]) == ["ambiguous ", "Ambiguous"]
+    (note,) = ignored.remarks(["a", "Ambiguous"])
+    assert note == ("uncounted", "Ambiguous", "a class as any other; --ignore_labels leaves it out")

@@ -109,6 +109,9 @@ def test_proposals_in_fractions_of_their_recording_are_refused(model, features, 
     seconds = given(tmp_path / "s.parquet", [2.5, 7.5, 10.0])
     found, _ = detections.detect("E", [str(features / "a.npy")], proposal_file=seconds)
     assert found.recordings == ("a",)
+    images = given(tmp_path / "i.parquet", [50.0, 60, 70, 80, 90])
+    with pytest.raises(InputError, match=r"i\.parquet: record a: 5 of 5 segments lie beyond the end .* 10 s"):
+        detections.detect("E", [str(features / "a.npy")], proposal_file=images)
     # All of a short recording may end within its first second.
     short, _ = detections.detect("E", [str(features / "a.npy")], stride=0.1, proposal_file=file)
     assert short.recordings == ("a",)

@@ -179,7 +179,10 @@ def test_what_is_assumed_of_files_is_told(tmp_path):
     said.clear()
     (one,) = opened(model, [str(tmp_path)], said=said)
     np.testing.assert_array_equal(one.streams[0], wide.T)
-    assert said == {("x", "header of 3 names: a, b, c"): 1, ("x", "column 1 (timestamp) left out, it is a time"): 1}
+    assert said == {
+        ("x", "header of 3 names: a, b, c"): 1,
+        ("x", "column 1 (timestamp) left out, it is a time, in steps of about 0.5"): 1,
+    }
 
 
 @pytest.mark.parametrize(

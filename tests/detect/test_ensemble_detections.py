@@ -173,3 +173,17 @@ def test_systems_without_any_recording(tmp_path):
         of_files(paths, "")
     assert fuse([empty, system([(0, 0, 0, 10, 0.8)])], [1, 1]).recordings == ("a", "b")
     assert len(fuse([system([])] * 2, [1, 1]).table) == 0  # recordings in which nothing was found
+
+
+def test_fractions_of_one_system_are_refused(tmp_path):
+    """As BMN writes them, beside seconds; alone, or where all are short, nobody can tell."""
+    rows = np.array([(0, 0, 0, 10, 0.8), (0, 0, 20, 30, 0.4), (0, 1, 5, 9, 0.3), (1, 0, 3, 4, 0.5), (1, 1, 7, 40, 0.1)])
+    shares = rows * (1, 1, 1 / 40, 1 / 40, 1)
+    write(tmp_path / "seconds.json", system(rows))
+    write(tmp_path / "shares.json", system(shares))
+    paths = [tmp_path / "seconds.json", tmp_path / "shares.json"]
+    for given_paths in (paths, paths[::-1]):
+        with pytest.raises(InputError, match=r"^\S*shares\.json: every segment ends by 1\.01, in .* multiply them by"):
+            of_files(given_paths)
+    of_files([paths[1], paths[1]], say=lambda text: None)
+    of_files([paths[0], paths[0]], say=lambda text: None)

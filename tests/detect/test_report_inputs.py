@@ -80,6 +80,11 @@ def test_damaged_histories(tmp_path):
     with pytest.raises(InputError, match="line 1 is damaged"):
         points(tmp_path)
     assert points(tmp_path, "nothing") == {}
+    path.write_bytes(b"\xff\xfe" + path.read_bytes())
+    with pytest.raises(
+        InputError, match=r"metrics\.jsonl: damaged, byte 0 is not UTF-8 text: restore it, or remove it"
+    ):
+        points(tmp_path)
 
 
 @pytest.fixture(scope="module")

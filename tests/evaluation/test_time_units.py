@@ -47,6 +47,25 @@ def test_fractions_are_refused_wherever_detections_meet_annotations(files):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("scale", [25, 1000])
+def test_images_and_milliseconds_are_refused_wherever_detections_meet_annotations(files, scale):
+    rows = [{"label": "run", "score": 0.9, "segment": [30.0 * scale, 60.0 * scale]}] * 5
+    files[1].write_text(json.dumps({"results": {"a": rows, "b": [], "elsewhere": rows}}))
+    found = detection_files.read(files[1])
+    uses = (
+        lambda: select(RECORDINGS, found, "val"),
+        lambda: analyse("d", RECORDINGS, found, "val", [0.5]),
+        lambda: pseudo_labels(RECORDINGS, found, "val", threshold=0.5, overlap=0.2, exclusive=True),
+        lambda: check(found, RECORDINGS, "val", Rules()),
+    )
+    for use in uses:
+        with pytest.raises(InputError, match=r"5 of 5 segments lie beyond .* 120 s: are times in images.*--units=sec"):
+            use()
+    assert len(select(RECORDINGS, found, "val", units="seconds").detections) == 10
+    without = {**RECORDINGS, "a": Recording("a", "validation", None, (Instance(30, 60, "run"),))}
+    assert len(select(without, found, "val").detections) == 10  # nobody knows how long it is
+
+
 def test_the_unit_that_is_said_is_honoured(files):
     found = detection_files.read(files[1])
     chosen = select(RECORDINGS, found, "val", units="fractions")

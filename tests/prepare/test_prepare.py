@@ -443,7 +443,8 @@ def test_ignored_classes_are_no_classes_and_their_segments_stay_known(tmp_path):
     assert table.segments.tolist() == [[3, 4], [0, 4], [8, 10]]
     with pytest.raises(InputError, match="other arguments"):
         prepare.prepare(options(arguments))
-    prepare.prepare(options(arguments, out=str(tmp_path / "all")))
+    text = prepare.prepare(options(arguments, out=str(tmp_path / "all")))
+    assert "1 classes that THUMOS14's kit neither trains nor counts:\n  Ambiguous: a class as any other" in text
     everything = dataset.open_split(tmp_path / "all", "training")
     assert everything.metadata.labels == ("Ambiguous", "jump", "unsure")
     assert everything[0].ignored.shape == (0, 2)

@@ -64,3 +64,16 @@ def test_seconds_are_no_fractions(arguments, tmp_path):
         prepare(Options(**arguments, proposal_units="fractions"))
     prepare(Options(**{**arguments, "out": str(tmp_path / "other")}))
     assert proposals.read(tmp_path / "other")["b"][0].tolist() == [[3, 17.5]]
+
+
+def test_times_in_images_are_refused_before_anything_is_packed(arguments, tmp_path):
+    """25 a second: the recordings last 30 and 60 seconds."""
+    for id in LENGTHS:
+        rows = "150,300,0.9\n200,250,0.5\n0,700,0.1\n"
+        (tmp_path / "csv" / f"v_{id}.csv").write_text(f"start,end,score\n{rows}")
+    with pytest.raises(
+        InputError, match=r"^--proposals=.*csv: 6 of 6 segments lie beyond .* insist with --proposal_un"
+    ):
+        prepare(Options(**arguments))
+    assert not (tmp_path / "data").exists()
+    prepare(Options(**arguments, proposal_units="seconds"))

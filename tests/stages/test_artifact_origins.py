@@ -233,6 +233,9 @@ def test_proposals_of_another_system_may_not_be_fractions(data, config, tmp_path
     with pytest.raises(InputError, match=rf"^{path}: every segment ends by 1.01, .* --proposal_units=fractions"):
         build_stage(given, "tcanet", tmp_path)
     items = [(str(id), shares * d, scores) for id, d in zip(split.ids, split.durations, strict=True)]
+    proposals.write(path, [(id, 25 * segments, scores) for id, segments, scores in items])
+    with pytest.raises(InputError, match=rf"^{path}: 16 of 16 segments lie beyond the end of their recordings"):
+        build_stage(given, "tcanet", tmp_path)
     proposals.write(path, items)
     build_stage(given, "tcanet", tmp_path)
 

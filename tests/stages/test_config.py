@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import pytest
+import yaml
 from ml_collections import ConfigDict
 from support.commands import run
 from support.sensor_set import tiny_config
 
 from tal_jax.errors import InputError
-from tal_jax.stages.config import default_config, default_stage, differences, parse, to_tree, with_defaults
+from tal_jax.stages.config import as_text, default_config, default_stage, differences, parse, to_tree, with_defaults
 from tal_jax.stages.methods import METHODS, find_method
 from tal_jax.tasks.task import Task
 from tal_jax.train.loop import train_and_evaluate
@@ -86,6 +87,16 @@ def test_what_is_written_is_read_back_and_a_default_is_no_difference(method):
     config = parse({"track": ("a",), "stages": {"a": default_stage(method).to_dict()}})
     assert parse(json.loads(json.dumps(to_tree(config)))) == config
     assert differences(config) == {"track": ("a",), "stages": {"a": {"task": method}}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_printed_is_plain_text(method):
+    """No tags of Python's own types, and the same config again."""
+    config = parse({"track": ("a",), "stages": {"a": {"task": method}}})
+    for tree in (differences(config), to_tree(config)):
+        text = as_text(tree)
+        assert "!!" not in text
+        assert parse(yaml.safe_load(text)) == config
 
 
 def test_a_config_of_differences_means_the_same_as_the_whole():

@@ -29,11 +29,28 @@ def found(tmp_path, names, *columns):
         (["frame_id", "a", "b"], range(0, 192, 16), "column 1 (frame_id) left out, it numbers the rows"),
         ([], COUNT, "column 1 left out, it numbers the rows"),
         ([], range(1, 13), "column 1 left out, it numbers the rows"),
-        (["timestamp", "a", "b"], [0.5 * i for i in COUNT], "column 1 (timestamp) left out, it is a time"),
-        (["timestamp", "0", "1"], [0.5 * i for i in COUNT], "column 1 (timestamp) left out, it is a time"),
+        (
+            ["timestamp", "a", "b"],
+            [0.5 * i for i in COUNT],
+            "column 1 (timestamp) left out, it is a time, in steps of about 0.5",
+        ),
+        (
+            ["timestamp", "0", "1"],
+            [0.5 * i for i in COUNT],
+            "column 1 (timestamp) left out, it is a time, in steps of about 0.5",
+        ),
         (["Time (s)", "a", "b"], [i // 2 for i in COUNT], "column 1 (Time (s)) left out, it is a time"),
-        (["seconds_elapsed", "a", "b"], COUNT, "column 1 (seconds_elapsed) left out, it is a time"),
-        (["sensorTimestamp", "a", "b"], COUNT, "column 1 (sensorTimestamp) left out, it is a time"),
+        (
+            ["seconds_elapsed", "a", "b"],
+            COUNT,
+            "column 1 (seconds_elapsed) left out, it is a time, in steps of about 1",
+        ),
+        (
+            ["sensorTimestamp", "a", "b"],
+            COUNT,
+            "column 1 (sensorTimestamp) left out, it is a time, in steps of about 1",
+        ),
+        (["ts", "a", "b"], [20.3 * i for i in COUNT], "column 1 (ts) left out, it is a time, in steps of about 20"),
         (["date", "a", "b"], [f"2024-01-01 00:00:{i:02}" for i in COUNT], "column 1 (date) left out, it is a time"),
     ],
 )
@@ -49,7 +66,7 @@ def test_two_of_them_and_in_the_middle(tmp_path):
     np.testing.assert_array_equal(x, X)
     assert notes[1:] == (
         "column 1 (no name) left out, it numbers the rows",
-        "column 3 (time) left out, it is a time",
+        "column 3 (time) left out, it is a time, in steps of about 1",
     )
 
 

@@ -90,4 +90,8 @@ def test_a_loss_that_is_not_finite_is_no_bad_input(folder, tmp_path):
 
 def test_bad_arguments(folder, tmp_path):
     refused(run(*train(folder, tmp_path, "--config.stages.bmn.stepz=3")), "bmn.stepz", "did you mean 'steps'?")
+    raw = run(*train(folder, tmp_path / "w", data="features"))
+    refused(raw, "no complete data set, but 12 files NAME.npy: if they are features, pack them first")
+    assert raw.stdout == ""
+    assert not (tmp_path / "w").exists()
     refused(run("detect", f"--workdir={tmp_path}", f"--out={tmp_path / 'd.json'}"), "not the workdir of a training")
