@@ -80,7 +80,9 @@ class TemporalBoundaryRegressor(nn.Module):
         def halved_twice(name: str) -> Array:
             """Both strided convolutions of a stack, on its n points: [G, B P, n / 4, width / G]."""
             width, bias = stacks[name][0], first[name][1]
-            even, odd = (self._activated(y, bias) for y in sampled[name])
+            # Flat, as they were sampled: in four axes XLA takes longer on CPUs.
+            even, odd = (self._activated(y.reshape(y.shape[0], -1, y.shape[-1]), bias).reshape(y.shape)
+                         for y in sampled[name])  # fmt: skip
             kernel2, bias2 = ConvWeights(width, 3, self.groups, name=f"{name}_conv2")(width)
             return self._activated(halving_by_group(even, odd, kernel2.astype(self.dtype)), bias2)
 
