@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from tal_jax.encoders.layers import Conv
-from tal_jax.encoders.transformer import LayerNorm, attention, dense
+from tal_jax.encoders.transformer import LayerNorm, attention, dense, gelu
 from tal_jax.types import Array
 
 
@@ -42,7 +42,7 @@ class Block(nn.Module):
         seen = attention(query.reshape(by_head), key.reshape(by_head), value.reshape(by_head))
         x = x + dense(width, "proj", self.dtype)(seen.reshape(x.shape))
         y = dense(self.mlp, "fc1", self.dtype)(LayerNorm(self.eps, name="norm2")(x))
-        return x + dense(width, "fc2", self.dtype)(nn.gelu(y, approximate=False)), None
+        return x + dense(width, "fc2", self.dtype)(gelu(y)), None
 
 
 class VideoMAE(nn.Module):

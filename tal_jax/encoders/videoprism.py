@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Float32
 
 from tal_jax.encoders.layers import Conv
-from tal_jax.encoders.transformer import LayerNorm, attention, dense
+from tal_jax.encoders.transformer import LayerNorm, attention, dense, gelu
 from tal_jax.types import Array
 
 CAP = 50.0  # of the attention's logits
@@ -31,7 +31,7 @@ class Layer(nn.Module):
         q, k, v = (dense(width, name, self.dtype)(y).reshape(by_head) for name in ("query", "key", "value"))
         x = x + dense(width, "post", self.dtype)(attention(q, k, v, CAP).reshape(x.shape))
         y = dense(self.mlp, "fc1", self.dtype)(LayerNorm(offset=1.0, name="norm2")(x))
-        return x + dense(width, "fc2", self.dtype)(nn.gelu(y, approximate=False)), None
+        return x + dense(width, "fc2", self.dtype)(gelu(y)), None
 
 
 class VideoPrism(nn.Module):

@@ -1,5 +1,7 @@
 """Attention of vision transformers: its forms for CPUs and for the rest are one function, with their gradients."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,10 @@ from tal_jax.encoders import transformer
 
 @pytest.mark.parametrize("cap", [0.0, 5.0])
 @pytest.mark.parametrize("cached", [1_300_000, 40, 7])  # whole heads, parts of them, and parts that never fit
-@pytest.mark.parametrize(("queries", "keys"), [(12, 9), (7, 7)])
-def test_both_forms_are_attention(monkeypatch, cap, cached, queries, keys):
+@pytest.mark.parametrize(("queries", "keys", "short"), [(12, 9, 0), (7, 7, 0), (12, 9, 108)])
+def test_both_forms_are_attention(monkeypatch, cap, cached, queries, keys, short):
     monkeypatch.setattr(transformer, "CACHED", cached)
+    monkeypatch.setattr(transformer, "SHORT", short)  # logits up to which a head is not taken alone
     rng = np.random.default_rng(0)
     q, k, v = (jnp.asarray(rng.normal(size=(2, n, 3, 4)) * 3, jnp.float32) for n in (queries, keys, keys))
     expected = np.zeros(q.shape)
@@ -36,3 +39,13 @@ def test_half_precision_keeps_its_type():
     found = transformer.attention(q, k, v)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype(jnp.float32), 1.0)
+
+
+def test_gelu():
+    """Against erfc in float64, whose tail does not cancel."""
+    x = np.linspace(-9, 9, 2001)
+    expected = np.array([0.5 * v * math.erfc(-v / math.sqrt(2)) for v in x])
+    np.testing.assert_allclose(transformer.gelu(jnp.asarray(x, jnp.float32)), expected, atol=1e-6)
+    half = transformer.gelu(jnp.asarray(x, jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(jnp.float32), expected, rtol=2e-2, atol=2e-2)
