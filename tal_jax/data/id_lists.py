@@ -1,14 +1,14 @@
 """Lists of recordings that users write: files of one id a line or JSON, and which recordings their lines mean."""
 
-import codecs
 import os
 import re
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from tal_jax.data.json_files import parse_json
 from tal_jax.errors import InputError
+from tal_jax.tables.text_files import read_text
 from tal_jax.words import nearest, quoted, shown
 
 # What lists of files have behind an id; ids may hold other dots.
@@ -18,7 +18,6 @@ EXTENSIONS = (
 )  # fmt: skip
 HEADERS = ("id", "ids", "video", "video_id", "video-id", "video_name", "name", "filename", "file", "recording")
 EXAMPLES = 5  # unmatched ids whose nearest recording is looked for
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 class Found(NamedTuple):
@@ -26,26 +25,6 @@ class Found(NamedTuple):
 
     ids: frozenset[str]
     unmatched: tuple[str, ...]  # entries that mean none, as they are written
-
-
-def read_text(path: str | os.PathLike, check: str = "the path") -> str:
-    """Reads a text in UTF-8, or with a byte order mark in UTF-8 or UTF-16, as Windows writes them; without the mark.
-
-    Args:
-      path: the file to read.
-      check: what to look at where the file cannot be read, such as the flag that named it.
-
-    Raises:
-      InputError: the file cannot be read, or is in none of these encodings.
-    """
-    try:
-        content = Path(path).read_bytes()
-        encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
-        return content.decode(encoding)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): check {check}") from e
-    except UnicodeDecodeError as e:
-        raise InputError(f"{path}: not text in UTF-8 ({e.reason}): save it as UTF-8") from e
 
 
 def read(path: str | os.PathLike, flag: str) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from tal_jax.data.annotations import Recording
-from tal_jax.data.id_lists import read_text
 from tal_jax.errors import InputError
 from tal_jax.evaluation.detection_files import Submission
 from tal_jax.evaluation.ground_truth import subset_name
 from tal_jax.evaluation.segment_table import SegmentTable, descending, group_ranks
 from tal_jax.evaluation.server_faults import Fault, Named, Rules, detection_faults, id_faults, server_id
 from tal_jax.evaluation.time_units import in_seconds
+from tal_jax.tables.text_files import read_text
 from tal_jax.words import check_label
 
 VERSION = "VERSION 1.3"  # of the ActivityNet data set; the kit asks for the field, not for a value

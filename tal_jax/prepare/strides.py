@@ -4,11 +4,11 @@ import csv
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from tal_jax.data.annotation_fields import positive
 from tal_jax.data.annotations import Recording, some
 from tal_jax.errors import InputError
+from tal_jax.tables.text_files import read_text
 
 MEASURED = ("duration", "resized")  # two words for one thing: duration / number of snippets
 FIELD = "annotations"
@@ -118,11 +118,11 @@ def parse(stride: str | None, images_per_snippet: str | float | None = None) -> 
 
 def _read(path: str) -> dict[str, float]:
     """The strides by id in a file of two columns, separated by comma, semicolon or tab; a header is skipped."""
+    lines = read_text(path, "--stride").splitlines()
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
         separator = next((s for s in "\t;," if any(s in line for line in lines)), ",")
         rows = list(csv.reader(lines, delimiter=separator))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
+    except csv.Error as e:
         raise InputError(f"--stride={path}: not readable ({e}): give {HELP}") from e
     found: dict[str, float] = {}
     for n, row in enumerate(rows):

@@ -1,6 +1,5 @@
 """Rows of cells in text files, whatever their encoding and whatever stands between the cells."""
 
-import codecs
 import csv
 import io
 import os
@@ -10,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tal_jax.errors import InputError
+from tal_jax.tables.text_files import decoded
 
-MARKS = {  # byte order marks; those of UTF-32 begin as those of UTF-16 do
-    codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
-}  # fmt: skip
 DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas", " ": "spaces"}
 SAMPLE = 100  # rows that tell the delimiter
 
@@ -61,14 +57,7 @@ def open_rows(path: str | os.PathLike, where: str) -> TextRows:
       InputError: no text, or none but comments.
       OSError: the file cannot be read.
     """
-    data = Path(path).read_bytes()
-    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as e:
-        raise InputError(f"{where}: not {encoding[:6].upper()} text ({e.reason}): save it as UTF-8") from e
-    if "\0" in text:
-        raise InputError(f"{where}: not text, or UTF-16 without a byte order mark: save it as UTF-8")
+    text, encoding = decoded(Path(path).read_bytes(), where)
     notes = [] if encoding.startswith("utf-8") else [encoding.upper()]
     lines = io.StringIO(text, newline=None).read().split("\n")
     before, comment = 0, ""

@@ -47,8 +47,9 @@ def test_the_field_of_the_annotations():
 )
 def test_a_file_of_strides(tmp_path, text):
     path = tmp_path / "strides.csv"
-    path.write_bytes(text.encode())
-    assert parse(str(path)).of("a.json", recordings()) == {"a": 0.5, "b": 0.25}
+    for encoding in ("utf-8", "utf-16"):  # the second with a byte order mark, as spreadsheets write it
+        path.write_bytes(text.removeprefix("\ufeff" if encoding == "utf-16" else "").encode(encoding))
+        assert parse(str(path)).of("a.json", recordings()) == {"a": 0.5, "b": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_a_file_of_strides(tmp_path, text):
         ("a,0.5,25\n", "line 1"),
         ("a,0.5\na,0.5\n", "line 2: record 'a' comes twice"),
         ("a;0,5\nb;0,25\n", "line 1"),
-        ("\xff", "not readable"),
+        ("\xff", "not text in UTF-8"),
         ("", "no stride of record a"),
     ],
 )
