@@ -122,9 +122,9 @@ def test_what_is_not_finite_is_for_those_who_use_it(tmp_path):
         ("#N/A;2,5;3\n1;2;3\n", "row 1 begins with #, as comments do, and goes on with numbers"),
         ("# a,b\n#N/A,2\n1,2\n", "row 2 begins with #"),
         ("a,b\n", "empty, a header and no numbers"),
-        (b"1,2\n3,\xff\n", "not UTF-8 text"),
+        (b"1,2\n3,\xff\n", "not text in UTF-8"),
         ("1,2\n".encode("utf-16")[2:], "byte order mark"),
-        ("\ufeff1,2\n".encode("utf-16-le")[:-1], "not UTF-16 text"),
+        ("\ufeff1,2\n".encode("utf-16-le")[:-1], "not text in UTF-16"),
     ],
 )
 def test_what_cannot_be_read_for_sure_is_refused(tmp_path, text, named):
