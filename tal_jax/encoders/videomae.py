@@ -4,6 +4,8 @@ Tong et al. 2022, arXiv:2203.12602; the second version, Wang et al. 2023, arXiv:
 token, keys have no bias, and positions are a fixed table over all tokens.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -31,8 +33,13 @@ class Block(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B N D"], _: None) -> tuple[Float[Array, "B N D"], None]:
-        """Attention and MLP, each on top of what it reads."""
+    def __call__(
+        self, x: Float[Array, "B N D"], _: None = None, mean: bool = False
+    ) -> tuple[Float[Array, "B N D"] | Float[Array, "B 1 D"], None]:
+        """Attention and MLP, each on top of what it reads; with `mean`, the mean of the tokens alone.
+
+        The MLP's second product and the mean commute, so that the product is then of one token in place of N.
+        """
         width = x.shape[-1]
         y = dense(3 * width, "qkv", self.dtype, bias=False)(LayerNorm(self.eps, name="norm1")(x))
         query, key, value = jnp.split(y, 3, -1)
@@ -41,8 +48,10 @@ class Block(nn.Module):
         by_head = (*x.shape[:2], self.heads, width // self.heads)
         seen = attention(query.reshape(by_head), key.reshape(by_head), value.reshape(by_head))
         x = x + dense(width, "proj", self.dtype)(seen.reshape(x.shape))
-        y = dense(self.mlp, "fc1", self.dtype)(LayerNorm(self.eps, name="norm2")(x))
-        return x + dense(width, "fc2", self.dtype)(gelu(y)), None
+        y = gelu(dense(self.mlp, "fc1", self.dtype)(LayerNorm(self.eps, name="norm2")(x)))
+        if mean:
+            x, y = (t.astype(jnp.float32).mean(1, keepdims=True).astype(self.dtype) for t in (x, y))
+        return x + dense(width, "fc2", self.dtype)(y), None
 
 
 class VideoMAE(nn.Module):
@@ -75,13 +84,27 @@ class VideoMAE(nn.Module):
         pads = ((0, 0),) * 3
         x = Conv(self.width, window, window, pads, bias=True, dtype=self.dtype, name="patch")(clips)
         x = (x + self._positions(x.shape[1:-1]).astype(x.dtype)).reshape(x.shape[0], -1, self.width)
-        blocks = nn.scan(Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.depth)
-        x, _ = blocks(self.heads, self.mlp, self.eps, self.dtype, name="blocks")(x, None)
-        x = x.astype(jnp.float32)
         if self.norm == "before_mean":
-            return LayerNorm(self.eps, name="norm")(x).mean(1)
-        x = x.mean(1)
+            return LayerNorm(self.eps, name="norm")(self._blocks(x).astype(jnp.float32)).mean(1)
+        x = self._mean_of_blocks(x).astype(jnp.float32)
         return LayerNorm(self.eps, name="fc_norm")(x) if self.norm == "after_mean" else x
+
+    def _blocks(self, x: Array) -> Array:
+        blocks = nn.scan(Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.depth)
+        return blocks(self.heads, self.mlp, self.eps, self.dtype, name="blocks")(x, None)[0]
+
+    def _mean_of_blocks(self, x: Array) -> Array:
+        """The mean [B, D] of what the last block makes."""
+        if self.is_initializing():
+            return self._blocks(x).mean(1)
+        stacked: Any = self.get_variable("params", "blocks")
+        block = Block(self.heads, self.mlp, self.eps, self.dtype, parent=None)
+
+        def layer(i: int | Array) -> Any:
+            return {"params": jax.tree.map(lambda weights: weights[i], stacked)}
+
+        x, _ = jax.lax.scan(lambda x, i: block.apply(layer(i), x), x, jnp.arange(self.depth - 1))
+        return block.apply(layer(-1), x, mean=True)[0][:, 0]
 
     def _positions(self, grid: tuple[int, ...]) -> Array:
         trained = (self.images // self.tube, self.side // self.patch, self.side // self.patch)

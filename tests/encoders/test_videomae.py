@@ -64,6 +64,22 @@ def test_parity_with_the_authors_code(tmp_path):
     assert_parity(encoder, found, clips, lambda f: f @ found.head["kernel"] + found.head["bias"], logits)
 
 
+@pytest.mark.parametrize("norm", ["after_mean", "none"])
+def test_the_last_product_is_of_the_mean_token(monkeypatch, norm):
+    """The same as the mean of all tokens, gradients too."""
+    network = MAKE(norm=norm)
+    rng = np.random.default_rng(0)
+    clips = rng.normal(size=(2, 4, 32, 32, 3)).astype(np.float32)
+    variables = network.init(jax.random.key(0), clips)
+    found, pull = jax.vjp(lambda v: network.apply(v, clips), variables)
+    monkeypatch.setattr(VideoMAE, "_mean_of_blocks", lambda self, x: self._blocks(x).mean(1))
+    expected, pull_expected = jax.vjp(lambda v: network.apply(v, clips), variables)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    cotangent = rng.normal(size=found.shape).astype(np.float32)
+    for mine, theirs in zip(*(jax.tree.leaves(p(cotangent)) for p in (pull, pull_expected)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_positions_in_a_loop():
     table = positions(5, 6)
     for p in range(5):
