@@ -45,6 +45,8 @@ def convolve(
             jnp.asarray(kernel),
         )
     whole = functools.partial(_convolution, strides=strides, padding=padding, groups=groups)
+    if groups == 1 and strides == kernel.shape[:-2] and not any(map(sum, padding)):
+        return by_platform(_patch_by_patch, whole, jnp.asarray(x), jnp.asarray(kernel))
     if groups > 1 or len(strides) < 3:
         return whole(x, kernel)
     over_time = kernel.shape[1:3] == (1, 1)
@@ -64,6 +66,20 @@ def _convolution(x: Array, kernel: Array, strides: Axes, padding: Pairs, groups:
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         feature_group_count=groups,
     )
+
+
+def _patch_by_patch(x: Array, kernel: Array) -> Array:
+    """A convolution whose windows touch and do not overlap, as one product of patches with the kernel.
+
+    On CPUs VideoMAE-B with two blocks, whose patches are 2 x 16 x 16, takes 0.86 of the time of the convolution.
+    """
+    window = kernel.shape[:-2]
+    counts = [n // k for n, k in zip(x.shape[1:-1], window, strict=True)]
+    x = x[(slice(None), *(slice(n * k) for n, k in zip(counts, window, strict=True)))]
+    x = x.reshape(x.shape[0], *itertools.chain(*zip(counts, window, strict=True)), x.shape[-1])
+    places, within = range(1, 2 * len(window), 2), range(2, 2 * len(window) + 1, 2)
+    patches = x.transpose(0, *places, *within, x.ndim - 1).reshape(x.shape[0], *counts, -1)
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def _image_by_image(x: Array, kernel: Array, strides: Axes, padding: Pairs) -> Array:

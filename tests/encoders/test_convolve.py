@@ -23,6 +23,8 @@ from tal_jax.encoders.convolve import convolve
         ((1, 5, 6, 7, 4), (1, 3, 3), (1, 2, 2), ((0, 0), (1, 1), (1, 1)), 1, 3),
         ((2, 8, 6, 7, 4), (5, 3, 3), (1, 2, 2), ((2, 2), (1, 1), (1, 1)), 1, 3),
         ((2, 8, 6, 7, 4), (3, 3, 2), (2, 1, 2), ((1, 0), (1, 1), (0, 1)), 1, 3),
+        ((2, 9, 8, 3), (4, 2), (4, 2), ((0, 0), (0, 0)), 1, 5),  # patches, and a row that is left over
+        ((2, 4, 6, 7, 3), (2, 3, 3), (2, 3, 3), ((0, 0), (0, 0), (0, 0)), 1, 5),
     ],
 )
 def test_every_form_is_the_convolution(shape, window, strides, padding, groups, out):
