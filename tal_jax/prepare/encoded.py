@@ -92,7 +92,7 @@ def doubts(
                 continue
             if item.stride is not None and abs(item.stride - video.stride) > EXACT * video.stride:
                 apart = f"its snippets are {video.stride:g} s apart, not {item.stride:g}"
-                return [_doubt(f"{where}: record {item.recording.id}: {apart}")]
+                return [_doubt(f"{where}: record {item.recording.id}: {apart}", "leave out --stride")]
             if (shape := item.shapes[at]) is not None and video.snippets not in shape:
                 other.append(item.recording.id)
         if other:
@@ -135,5 +135,5 @@ def lines(found: Mapping[str, Provenance]) -> list[str]:
     return result
 
 
-def _doubt(text: str) -> Doubt:
-    return Doubt(REASON, f"{text}: encode the videos again, or leave out --stride")
+def _doubt(text: str, remedy: str = "encode the videos again") -> Doubt:
+    return Doubt(REASON, f"{text}: {remedy}")
