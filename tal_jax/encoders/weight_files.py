@@ -86,7 +86,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         rows = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as e:
-        raise InputError(f"{path}: not a whole .safetensors file ({e}): {AGAIN}") from e
+        raise InputError(f"{path}: not a whole .safetensors file ({e}): copy or {AGAIN}") from e
     found = {}
     for name, row in rows:
         if row["dtype"] not in _TYPES:
