@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def files(tmp_path):
     database = {
         f"r{i}": {"subset": "training", "duration": 9.0, "annotations": [{"segment": [1.0, 2.0], "label": "a"}]}
-        for i in range(20)
+        for i in range(20_000)  # so that the command's own work is what lasts, and it can be killed where it should
     }
     (tmp_path / "a.json").write_text(json.dumps({"database": database}))
     results = {id: [{"label": "a", "score": 1.0, "segment": [1.0, 2.0]}] for id in database}
