@@ -16,6 +16,9 @@ REASONS = {
 }
 
 
+ENCODER = "encoder"
+
+
 class Doubt(NamedTuple):
     """Something that contradicts the rest."""
 

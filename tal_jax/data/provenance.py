@@ -21,7 +21,7 @@ NAME = "encoder.json"
 JOURNAL = "encoder.journal"  # with the number of a process: what stands here until NAME is written
 FORMAT = 1
 RANDOM = "random"  # in place of the digest of weights that nobody trained
-# Whatever has none of these was made so.
+# What identities that lack a key mean, for they were written before there was a choice; such a value is left out.
 _USUAL = {"times": "stamps"}
 _REMEDY = "encode the videos again, or take the file from where it was written"
 # What of it says which features these are; the rest (versions, files, types) can differ.
@@ -62,8 +62,9 @@ class Provenance:
         return self.identity["weights"] == RANDOM
 
     def video(self, id: str) -> Encoded | None:
-        """Of a recording, which annotations may call by its name without "v_"."""
-        return self.videos.get(id) or self.videos.get(f"v_{id}")
+        """Of a recording, which annotations may call by its file's name with or without "v_"."""
+        names = (id, f"v_{id}", id.removeprefix("v_"))
+        return next((self.videos[name] for name in names if name in self.videos), None)
 
 
 def read(folder: str | os.PathLike, unfinished: bool = False) -> Provenance | None:
@@ -119,6 +120,17 @@ def differences(mine: Mapping[str, Any], other: Mapping[str, Any]) -> str:
         for key, words in _WORDS.items()
         if mine.get(key) != other.get(key)
     )
+
+
+def times(identity: Mapping[str, Any]) -> Any:
+    """How the images were timed, see `video.decode.Video`; whether it is one of these words is for who reads it."""
+    return identity.get("times", _USUAL["times"])
+
+
+def identity_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity as it is stored: plain JSON, without what is usual."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return {key: value for key, value in plain.items() if key not in _USUAL or value != _USUAL[key]}
 
 
 def sum_of(rows: np.ndarray, before: int = 0) -> int:

@@ -91,11 +91,12 @@ def plan(trained: str, encoders: Mapping[str, Any], weights: str, encoder: str, 
             stride=known["stride"],
             interval=known["interval"],
             crop=known["preprocessing"].get("crop", "centre"),
-            times=known.get("times", "stamps"),
+            times=provenance.times(known),
         )
     )
     if differ := provenance.differences(made.identity, known):
-        again = f"; if {weights} should be them, download it again" if "weights" in differ else ""
+        other = made.identity["weights"] != known["weights"]
+        again = f"; if {weights} should be them, download it again" if other else ""
         raise InputError(
             f"{trained}: trained on features of another kind: {differ}: give that encoder and weights{again}"
         )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from tal_jax.checks.doubts import ENCODER
 from tal_jax.data import provenance
 from tal_jax.data.provenance import Provenance
 from tal_jax.deploy.model import Model
@@ -31,7 +32,7 @@ def check(model: Model, found: Mapping[str, Provenance], accept: Collection[str]
     Raises:
       InputError: features are of another encoder than the model's, or do not say of which, where the model knows.
     """
-    if "encoder" in accept:
+    if ENCODER in accept:
         return
     for stream, identity in model.encoders.items():
         own = found.get(stream)
@@ -51,7 +52,7 @@ def with_sums(
     """The files, which will be compared with the sums of what was encoded; see `check`."""
 
     def of(stream: str, id: str, file: File) -> File:
-        video = found[stream].videos.get(id) if stream in found and "encoder" not in accept else None
+        video = found[stream].videos.get(id) if stream in found and ENCODER not in accept else None
         return file if video is None else replace(file, crc32c=video.crc32c)
 
     return {id: {stream: of(stream, id, file) for stream, file in streams.items()} for id, streams in files.items()}

@@ -126,7 +126,7 @@ class VideoEncoder:
 
 
 def _times(identity: Mapping[str, Any]) -> Times:
-    found: Any = identity.get("times", "stamps")
+    found: Any = provenance.times(identity)
     if found not in get_args(Times):
         raise ValueError(f"times of images by {found!r:.20}")
     return found

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 from tal_jax.data import provenance
 from tal_jax.devices import processes
@@ -55,7 +56,8 @@ def encode(options: Options) -> str:
         with FileLock(out / f"encoder.lock{process}", timeout=0):
             journal = Journal(out, decided.identity, process)
             mine = {id: p for i, (id, p) in enumerate(found.videos.items()) if i % jax.process_count() == process}
-            todo = {id: path for id, path in mine.items() if not journal.done(id, path)}
+            known = tqdm(mine.items(), desc="looking at features", unit="video", delay=5, disable=None)
+            todo = {id: path for id, path in known if not journal.done(id, path)}
             failed = {id: str(error) for id, error in found.refused.items()} if process == 0 else {}
             if todo:
                 failed |= _Run(options, decided, journal, todo).failed

@@ -1,7 +1,6 @@
 """What is encoded, by what and how: encoder, weights and sampling, decided from options before a video is opened."""
 
 import dataclasses
-import json
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -95,9 +94,9 @@ def plan(options: Options) -> Plan:
         "preprocessing": dataclasses.asdict(encoder.preprocessing),
         "layer": "pooled",
         "width": encoder.width,
-        **({} if times == "stamps" else {"times": times}),
+        "times": times,
     }
-    return Plan(encoder, sampling, rate, times, weights, json.loads(json.dumps(identity)))
+    return Plan(encoder, sampling, rate, times, weights, provenance.identity_of(identity))
 
 
 def variables_of(decided: Plan) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tal_jax.checks.doubts import Doubt
+from tal_jax.checks.doubts import ENCODER, Doubt
 from tal_jax.data import provenance
 from tal_jax.data.annotations import some
 from tal_jax.data.provenance import Provenance
@@ -13,7 +13,6 @@ from tal_jax.prepare import shards as packing
 from tal_jax.prepare.feature_files import Stream
 from tal_jax.prepare.strides import Strides, parse
 
-REASON = "encoder"  # for which to insist
 EXACT = 1e-6  # relative: a stride that differs by more is another one
 
 
@@ -136,4 +135,4 @@ def lines(found: Mapping[str, Provenance]) -> list[str]:
 
 
 def _doubt(text: str, remedy: str = "encode the videos again") -> Doubt:
-    return Doubt(REASON, f"{text}: {remedy}")
+    return Doubt(ENCODER, f"{text}: {remedy}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tal_jax.checks import ignored, supervision, timing, units
-from tal_jax.checks.doubts import Doubt, check_accepted, settle
+from tal_jax.checks.doubts import ENCODER, Doubt, check_accepted, settle
 from tal_jax.data import annotations, dataset
 from tal_jax.data.annotations import Note
 from tal_jax.data.dataset import VERSION
@@ -131,7 +131,7 @@ def make_plan(options: Options) -> Plan:
     doubts += timing.contradicted_lengths(options.annotations, stride.flag, lengths, turned)
     doubts += timing.misplaced_segments(options.annotations, lengths)
     settle(doubts, options.accept)
-    if encoded.REASON not in options.accept:
+    if ENCODER not in options.accept:
         items = encoded.with_sums(known, streams, items)
     notes += supervision.notes(item.recording for item in items)
     notes += supervision.near_equal(labels)
@@ -160,7 +160,7 @@ def make_plan(options: Options) -> Plan:
             options.clip_features, known_clips, streams, items
         )
         settle(more_doubts, options.accept)
-        if encoded.REASON not in options.accept:
+        if ENCODER not in options.accept:
             items = encoded.with_sums(known_clips, streams, items)
         doubts += more_doubts
         groups[dataset.CLIPS] = packing.Group(replace(settings, streams=streams), items)

@@ -131,9 +131,10 @@ class Video:
                 # The last image is shown as long as it says, or as the one before.
                 lasts = frame.duration * Fraction(frame.time_base) if frame.duration else gap
                 self.seconds = at - first + (lasts or gap or _nominal(stream))
+                time = at - first
                 if rate is not None:
-                    self.seconds = self.images / rate
-                yield Shown(at - first if rate is None else (self.images - 1) / rate, frame, turns)
+                    time, self.seconds = (self.images - 1) / rate, self.images / rate
+                yield Shown(time, frame, turns)
             if dropped:
                 self._damage(f"{dropped} images without a time of their own were left out", strict)
         if not self.images:

@@ -265,6 +265,10 @@ def test_features_of_another_encoder_are_refused(home, tmp_path):
     np.testing.assert_allclose(submission.table.segments, from_videos.table.segments, atol=1e-3)
     other = tmp_path / "other"
     shutil.copytree(features, other)
+    (other / "v01.npy").write_bytes((other / "v02.npy").read_bytes())  # of the same length
+    with pytest.raises(InputError, match=r"v01\.npy: record v01: not the features that encoder\.json says"):
+        detect(home / "e", [str(other)])
+    assert len(detect(home / "e", [str(other)], accept=["encoder"])[0].recordings) == 12
     values = json.loads((other / "encoder.json").read_text())
     values["features"]["preprocessing"]["crop"] = "ten"
     (other / "encoder.json").write_text(json.dumps(values))

@@ -32,16 +32,20 @@ def files(tmp_path):
     return truth, found
 
 
-def test_fractions_are_refused_wherever_detections_meet_annotations(files):
-    """Not an mAP of 0, nor pseudo labels in the first second, in silence."""
-    found = detection_files.read(files[1])
-    uses = (
+def uses(found):
+    """Everything that holds detections against annotations."""
+    return (
         lambda: select(RECORDINGS, found, "val"),
         lambda: analyse("d", RECORDINGS, found, "val", [0.5]),
         lambda: pseudo_labels(RECORDINGS, found, "val", threshold=0.5, overlap=0.2, exclusive=True),
         lambda: check(found, RECORDINGS, "val", Rules()),
     )
-    for use in uses:
+
+
+def test_fractions_are_refused_wherever_detections_meet_annotations(files):
+    """Not an mAP of 0, nor pseudo labels in the first second, in silence."""
+    found = detection_files.read(files[1])
+    for use in uses(found):
         with pytest.raises(InputError, match=r"these are fractions of the recordings.*--units=fractions") as error:
             use()
         assert "\n" not in str(error.value)
@@ -52,13 +56,7 @@ def test_images_and_milliseconds_are_refused_wherever_detections_meet_annotation
     rows = [{"label": "run", "score": 0.9, "segment": [30.0 * scale, 60.0 * scale]}] * 5
     files[1].write_text(json.dumps({"results": {"a": rows, "b": [], "elsewhere": rows}}))
     found = detection_files.read(files[1])
-    uses = (
-        lambda: select(RECORDINGS, found, "val"),
-        lambda: analyse("d", RECORDINGS, found, "val", [0.5]),
-        lambda: pseudo_labels(RECORDINGS, found, "val", threshold=0.5, overlap=0.2, exclusive=True),
-        lambda: check(found, RECORDINGS, "val", Rules()),
-    )
-    for use in uses:
+    for use in uses(found):
         with pytest.raises(InputError, match=r"5 of 5 segments lie beyond .* 120 s: are times in images.*--units=sec"):
             use()
     assert len(select(RECORDINGS, found, "val", units="seconds").detections) == 10

@@ -69,6 +69,15 @@ def with_sums(folder):
     return folder
 
 
+def test_names_with_and_without_v(tmp_path):
+    known = provenance.read(with_sums(features(tmp_path / "rgb")))
+    videos = {"a": known.videos["a"], "v_b": known.videos["b"]}
+    named = provenance.Provenance(known.identity, videos)
+    assert named.video("a") is named.video("v_a") is videos["a"]
+    assert named.video("b") is named.video("v_b") is videos["v_b"]
+    assert named.video("c") is None
+
+
 def test_features_that_were_exchanged(tmp_path):
     """Of another video of the same length: nothing but the sum tells."""
     folder = with_sums(features(tmp_path / "rgb"))
