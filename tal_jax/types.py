@@ -26,7 +26,7 @@ class Batch:
     snippet i covers [i, i + 1).
     """
 
-    features: Num[Array, "*B T *pixels C"]  # of a packed clip T images of bytes, with pixels Y, X; else no such axes
+    features: Num[Array, "*shape"]  # [*B, T, C]; of packed clips images of bytes, [*B, T, Y, X, C]
     mask: Bool[Array, "*B T"]  # the snippet exists
     stride: Float32[Array, "*B"]  # seconds per snippet
     duration: Float32[Array, "*B"]  # real length in snippet units, at most T

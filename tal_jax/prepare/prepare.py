@@ -22,8 +22,8 @@ from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.prepare import metadata as finish
 from tal_jax.prepare import proposal_files, stream_tally
-from tal_jax.prepare import workers as processes
 from tal_jax.prepare import shards as packing
+from tal_jax.prepare import workers as processes
 from tal_jax.prepare.plan import Options, Plan, make_plan
 from tal_jax.prepare.summary import Summary
 

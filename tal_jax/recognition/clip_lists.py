@@ -89,9 +89,7 @@ def read_csv(path: str | os.PathLike) -> tuple[list[Clip], list[Note]]:
                 raise InputError(f"{where}: unknown subset {row['subset']!r:.40}: use training, validation or testing")
             shows = (row.get("label") or SHOWS).strip()
             if shows not in (SHOWS, DOES_NOT):
-                raise InputError(
-                    f"{where}: label {shows!r:.40}: expected 1, or -1 where the class is not shown"
-                )
+                raise InputError(f"{where}: label {shows!r:.40}: expected 1, or -1 where the class is not shown")
             name = (row["classname"] or "").strip()
             if not name:
                 notes.append(Note("clip without label", id, f"row {reader.line_num}"))
@@ -111,9 +109,7 @@ def read_csv(path: str | os.PathLike) -> tuple[list[Clip], list[Note]]:
     subsets: dict[str, str] = {}
     for id, subset in found:
         if subsets.setdefault(id, subset) != subset:
-            raise InputError(
-                f"{path}: {id}: clips of {subsets[id]} and of {subset}: keep a video in one subset"
-            )
+            raise InputError(f"{path}: {id}: clips of {subsets[id]} and of {subset}: keep a video in one subset")
     return [clip for (id, subset), parts in found.items() for clip in _numbered(id, subset, parts)], notes
 
 

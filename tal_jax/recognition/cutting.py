@@ -88,7 +88,6 @@ def _cuts(path: str, items: Sequence[ClipItem], settings: ImageSettings) -> list
                 cut.files += files
                 cut.images += 1
         if all(cut.over(point, settings.fps) for cut in cuts):
-            images.close()
             break
     for cut in cuts:
         cut.notes += video.notes

@@ -36,9 +36,7 @@ class Times:
         """Positions [V, F] for evaluation: of dense views, spread evenly; of others, shifted within the parts."""
         room = max(total - self.stack + 1, 1)
         if self.dense:
-            starts = (
-                np.linspace(0, max(room - self.span, 0), views + 2)[1:-1] if views > 1 else [(room - self.span) / 2]
-            )
+            starts = [(room - self.span) / 2] if views == 1 else np.linspace(0, max(room - self.span, 0), views)
             return np.stack([self._dense(int(np.floor(start)), room) for start in starts])
         within = (np.arange(views) + 0.5) / views
         at = np.floor((np.arange(self.images) + within[:, None]) * room / self.images)

@@ -113,8 +113,8 @@ def _check_kind(config: Config, section: StageSection, metadata: Metadata, strea
     images = section.kind.learns_from == IMAGES
     if metadata.packed and not images:
         raise InputError(
-            f"{config.data.dir}: holds images of clips, by launch.pack, and {section.task!r} learns from features: make "
-            "some with launch.encode, and prepare these"
+            f"{config.data.dir}: holds images, by launch.pack, and {section.task!r} learns from features: make some "
+            "with launch.encode, and prepare these"
         )
     if images and not metadata.packed:
         raise InputError(f"{config.data.dir}: holds features, and {section.task!r} learns from images: see launch.pack")

@@ -57,7 +57,7 @@ class Task(abc.ABC):
     accepts: ClassVar[tuple[str, ...]] = ()  # artifacts it can take; each is a config key, for a file of it
     learns_from: ClassVar[str] = RECORDINGS  # or CLIPS, the trimmed ones of a set; or IMAGES, of a packed set
     weak: ClassVar[bool] = False  # True: it never sees a segment annotation
-    # or "proposals", "labels" (of recordings), "best_label" (the likeliest), "top_labels" (that, and the five likeliest)
+    # or "proposals", "labels" (of recordings), "best_label" (the likeliest), "top_labels" (and the five likeliest)
     measured_by: ClassVar[str] = "detections"
     any_length: ClassVar[bool] = False  # True: no shape ties it to the frame, so that an export takes longer ones
     fusable: ClassVar[bool] = False  # True: it is a `Fusable`

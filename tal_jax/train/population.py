@@ -86,9 +86,8 @@ class Program:
             return jax.device_put(np.broadcast_to(np.asarray(x, old.dtype), old.shape), old.sharding)
 
         params = jax.tree.map(placed, state.params, changed, one)
-        return dataclasses.replace(
-            state, params=params, ema=None if state.ema is None else jax.tree.map(jnp.copy, params)
-        )
+        ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
+        return dataclasses.replace(state, params=params, ema=ema)
 
     def compiled(self, state: TrainState, batch: Batch) -> Any:
         """The step, compiled for a state and a batch of these shapes, types and shardings."""
