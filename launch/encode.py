@@ -2,6 +2,7 @@
 
 python -m launch.encode --videos=DIR --recipe=hacs_slowfast --weights=FILE --out=FEATURES
 python -m launch.encode --videos=DIR --encoder=efficientnet_lite0 --weights=FILE --rate=10 --out=FEATURES
+python -m launch.encode --videos=DIR --weights=W/recognition/encoder.safetensors --scores --out=FEATURES
 
 Started again, it goes on with the videos that have no features yet. `launch.prepare --features=NAME=FEATURES` takes the
 stride from encoder.json.
@@ -33,6 +34,7 @@ _STORED = flags.DEFINE_enum("stored", "float32", ["float32", "float16"], "What t
 _BATCH = flags.DEFINE_integer("batch_size", 0, "Clips on a device at a time; by default of 32 images.", lower_bound=0)
 _DECODERS = flags.DEFINE_integer("decoders", 0, "Videos decoded at a time; all cores by default.", lower_bound=0)
 _STRICT = flags.DEFINE_bool("strict", False, "Damage is an error; otherwise what can be decoded counts, with a note.")
+_SCORES = flags.DEFINE_bool("scores", False, "Class scores of the videos too, by an encoder trained here.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -54,6 +56,7 @@ def main(argv: Sequence[str]) -> None:
                 stride=_STRIDE.value,
                 interval=_INTERVAL.value, crop=crop, times=times, dtype=_DTYPE.value, stored=_STORED.value,
                 batch_size=_BATCH.value, decoders=_DECODERS.value, strict=_STRICT.value,
+                scores=_SCORES.value,
             )
         )
     )  # fmt: skip

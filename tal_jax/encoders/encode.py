@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from tal_jax.data import provenance
 from tal_jax.devices import processes
+from tal_jax.encoders import scores
 from tal_jax.encoders.feature_file import FeatureFile
 from tal_jax.encoders.journal import Journal
 from tal_jax.encoders.on_devices import OnDevices
@@ -64,6 +65,10 @@ def encode(options: Options) -> str:
             processes.meet("encoded")
             if process == 0 and journal.videos:
                 journal.finish(_about(options, decided))
+                if options.scores:
+                    assert decided.weights is not None
+                    assert decided.weights.head is not None
+                    scores.write(out, sorted(journal.videos), decided.weights.head, decided.labels)
     except Timeout as e:
         raise InputError(f"{out}: another command writes features there: wait for it, or give another --out") from e
     finally:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from tal_jax.data import provenance
-from tal_jax.encoders import catalogue, recipes
+from tal_jax.encoders import catalogue, recipes, trained
 from tal_jax.encoders.weights import Weights
 from tal_jax.encoders.weights import read as read_weights
 from tal_jax.errors import InputError
@@ -39,6 +39,7 @@ class Options:
     batch_size: int = 0  # clips on a device at a time; 0: as many as hold 32 images
     decoders: int = 0  # videos that are decoded at a time; 0: as many as there are cores
     strict: bool = False
+    scores: bool = False  # class scores of the videos as well, see `scores`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Plan:
     rate: float | None
     times: Times
     weights: Weights | None  # None: random ones
+    labels: tuple[str, ...]  # classes of the weights' classifier; () where they are not known
     identity: dict[str, Any]
 
 
@@ -58,15 +60,17 @@ def plan(options: Options) -> Plan:
     recipe = recipes.find(options.recipe) if options.recipe else None
     if recipe and options.encoder not in ("", recipe.encoder):
         raise InputError(f"--recipe={recipe.name} is for {recipe.encoder}, not --encoder={options.encoder}: give one")
-    if not (recipe or options.encoder):
+    trained_here = trained.about(options.weights)
+    own = trained_here.encoder if trained_here else ""
+    if not (recipe or options.encoder or own):
         raise InputError("--encoder or --recipe is missing: the network, or the name of published features")
-    encoder = catalogue.of_images(recipe.encoder if recipe else options.encoder)
+    encoder = catalogue.of_images(recipe.encoder if recipe else options.encoder or own)
     if not options.weights:
         raise InputError(
             f"--weights is missing: weights of {encoder.name} are published at {encoder.weights or 'no place known'} "
             f"({encoder.licence or 'licence unknown'}); --weights=random only tries the way"
         )
-    rate = options.rate or (recipe.rate if recipe else encoder.rate)
+    rate = options.rate or (recipe.rate if recipe else (trained_here and trained_here.rate) or encoder.rate)
     if options.own_rate:
         if options.rate is not None:
             raise InputError(f"--rate={options.rate:g} and --own_rate: give one of them")
@@ -83,6 +87,9 @@ def plan(options: Options) -> Plan:
         encoder = dataclasses.replace(encoder, preprocessing=cropped)
     times = options.times or (recipe.times if recipe else "stamps")
     weights = None if options.weights == provenance.RANDOM else read_weights(options.weights, encoder, options.family)
+    labels = trained_here.labels if trained_here else ()
+    if options.scores and not (weights and weights.head and labels):
+        raise InputError("--scores: needs --weights=FILE of an encoder that launch.train has trained, with its classes")
     identity = {
         "encoder": encoder.name,
         "weights": weights.sha256 if weights else provenance.RANDOM,
@@ -96,7 +103,7 @@ def plan(options: Options) -> Plan:
         "width": encoder.width,
         "times": times,
     }
-    return Plan(encoder, sampling, rate, times, weights, provenance.identity_of(identity))
+    return Plan(encoder, sampling, rate, times, weights, labels, provenance.identity_of(identity))
 
 
 def variables_of(decided: Plan) -> Any:

@@ -27,6 +27,7 @@ class About:
 
     encoder: str  # name in the catalogue
     labels: tuple[str, ...]  # [K] classes of its classifier
+    rate: float | None  # images a second of the clips that it was trained on
     origin: Mapping[str, str]  # of set and parameters, see `stages.artifacts`
 
 
@@ -43,6 +44,7 @@ def write(
     variables: Mapping[str, Any],
     dense: Mapping[str, Any],
     labels: tuple[str, ...],
+    rate: float | None,
     origin: Mapping[str, str],
 ) -> None:
     """Writes a trained encoder.
@@ -53,6 +55,7 @@ def write(
       variables: of the network, by collection.
       dense: kernel [D, K] and bias [K] of the classifier.
       labels: [K] its classes.
+      rate: see `About`.
       origin: see `About`.
 
     Raises:
@@ -64,7 +67,7 @@ def write(
         arrays |= {name: np.ascontiguousarray(x) for name, x in flat.items()}
     arrays[f"{CLASSIFIER}.weight"] = np.ascontiguousarray(np.asarray(dense["kernel"]).T)
     arrays[f"{CLASSIFIER}.bias"] = np.ascontiguousarray(dense["bias"])
-    note = {"encoder": encoder, "labels": labels, "origin": dict(origin)}
+    note = {"encoder": encoder, "labels": labels, "rate": rate, "origin": dict(origin)}
     atomic.write(path, safetensors.numpy.save(arrays, {NOTE: json.dumps(note, sort_keys=True)}))
 
 
@@ -91,4 +94,7 @@ def about(path: str | Path) -> About | None:
     )
     if not all(isinstance(label, str) for label in labels):
         raise InputError(f"{path}: damaged, its classes are no text: {REMEDY}")
-    return About(name, tuple(labels), {str(k): str(v) for k, v in origin.items()})
+    rate = values.get("rate")
+    if rate is not None and not (isinstance(rate, int | float) and 0 < rate < 1e3):
+        raise InputError(f"{path}: damaged, a rate of {rate!r:.20} images a second: {REMEDY}")
+    return About(name, tuple(labels), rate, {str(k): str(v) for k, v in origin.items()})

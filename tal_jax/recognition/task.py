@@ -182,7 +182,10 @@ class RecognitionTask(Task):
         """The same: a clip is one row, whatever its length."""
         return detections
 
-    def write_encoder(self, path: Path, params: Params, labels: tuple[str, ...], origin: Mapping[str, str]) -> None:
+    def write_encoder(
+        self, path: Path, params: Params, labels: tuple[str, ...], stride: float | None, origin: Mapping[str, str]
+    ) -> None:
         """The encoder with its classifier, for `launch.encode --weights=PATH`."""
         own = {"params": params["params"]["encoder"], STATISTICS: params[STATISTICS].get("encoder", {})}
-        trained.write(path, self.model.encoder, own, params["params"]["head"]["dense"], labels, origin)
+        dense, rate = params["params"]["head"]["dense"], None if stride is None else 1 / stride
+        trained.write(path, self.model.encoder, own, dense, labels, rate, origin)

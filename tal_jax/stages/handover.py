@@ -92,7 +92,7 @@ def write_artifact(
     path = stage.workdir / stage.name / FILES[made]
     if made == ENCODER:
         if first():
-            stage.task.write_encoder(path, params, stage.trained_on.labels, origin)
+            stage.task.write_encoder(path, params, stage.trained_on.labels, stage.trained_on.stride, origin)
         return digest
     if made not in OF_RECORDINGS:
         vectors = _clip_features(stage, params, batch_size)

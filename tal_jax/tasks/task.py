@@ -184,13 +184,16 @@ class Task(abc.ABC):
         """The features of each clip, [B, ..], float32. Only tasks that make CLIP_FEATURES have them."""
         raise NotImplementedError(f"{type(self).__name__} makes no clip features")
 
-    def write_encoder(self, path: Path, params: Params, labels: tuple[str, ...], origin: Mapping[str, str]) -> None:
+    def write_encoder(
+        self, path: Path, params: Params, labels: tuple[str, ...], stride: float | None, origin: Mapping[str, str]
+    ) -> None:
         """Writes the trained encoder into a file. Only tasks that make ENCODER do.
 
         Args:
           path: of the file.
           params: of the training.
           labels: [K] names of the classes.
+          stride: seconds from one image to the next, of the set.
           origin: of set and parameters, see `stages.artifacts`.
         """
         raise NotImplementedError(f"{type(self).__name__} trains no encoder")
