@@ -141,7 +141,7 @@ def average_pool(
     padding: str | Sequence[tuple[int, int]] = "symmetric",
     zeros: bool = True,
 ) -> Float[Array, "B *_ C"]:
-    """The mean of every window, in float32, given back in the type of x; `zeros` beyond the edge count in it, or not."""
+    """The mean of every window, in float32, given back in the type of x; `zeros` beyond the edge count, or do not."""
     strides = strides or (1,) * len(window)
     pads = paddings(padding, x.shape[1:-1], window, strides)
 
