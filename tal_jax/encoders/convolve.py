@@ -47,7 +47,10 @@ def convolve(
     whole = functools.partial(_convolution, strides=strides, padding=padding, groups=groups)
     if groups == 1 and strides == kernel.shape[:-2] and not any(map(sum, padding)):
         return by_platform(_patch_by_patch, whole, jnp.asarray(x), jnp.asarray(kernel))
-    if groups > 1 or len(strides) < 3:
+    if groups > 1:
+        by_group = functools.partial(_group_by_group, strides=strides, padding=padding, groups=groups)
+        return by_platform(by_group, whole, jnp.asarray(x), jnp.asarray(kernel))
+    if len(strides) < 3:
         return whole(x, kernel)
     over_time = kernel.shape[1:3] == (1, 1)
     if over_time and strides[0] > 1:
@@ -66,6 +69,18 @@ def _convolution(x: Array, kernel: Array, strides: Axes, padding: Pairs, groups:
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         feature_group_count=groups,
     )
+
+
+def _group_by_group(x: Array, kernel: Array, strides: Axes, padding: Pairs, groups: int) -> Array:
+    """A convolution in groups as one for each of them.
+
+    On CPUs XLA takes 2.5 to 4.7 times as long for all at once (two cores, ResNeSt-50's of 8 images, [8, 56, 56, 64]
+    with 3 x 3 to 128 channels: 81 ms against 32; [8, 7, 7, 512] to 1024: 91 against 19), and
+    3 to 7 times with gradients.
+    """
+    inputs, outputs = jnp.split(x, groups, -1), jnp.split(kernel, groups, -1)
+    parts = [convolve(*pair, strides, padding) for pair in zip(inputs, outputs, strict=True)]
+    return jnp.concatenate(parts, -1)
 
 
 def _patch_by_patch(x: Array, kernel: Array) -> Array:

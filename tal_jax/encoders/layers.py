@@ -1,16 +1,19 @@
 """Layers of the encoders: convolutions, batch norms and pools over any number of axes before the channels.
 
 Padding is symmetric, (k - 1) / 2 zeros on both sides of an axis, as in PyTorch; `padding="same"` is TensorFlow's, which
-puts an odd zero on the far side. Max pools are padded with -inf. Parameters are float32, convolutions run in `dtype`,
-norms and pools of features in float32.
+puts an odd zero on the far side, and "ceil" pads the far side only until every place is in a window, as PyTorch's
+pools with ceil_mode do. Max pools are padded with -inf. Parameters are float32, convolutions run in `dtype`, norms and
+averages of features in float32.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float, Float32
 
 from tal_jax.encoders.convolve import convolve
@@ -24,14 +27,16 @@ TORCH_MOMENTUM = 0.1  # of the newest batch, as PyTorch counts
 def paddings(
     padding: str | Sequence[tuple[int, int]], sizes: Axes, window: Axes, strides: Axes
 ) -> list[tuple[int, int]]:
-    """Zeros before and after every axis: as given, or "symmetric" or "same" as in the module's docstring."""
+    """Zeros before and after every axis: as given, or "symmetric", "same" or "ceil" as in the module's docstring."""
     if padding == "symmetric":
         return [((k - 1) // 2, (k - 1) // 2) for k in window]
     if padding == "same":
         totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sizes, window, strides, strict=True)]
         return [(total // 2, total - total // 2) for total in totals]
+    if padding == "ceil":
+        return [(0, max(-(-(n - k) // s), 0) * s + k - n) for n, k, s in zip(sizes, window, strides, strict=True)]
     if isinstance(padding, str):
-        raise ValueError(f"padding is 'symmetric', 'same' or pairs of numbers, not {padding!r}")
+        raise ValueError(f"padding is 'symmetric', 'same', 'ceil' or pairs of numbers, not {padding!r}")
     return list(padding)
 
 
@@ -93,7 +98,7 @@ class BatchNorm(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, its batch norm, and an activation, if any: the brick of most networks."""
+    """A convolution, its batch norm, and an activation, if any: the brick of most networks."""
 
     features: int
     window: Axes
@@ -103,12 +108,15 @@ class ConvNorm(nn.Module):
     eps: float = TORCH_EPS
     momentum: float = TORCH_MOMENTUM
     act: Callable[[Any], Any] | None = nn.relu
+    bias: bool = False  # of the convolution
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B *axes C"], train: bool = False) -> Float[Array, "B *_ {self.features}"]:
         """Applies the three."""
-        conv = Conv(self.features, self.window, self.strides, self.padding, self.groups, dtype=self.dtype, name="conv")
+        conv = Conv(
+            self.features, self.window, self.strides, self.padding, self.groups, self.bias, self.dtype, name="conv"
+        )
         y = BatchNorm(self.eps, self.momentum, name="bn")(conv(x), train)
         return y if self.act is None else self.act(y)
 
@@ -124,6 +132,25 @@ def max_pool(
     pads = paddings(padding, x.shape[1:-1], window, strides)
     low = jnp.array(-jnp.inf, x.dtype)
     return jax.lax.reduce_window(x, low, jax.lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
+
+
+def average_pool(
+    x: Float[Array, "B *axes C"],
+    window: Axes,
+    strides: Axes | None = None,
+    padding: str | Sequence[tuple[int, int]] = "symmetric",
+    zeros: bool = True,
+) -> Float[Array, "B *_ C"]:
+    """The mean of every window, in float32, given back in the type of x; `zeros` beyond the edge count, or do not."""
+    strides = strides or (1,) * len(window)
+    pads = paddings(padding, x.shape[1:-1], window, strides)
+
+    def sums(x: Array) -> Array:
+        start = np.float32(0)
+        return jax.lax.reduce_window(x, start, jax.lax.add, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
+
+    count = math.prod(window) if zeros else sums(jnp.ones((1, *x.shape[1:-1], 1), jnp.float32))
+    return (sums(x.astype(jnp.float32)) / count).astype(x.dtype)
 
 
 def mean_pool(x: Float[Array, "B *axes C"]) -> Float32[Array, "B C"]:

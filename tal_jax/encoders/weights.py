@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tal_jax.encoders import trained, weight_files
-from tal_jax.encoders.catalogue import Encoder
+from tal_jax.encoders.entry import Encoder
 from tal_jax.encoders.names.layout import Layout, Rule, Shapes
 from tal_jax.encoders.names.layouts import layouts_of
 from tal_jax.errors import InputError
@@ -73,6 +73,28 @@ def shapes_of(encoder: Encoder) -> Shapes:
     for tree in made.values():
         flat |= {path: x.shape for path, x in flax.traverse_util.flatten_dict(tree, sep="/").items()}
     return flat
+
+
+def cross_modality(variables: Tree, channels: int) -> Tree:
+    """Weights of images as a start for flow (Wang et al. 2016, arXiv:1608.00859, section 3.2).
+
+    The kernels that see the image are averaged over its three colours, and repeated for every channel of flow; all else
+    stays as it is.
+
+    Args:
+      variables: of a network of images, as `read` gives them.
+      channels: of the network of flow.
+
+    Raises:
+      ValueError: no kernel sees three colours.
+    """
+    flat = flax.traverse_util.flatten_dict(variables)
+    # [*window, 3, O]; a window of rows and columns at least, since layers of other things may be three wide.
+    stems = [path for path, x in flat.items() if path[-1] == "kernel" and x.ndim > 3 and x.shape[-2] == 3]
+    if not stems:
+        raise ValueError("no kernel sees the three colours of an image")
+    means = {path: np.asarray(flat[path], np.float32).mean(-2, keepdims=True) for path in stems}
+    return flax.traverse_util.unflatten_dict(flat | {path: x.repeat(channels, -2) for path, x in means.items()})
 
 
 def _tree(values: Mapping[str, np.ndarray]) -> Tree:

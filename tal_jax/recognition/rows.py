@@ -9,13 +9,11 @@ from tal_jax.batch_layout import Sizes, empty
 from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.record import Record
 from tal_jax.data.rows import Origin
-from tal_jax.encoders.catalogue import Encoder
+from tal_jax.encoders.entry import Encoder
 from tal_jax.errors import InputError
 from tal_jax.recognition.sampling import Crop, Cropping, Times, jittered
 from tal_jax.types import Batch
 from tal_jax.windows import Framing
-
-FLOW_CHANNELS = 2  # of a stored field
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +67,9 @@ class ClipRows:
             if i not in parts:
                 image = self._image(record, i)
                 crop = crop or self.cropping.drawn((image.shape[0], image.shape[1]), rng)
-                parts[i] = crop.of(image, self.encoder.side, mirrored, self._is_flow)
+                parts[i] = crop.of(image, self.encoder.side, mirrored, self.encoder.sees_flow)
         pixels = self._stacked(at, parts, len(images))
-        if self.jitter and not self._is_flow:
+        if self.jitter and not self.encoder.sees_flow:
             pixels = jittered(pixels, self.jitter, rng)
         return self._row(record, index, pixels, views=1)
 
@@ -87,10 +85,6 @@ class ClipRows:
     def empty_row(self) -> tuple[Batch, Origin]:
         """A row without anything real, to fill the last batch."""
         return Batch(**empty(self.sizes)), Origin(np.int32(-1), np.float32(0))
-
-    @property
-    def _is_flow(self) -> bool:
-        return self.encoder.channels != 3
 
     def _sizes(self, views: int) -> Sizes:
         side = self.encoder.side

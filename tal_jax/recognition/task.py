@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tal_jax.encoders import catalogue, trained, weights
-from tal_jax.encoders.catalogue import Encoder
+from tal_jax.encoders.entry import Encoder
 from tal_jax.errors import InputError
 from tal_jax.losses.recognition import recognition_loss
 from tal_jax.recognition.partial_norm import first_norm, frozen_parameters, frozen_statistics
@@ -88,7 +88,7 @@ class RecognitionTask(Task):
         settings.cropping()
         if not 0 <= task.label_smoothing < 1:
             raise ValueError(f"options.label_smoothing is in [0, 1), not {task.label_smoothing}")
-        if task.cross_modality and (task.encoder.channels == 3 or not task.weights):
+        if task.cross_modality and (not task.encoder.sees_flow or not task.weights):
             raise ValueError("options.cross_modality: for an encoder of flow that begins with weights of RGB")
         if task.weights and not Path(task.weights).is_file():
             raise ValueError(f"options.weights={task.weights}: no such file")

@@ -8,13 +8,10 @@ from typing import Any, ClassVar, Literal, Protocol
 import jax
 import numpy as np
 
-from tal_jax.ops.optical_flow import OPENCV, OPENCV_CUDA, tvl1
 from tal_jax.video.decode import Shown
-from tal_jax.video.flow import grey, to_bytes
 from tal_jax.video.preprocessing import PLACES, Preprocessing, crop, resize
 
 FlowMethod = Literal["opencv", "denseflow"]
-METHODS = {"opencv": OPENCV, "denseflow": OPENCV_CUDA}
 BOUND = 20.0  # pixels of motion that 8 bits hold, plus and minus
 PAIRS = 8  # whose flow is computed at a time: a program has one size
 
@@ -22,7 +19,10 @@ PAIRS = 8  # whose flow is computed at a time: a program has one size
 class Pixels(Protocol):
     """How images of a video become what clips are made of."""
 
-    ahead: int  # images after one that its pixels need
+    @property
+    def ahead(self) -> int:
+        """How many images after one its pixels need."""
+        ...
 
     def keep(self, image: Shown) -> Any:
         """What is kept of an image until its pixels are made."""

@@ -27,7 +27,7 @@ class Preprocessing:
 
     side: int  # rows and columns that the network sees
     short_side: int | None  # the image's is resized to it, in proportion; None: all of it is squeezed to `side`
-    mean: tuple[float, ...]  # per channel, after `scale`
+    mean: tuple[float, ...]  # per channel, after `scale`; of flow, for x and y of a field, before fields are stacked
     std: tuple[float, ...]
     scale: float = 255.0  # bytes are divided by it
     order: Literal["RGB", "BGR"] = "RGB"  # of the channels, and of mean and std
@@ -43,8 +43,8 @@ class Preprocessing:
         smallest = min(self.size) if self.size is not None else self.short_side
         if smallest is not None and smallest < self.side:
             raise ValueError(f"a crop of {self.side} does not fit into images resized to {smallest}")
-        if not len(self.mean) == len(self.std) == 3:
-            raise ValueError("mean and std need a number for each of three channels")
+        if not len(self.mean) == len(self.std) in (2, 3):
+            raise ValueError("mean and std need a number for each of three channels, or for x and y of flow")
 
     @property
     def crops(self) -> int:
@@ -71,7 +71,7 @@ class Preprocessing:
         resized = resize(image, self.resized_shape(*image.shape[:2]), self.filter)
         return np.stack([crop(resized, self.side, place) for place in PLACES[self.crop]])
 
-    def on_device(self, images: UInt8[Array, "*B side side 3"]) -> Float32[Array, "*B side side 3"]:
+    def on_device(self, images: UInt8[Array, "*B side side C"]) -> Float32[Array, "*B side side C"]:
         """Orders, scales and normalises, in JAX."""
         if self.order == "BGR":
             images = images[..., ::-1]

@@ -12,6 +12,7 @@ import numpy as np
 
 Tensors = Mapping[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]  # of parameters, by path
+Module = Callable[[str], str]  # the released name of a module by its path
 TORCH = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
@@ -80,7 +81,7 @@ class Layout:
     """
 
     name: str  # for --family
-    module: Callable[[str], str] | None = None
+    module: Module | None = None
     head: tuple[str, ...] = ()  # the names that the classifier's module has
     prefixes: tuple[str, ...] = ("",)  # of all names but the classifier's, one of them
     bare: tuple[str, ...] = ()  # modules whose names have no prefix
