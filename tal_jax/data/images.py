@@ -12,7 +12,7 @@ from tal_jax.errors import InputError
 JPEG = "jpeg"  # how such a stream is stored, in place of a type of numbers
 EXTRA = "images need Pillow, the extra video: pip install 'tal_jax[video]'"
 CHANNELS = {2: 1, 3: 3}  # of an image -> of each of its files: a flow field is two grey ones, x and y
-QUALITY = 95  # of what is packed: 4:2:0 colours, as video has them
+QUALITY = 90  # of what is packed
 MAX_PIXELS = 1 << 24
 
 

@@ -22,7 +22,7 @@ def pooled(
     preprocessing: Preprocessing,
     variables: Mapping[str, Any],
     images: UInt8[Array, "M N Y X C"],
-    index: Int32[Array, "B F*S"],
+    index: Int32[Array, "B FS"],
     stack: int = 1,
 ) -> Float32[Array, "B D"]:
     """The features of clips of images: of the N crops of each the mean.
@@ -32,7 +32,7 @@ def pooled(
       preprocessing: what it wants done to images.
       variables: of the network.
       images: N crops of every image, or flow field.
-      index: which images make a clip.
+      index: which images make a clip, F S of them.
       stack: S, how many neighbouring ones lie side by side in the channels.
     """
     normal = preprocessing.on_device(images)

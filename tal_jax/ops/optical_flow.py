@@ -53,9 +53,7 @@ class TVL1:
 # cv2.optflow.DualTVL1OpticalFlow_create() with its defaults. Releases before 5 round positions to 1/32 pixel.
 OPENCV = TVL1()
 # cv::cuda::OpticalFlowDual_TVL1, which denseflow runs; features of public two-stream models come from it.
-OPENCV_CUDA = TVL1(
-    outer=1, inner=300, median=False, change_at="odd", outside="nearest", cubic_slope=-0.5, corners=True
-)
+OPENCV_CUDA = TVL1(outer=1, inner=300, median=False, change_at="odd", outside="nearest", cubic_slope=-0.5, corners=True)
 
 
 @functools.partial(jax.jit, static_argnames="settings")

@@ -16,10 +16,12 @@ from tal_jax.data.record import Record
 from tal_jax.errors import InputError
 from tal_jax.prepare.shards import Built, Item, Settings, ignored_segments
 from tal_jax.video.decode import Video
+from tal_jax.video.flow import grey
 from tal_jax.video.grid import on_grid
+from tal_jax.video.pixels import FlowMethod, fields_of
 from tal_jax.video.preprocessing import resize
 
-RGB = "rgb"
+RGB, FLOW = "rgb", "flow"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class ImageSettings(Settings):
     fps: float = 15.0  # images a second that are taken of a video; the stride is 1 / fps
     short_side: int = 256  # rows or columns, whichever are fewer, of what is stored; smaller images stay as they are
     quality: int = QUALITY  # of the JPEG files
+    flow_method: FlowMethod | None = None  # of the stream `flow`, from each image to the next; None: there is none
 
     def built(self, items: Sequence[Item]) -> Iterator[Built]:
         """The clips of a shard, decoded.
@@ -56,6 +59,7 @@ class _Cut:
 
     item: ClipItem
     files: list[bytes] = field(default_factory=list)
+    greys: list[np.ndarray] = field(default_factory=list)  # to compute flow from
     images: int = 0
     notes: list[str] = field(default_factory=list)  # of damage in its video
 
@@ -77,6 +81,7 @@ def _cuts(path: str, items: Sequence[ClipItem], settings: ImageSettings) -> list
     rate = Fraction(settings.fps).limit_denominator(10_000)
     shown: Any = None
     files: list[bytes] | None = None
+    grey_image = np.zeros((0, 0), np.uint8)
     images = on_grid(video, video.shown(threads=1), rate)
     for point, image in images:
         if image is not shown:
@@ -84,8 +89,11 @@ def _cuts(path: str, items: Sequence[ClipItem], settings: ImageSettings) -> list
         for cut in cuts:
             if cut.holds(point, settings.fps):
                 if files is None:  # a slow video's image serves several points
-                    files = files_of(_resized(image.rgb(), settings.short_side), settings.quality)
+                    pixels = _resized(image.rgb(), settings.short_side)
+                    files = files_of(pixels, settings.quality)
+                    grey_image = grey(pixels) if settings.flow_method else grey_image
                 cut.files += files
+                cut.greys += [grey_image] if settings.flow_method else []
                 cut.images += 1
         if all(cut.over(point, settings.fps) for cut in cuts):
             break
@@ -101,6 +109,14 @@ def _resized(image: np.ndarray, short_side: int) -> np.ndarray:
         return image
     shape = [short_side if n == short else (2 * n * short_side + short) // (2 * short) for n in (rows, columns)]
     return resize(image, (shape[0], shape[1]), "bilinear")
+
+
+def _flow_files(greys: Sequence[np.ndarray], method: FlowMethod, quality: int) -> list[bytes]:
+    """The files of as many fields as there are images: the last one moves as the one before."""
+    pairs = list(itertools.pairwise(greys)) or [(greys[0], greys[0])]
+    fields = fields_of(pairs, method)
+    fields += fields[-1:] * (len(greys) - len(fields))
+    return [file for field in fields for file in files_of(field, quality)]
 
 
 def _record(cut: _Cut, settings: ImageSettings) -> Built:
@@ -120,6 +136,8 @@ def _record(cut: _Cut, settings: ImageSettings) -> Built:
     else:
         instances = tuple(annotations.Instance(0.0, duration, label) for label in recording.labels)
     features = {RGB: Images(cut.files, 3)}
+    if settings.flow_method:
+        features[FLOW] = Images(_flow_files(cut.greys, settings.flow_method, settings.quality), 2)
     record = Record(
         id=recording.id,
         features=features,

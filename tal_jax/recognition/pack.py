@@ -22,9 +22,10 @@ from tal_jax.prepare.plan import MIN_SHARD_BYTES, MIN_SHARDS, Plan, classes_of
 from tal_jax.prepare.shards import Group
 from tal_jax.recognition import clip_lists
 from tal_jax.recognition.clip_lists import Clip
-from tal_jax.recognition.cutting import RGB, ClipItem, ImageSettings
+from tal_jax.recognition.cutting import FLOW, RGB, ClipItem, ImageSettings
 from tal_jax.video import folder
 from tal_jax.video.decode import av
+from tal_jax.video.pixels import BOUND, FlowMethod
 
 SEGMENTS, WHOLE = "segments", "whole"  # what is packed of annotated videos
 IMAGE_BYTES = 16_000  # of a JPEG file, about: how the work is divided
@@ -48,6 +49,8 @@ class Options:
     missing: str = "error"  # or "skip"
     workers: int | None = None  # processes; None: all cores
     shard_mb: int = 256
+    flow: bool = False
+    flow_method: FlowMethod = "denseflow"
 
 
 def pack(options: Options) -> str:
@@ -75,7 +78,7 @@ def plan(options: Options) -> Plan:
     notes += [*more, *unknown, *untrained]
     settings = ImageSettings(
         labels=labels,
-        streams=(Stream(RGB, 3, None),),
+        streams=(Stream(RGB, 3, None), *([Stream(FLOW, 2, None)] if options.flow else [])),
         stride=1 / options.fps,
         dtype=JPEG,
         min_seconds=options.min_seconds,
@@ -83,12 +86,14 @@ def plan(options: Options) -> Plan:
         fps=options.fps,
         short_side=options.short_side,
         quality=options.quality,
+        flow_method=options.flow_method if options.flow else None,
     )
     items = [_item(clip, path, options.fps) for clip, path in found]
     items.sort(key=lambda item: item.recording.id)
     splits = {s: tuple(i for i in items if i.recording.subset == s) for s in dataset.SPLITS}
     groups = {split: Group(settings, members) for split, members in splits.items() if members}
     total = sum(sum(item.sizes) for item in items)
+    flow = [f"stream {FLOW}: TV-L1 as {options.flow_method} has it, 8 bits for +-{BOUND:g} pixels"]
     said = f"{options.fps:g} images a second, short side {options.short_side}, JPEG quality {options.quality}"
     return Plan(
         splits=groups,
@@ -101,7 +106,7 @@ def plan(options: Options) -> Plan:
         stride_flag=f"--fps={options.fps:g}",
         doubts=(),
         accept=("no_segments",),
-        facts=[f"stream {RGB}: {said}"],
+        facts=[f"stream {RGB}: {said}", *(flow if options.flow else [])],
         encoders={},
     )
 

@@ -8,10 +8,13 @@ from typing import Any, ClassVar, Literal, Protocol
 import jax
 import numpy as np
 
+from tal_jax.ops.optical_flow import OPENCV, OPENCV_CUDA, tvl1
 from tal_jax.video.decode import Shown
+from tal_jax.video.flow import grey, to_bytes
 from tal_jax.video.preprocessing import PLACES, Preprocessing, crop, resize
 
 FlowMethod = Literal["opencv", "denseflow"]
+METHODS = {"opencv": OPENCV, "denseflow": OPENCV_CUDA}
 BOUND = 20.0  # pixels of motion that 8 bits hold, plus and minus
 PAIRS = 8  # whose flow is computed at a time: a program has one size
 
