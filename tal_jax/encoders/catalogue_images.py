@@ -45,15 +45,15 @@ def _lite0(name: str, figures: str, preprocessing: Preprocessing) -> Encoder:
 
 def _made(name: str, figures: str, published: tuple[str, str], preprocessing: Preprocessing | None = None) -> Encoder:
     """TSN of an image, or TSM or TIN of eight, on a backbone; "_flow" at the end of the name: of stacks of flow."""
-    kind, backbone = name.removesuffix("_flow").split("_")
+    method, backbone = name.removesuffix("_flow").split("_")
     flow = name.endswith("_flow")
     if backbone == "bninception":
         make: Any = BNInception
     else:
         fields: dict[str, Any] = {"depths": _DEPTHS[backbone]}
-        if kind == "tsm":
+        if method == "tsm":
             fields["shift"] = True
-        if kind == "tin":
+        if method == "tin":
             fields["interlaced"] = 8
         if backbone == "resnest269":
             fields["stem"] = 64
@@ -61,11 +61,11 @@ def _made(name: str, figures: str, published: tuple[str, str], preprocessing: Pr
     return Encoder(
         name,
         make,
-        images=1 if kind == "tsn" else 8,
+        images=1 if method == "tsn" else 8,
         side=224,
         width=1024 if backbone == "bninception" else 2048,
         preprocessing=preprocessing or (_FLOW if flow else _PILLOW),
-        interval=1 if kind == "tsn" else 8,
+        interval=1 if method == "tsn" else 8,
         channels=FIELDS if flow else 3,
         figures=figures,
         weights=published[0],

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tal_jax.encoders.bn_inception import BNInception
+from tal_jax.encoders.bn_inception import Mixed
 from tal_jax.encoders.p3d import P3D
 from tal_jax.encoders.resnest import ResNeSt
 from tal_jax.encoders.resnet import ResNet
@@ -14,7 +14,8 @@ from tal_jax.encoders.slowfast import SlowFast
 
 DEPTHS = (1, 1, 1, 1)
 NETWORKS = {
-    "tsn_bninception_flow": (BNInception(), (1, 32, 32, 10)),
+    "bninception_block": (Mixed((2, 2, 2, 2, 2, 3)), (8, 8, 5)),  # all of them take a minute to compile
+    "bninception_halving_block": (Mixed((0, 2, 3, 2, 4, 0)), (8, 8, 5)),
     "tsm_resnet_flow": (ResNet(DEPTHS, 16, shift=True), (4, 64, 64, 10)),
     "tin_resnet": (ResNet(DEPTHS, 16, interlaced=4), (4, 64, 64, 3)),
     "tsm_resnest": (ResNeSt(DEPTHS, 8, 16, shift=True), (4, 64, 64, 3)),

@@ -78,7 +78,7 @@ def test_the_catalogue_suggests_the_nearest():
 
 def test_weights_of_images_as_a_start_for_flow():
     """Of a grey image, whose colours are alike, flow makes the same: with three tenths of it in each channel."""
-    network = ResNet(depths=(1, 1, 1, 1), width=16, interlaced=2)
+    network = ResNet(depths=(1, 1, 1, 1), width=16)
     grey = np.random.default_rng(0).normal(size=(1, 2, 32, 32, 1)).astype(np.float32)
     variables = jax.jit(network.init)(jax.random.key(0), grey.repeat(3, -1))
     found = weights.cross_modality(variables, 10)
