@@ -118,16 +118,16 @@ class ClipBlock(nn.Module):
 class Stem(nn.Module):
     """Both pathways' first convolutions."""
 
-    def __init__(self, slow: int, fast: int):
+    def __init__(self, slow: int, fast: int, in_channels: int = 3):
         super().__init__()
         for i, (width, time) in enumerate(((slow, 1), (fast, 5))):
             self.add_module(f"pathway{i}_stem", nn.Sequential())
             stem = getattr(self, f"pathway{i}_stem")
-            stem.conv = nn.Conv3d(3, width, (time, 7, 7), (1, 2, 2), (time // 2, 3, 3), bias=False)
+            stem.conv = nn.Conv3d(in_channels, width, (time, 7, 7), (1, 2, 2), (time // 2, 3, 3), bias=False)
             stem.bn = nn.BatchNorm3d(width)
 
     def forward(self, slow: Tensor, fast: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, F, Y, X] each."""
+        """[B, C, F, Y, X] each."""
         found = []
         for stem, x in ((self.pathway0_stem, slow), (self.pathway1_stem, fast)):
             x = functional.relu(stem.bn(stem.conv(x)), inplace=True)
@@ -152,12 +152,13 @@ class SlowFast(nn.Module):
     """SlowFast 8x8, as FAIR released it."""
 
     def __init__(
-        self, depths: tuple[int, ...] = (3, 4, 6, 3), width: int = 64, alpha: int = 4, beta: int = 8, fusion: int = 7
-    ):
+        self, depths: tuple[int, ...] = (3, 4, 6, 3), width: int = 64, alpha: int = 4, beta: int = 8, fusion: int = 7,
+        in_channels: int = 3,
+    ):  # fmt: skip
         super().__init__()
         self.depths, self.alpha = depths, alpha
         narrow = width // beta
-        self.s1 = Stem(width, narrow)
+        self.s1 = Stem(width, narrow, in_channels)
         self.s1_fuse = Fuse(narrow, fusion, alpha)
         slow, fast = width + 2 * narrow, narrow
         for i, blocks in enumerate(depths):
@@ -175,7 +176,7 @@ class SlowFast(nn.Module):
                 slow += 2 * fast
 
     def forward(self, clips: Tensor) -> Tensor:
-        """[B, 3, F, Y, X] -> [B, D]."""
+        """[B, C, F, Y, X] -> [B, D]."""
         images = clips.shape[2]
         slow, fast = self.s1(clips[:, :, torch.linspace(0, images - 1, images // self.alpha).long()], clips)
         slow = self.s1_fuse(slow, fast)

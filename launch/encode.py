@@ -2,6 +2,7 @@
 
 python -m launch.encode --videos=DIR --recipe=hacs_slowfast --weights=FILE --out=FEATURES
 python -m launch.encode --videos=DIR --encoder=efficientnet_lite0 --weights=FILE --rate=10 --out=FEATURES
+python -m launch.encode --videos=DIR --weights=W/recognition/encoder.safetensors --scores --out=FEATURES
 
 Started again, it goes on with the videos that have no features yet. `launch.prepare --features=NAME=FEATURES` takes the
 stride from encoder.json.
@@ -33,6 +34,14 @@ _STORED = flags.DEFINE_enum("stored", "float32", ["float32", "float16"], "What t
 _BATCH = flags.DEFINE_integer("batch_size", 0, "Clips on a device at a time; by default of 32 images.", lower_bound=0)
 _DECODERS = flags.DEFINE_integer("decoders", 0, "Videos decoded at a time; all cores by default.", lower_bound=0)
 _STRICT = flags.DEFINE_bool("strict", False, "Damage is an error; otherwise what can be decoded counts, with a note.")
+_SCORES = flags.DEFINE_bool("scores", False, "Class scores of the videos too, by an encoder trained here.")
+_FLOW = flags.DEFINE_bool("flow", False, "Encode optical flow as well: OUT/rgb, OUT/flow.")
+_FLOW_WEIGHTS = flags.DEFINE_string("flow_weights", "", "Of the encoder of flow, where --flow is given.")
+_FLOW_FAMILY = flags.DEFINE_string("flow_family", None, "Whose names those weights have.")
+_FLOW_METHOD = flags.DEFINE_enum(
+    "flow_method", "denseflow", ["denseflow", "opencv"], "TV-L1 as OpenCV's CUDA form has it, which denseflow runs, or "
+    "its CPU form."
+)  # fmt: skip
 
 
 def main(argv: Sequence[str]) -> None:
@@ -46,6 +55,7 @@ def main(argv: Sequence[str]) -> None:
     use_cache()
     crop: Any = _CROP.value  # enums of the flags
     times: Any = _TIMES.value
+    flow_method: Any = _FLOW_METHOD.value
     print(
         encode(
             Options(
@@ -54,10 +64,12 @@ def main(argv: Sequence[str]) -> None:
                 stride=_STRIDE.value,
                 interval=_INTERVAL.value, crop=crop, times=times, dtype=_DTYPE.value, stored=_STORED.value,
                 batch_size=_BATCH.value, decoders=_DECODERS.value, strict=_STRICT.value,
+                scores=_SCORES.value, flow=_FLOW.value, flow_weights=_FLOW_WEIGHTS.value,
+                flow_family=_FLOW_FAMILY.value, flow_method=flow_method,
             )
         )
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    app.run(main, reads=[_VIDEOS, _WEIGHTS], fills=[_OUT])
+    app.run(main, reads=[_VIDEOS, _WEIGHTS, _FLOW_WEIGHTS], fills=[_OUT])

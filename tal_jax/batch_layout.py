@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-# Axes of one row: T snippets, C channels, K classes, G segments, P proposals, 2 ends, D pooled features of a clip.
+# Axes of one row: T snippets, C channels, K classes, G segments, P proposals, 2 ends, D pooled features of a clip. Of a
+# packed clip T are images, and features have their rows and columns before the channels.
 LAYOUT: Mapping[str, tuple[str, type]] = {
     "features": ("TC", np.float32),
     "mask": ("T", np.bool_),
@@ -41,6 +42,7 @@ class Sizes:
     segments: int = 0  # G
     proposals: int = 0  # P
     clip_features: int | None = None  # D; None: the batch does not carry them
+    pixels: tuple[int, int] | None = None  # (Y, X) of images in place of feature vectors; None: there are none
 
     def shape(self, axes: str) -> tuple[Any, ...]:
         """The lengths of axes that are named by their letters in LAYOUT, as in "TC"."""
@@ -54,6 +56,13 @@ class Sizes:
             "2": 2,
         }
         return tuple(length[axis] for axis in axes)
+
+    def array(self, name: str) -> tuple[tuple[Any, ...], type]:
+        """The shape and type of a field of one row."""
+        axes, dtype = LAYOUT[name]
+        if name == "features" and self.pixels is not None:
+            return (self.snippets, *self.pixels, self.channels), np.uint8
+        return self.shape(axes), dtype
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -71,6 +80,7 @@ def empty(sizes: Sizes, *rows: int) -> dict[str, Any]:
     Returns:
       Arrays by the name of their field: zeros, False, and a stride of 1 second.
     """
-    fields = {name: np.zeros((*rows, *sizes.shape(LAYOUT[name][0])), LAYOUT[name][1]) for name in sizes.fields}
+    layout = {name: sizes.array(name) for name in sizes.fields}
+    fields = {name: np.zeros((*rows, *shape), dtype) for name, (shape, dtype) in layout.items()}
     fields["stride"][...] = 1
     return fields

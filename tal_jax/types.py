@@ -6,9 +6,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32
+from jaxtyping import Bool, Float, Float32, Int32, Num
 
-from tal_jax.batch_layout import LAYOUT, Sizes
+from tal_jax.batch_layout import Sizes
 
 # What an annotation's shape belongs to, as in Float[Array, "B T C"]; a tracer is a jax.Array.
 # Letters: B batch, T snippets, C feature channels, H hidden channels, K classes, G ground-truth slots, P proposals,
@@ -26,7 +26,7 @@ class Batch:
     snippet i covers [i, i + 1).
     """
 
-    features: Float[Array, "*B T C"]
+    features: Num[Array, "*shape"]  # [*B, T, C]; of packed clips images of bytes, [*B, T, Y, X, C]
     mask: Bool[Array, "*B T"]  # the snippet exists
     stride: Float32[Array, "*B"]  # seconds per snippet
     duration: Float32[Array, "*B"]  # real length in snippet units, at most T
@@ -86,8 +86,8 @@ class Batch:
         real = {"segment_mask": "segments", "proposal_mask": "proposals", "proposal_scores": "proposals"}
         for name in sizes.fields:
             if name not in given:
-                axes, dtype = LAYOUT[name]
-                given[name] = xp.full((*rows, *sizes.shape(axes)), real.get(name) in fields, dtype)
+                shape, dtype = sizes.array(name)
+                given[name] = xp.full((*rows, *shape), real.get(name) in fields, dtype)
         return cls(**given)
 
     @classmethod
@@ -98,10 +98,8 @@ class Batch:
           sizes: the lengths of the axes.
           *rows: B, which may be a symbol of `jax.export`; left out, it is one row without a batch axis.
         """
-        layout = ((name, *LAYOUT[name]) for name in sizes.fields)
-        fields: dict[str, Any] = {
-            name: jax.ShapeDtypeStruct((*rows, *sizes.shape(axes)), dtype) for name, axes, dtype in layout
-        }
+        layout = ((name, *sizes.array(name)) for name in sizes.fields)
+        fields: dict[str, Any] = {name: jax.ShapeDtypeStruct((*rows, *shape), dtype) for name, shape, dtype in layout}
         return cls(**fields)
 
 

@@ -13,8 +13,8 @@ HOUSE = ROOT / "tal_jax"
 # From the top down: a folder imports from those after it only.
 FOLDERS = (
     "commands", "demo", "experiments", "convert", "serving", "deploy", "detect", "train", "stages", "report", "plots",
-    "evaluation", "encoders", "video", "prepare", "checks", "sensors", "data", "guarded", "tables", "devices", "tasks",
-    "losses", "models", "ops",
+    "evaluation", "recognition", "encoders", "video", "prepare", "checks", "sensors", "data", "guarded",
+    "tables", "devices", "tasks", "losses", "models", "ops",
 )  # fmt: skip
 # Single files, beneath all folders.
 GROUND = {"segments", "windows", "errors", "types", "frames", "batch_layout", "bundled", "callable_module", "words",

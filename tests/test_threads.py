@@ -46,8 +46,9 @@ from fractions import Fraction
 from tal_jax.encoders.catalogue import find
 from tal_jax.video.clips import Sampling, chunks
 from tal_jax.video.decode import Video
+from tal_jax.video.pixels import Rgb
 video, preprocessing = Video({path!r}), find("efficientnet_lite0").preprocessing
-work = lambda: len(list(chunks(video, Sampling(1, 1), preprocessing, Fraction(10), 4)))
+work = lambda: len(list(chunks(video, Sampling(1, 1), Rgb(preprocessing), Fraction(10), 4)))
 """
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from tal_jax.data import tfrecord
 from tal_jax.data.annotations import SUBSETS
+from tal_jax.data.images import JPEG
 from tal_jax.data.record import Record, decode, import_readers
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
@@ -54,7 +55,7 @@ class Metadata:
     segment_seconds: tuple[float, ...]  # lengths of the training segments at QUANTILES; () where there are none
     recording_seconds: dict[str, tuple[float, ...]]  # split -> durations at QUANTILES
     segments_per_recording: int  # the most in any recording, clips not counted
-    dtypes: dict[str, str]  # stream name -> how its features are stored, one of DTYPES
+    dtypes: dict[str, str]  # stream name -> how its features are stored, one of DTYPES; or JPEG: images of clips
     fingerprint: str  # of the arguments and the annotations it was prepared from
     ignored: tuple[str, ...] = ()  # classes of the annotations that are neither learned nor measured
     content: str = ""  # of all records as they are stored; "": a set of before this was noted
@@ -68,6 +69,11 @@ class Metadata:
             one, two = ((m.content, m.labels, m.streams, m.dtypes) for m in (self, other))
             return one == two
         return self.fingerprint == other.fingerprint
+
+    @property
+    def packed(self) -> bool:
+        """Whether it holds images of clips, by launch.pack, to train encoders on."""
+        return JPEG in self.dtypes.values()
 
     def without_segments(self) -> "Metadata":
         """What may be known where only labels are: nothing that comes from a segment."""
@@ -83,7 +89,7 @@ class Metadata:
         streams = dict(values["streams"])
         # Older sets, and workdirs trained on them, have one type for all streams.
         dtypes = dict(values["dtypes"]) if "dtypes" in values else dict.fromkeys(streams, values["dtype"])
-        odd = [dtype for dtype in dtypes.values() if dtype not in DTYPES]
+        odd = [dtype for dtype in dtypes.values() if dtype not in (*DTYPES, JPEG)]
         if odd or dtypes.keys() != streams.keys():
             raise ValueError(f"no dtype {odd[0]!r:.20}" if odd else "not one dtype for each stream")
         return cls(

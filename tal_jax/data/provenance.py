@@ -22,14 +22,14 @@ JOURNAL = "encoder.journal"  # with the number of a process: what stands here un
 FORMAT = 1
 RANDOM = "random"  # in place of the digest of weights that nobody trained
 # What identities that lack a key mean, for they were written before there was a choice; such a value is left out.
-_USUAL = {"times": "stamps"}
+_USUAL: dict[str, Any] = {"times": "stamps", "flow": None}
 _REMEDY = "encode the videos again, or take the file from where it was written"
 # What of it says which features these are; the rest (versions, files, types) can differ.
 _WORDS = {
     "encoder": "encoder", "weights": "weights", "rate": "images a second", "images": "images of a clip",
     "interval": "images from one of a clip to the next", "stride": "images from clip to clip",
     "phase": "moment of an image", "preprocessing": "preprocessing", "layer": "layer", "width": "channels",
-    "times": "times of images by",
+    "times": "times of images by", "flow": "optical flow by",
 }  # fmt: skip
 
 

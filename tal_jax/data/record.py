@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from tal_jax.data.images import CHANNELS, JPEG, Images, pillow
+
 
 @dataclass(frozen=True)
 class Record:
     """One recording as stored."""
 
     id: str
-    features: dict[str, np.ndarray]  # stream name -> [T, C] in the storage type, read-only
+    features: dict[str, Any]  # stream name -> [T, C] in the storage type, read-only; or `Images`, of a packed clip
     stride: float  # seconds per snippet
     duration: float  # seconds
     segments: np.ndarray  # [G, 2] float64 seconds, 0 <= start < end <= duration
@@ -34,11 +36,17 @@ def record_features(
     def tensor(shape: tuple[int | None, ...], kind: type) -> Any:
         return tfds.features.Tensor(shape=shape, dtype=kind, encoding="bytes")
 
+    def stream(width: int, dtype: str) -> Any:
+        if dtype != JPEG:
+            return tensor((None, width), storage(dtype).type)
+        image = tfds.features.Image(shape=(None, None, CHANNELS[width]), encoding_format="jpeg")
+        return tfds.features.Sequence(image)  # of a flow field x, then y
+
     label = tfds.features.ClassLabel(names=list(labels)) if labels else np.int64
     return tfds.features.FeaturesDict(
         {
             "id": tfds.features.Text(),
-            "features": {name: tensor((None, width), storage(dtypes[name]).type) for name, width in streams.items()},
+            "features": {name: stream(width, dtypes[name]) for name, width in streams.items()},
             "stride": tensor((), np.float64),
             "duration": tensor((), np.float64),
             "segments": tensor((None, 2), np.float64),
@@ -55,7 +63,7 @@ def encode(spec: Any, record: Record) -> bytes:
 
     values = {
         "id": record.id,
-        "features": record.features,
+        "features": {n: list(x.files) if isinstance(x, Images) else x for n, x in record.features.items()},
         "stride": np.asarray(record.stride, np.float64),
         "duration": np.asarray(record.duration, np.float64),
         "segments": np.asarray(record.segments, np.float64),
@@ -100,9 +108,7 @@ def decode(streams: Mapping[str, int], dtypes: Mapping[str, str], data: bytes) -
         return Record(
             id=numbers["id"].decode(),
             features={
-                name: np.frombuffer(values[f"features/{name}"].bytes_list.value[0], storage(dtypes[name])).reshape(
-                    -1, width
-                )
+                name: _stream(values[f"features/{name}"].bytes_list.value, width, dtypes[name])
                 for name, width in streams.items()
             },
             stride=float(np.frombuffer(numbers["stride"], np.float64)[0]),
@@ -114,6 +120,13 @@ def decode(streams: Mapping[str, int], dtypes: Mapping[str, str], data: bytes) -
         )
     except (DecodeError, IndexError, OverflowError) as e:
         raise ValueError(f"not a record of this set: {e}") from e
+
+
+def _stream(stored: Any, width: int, dtype: str) -> Any:
+    """The features of a stream as they are stored: [T, width], or images of `width` channels."""
+    if dtype == JPEG:
+        return Images(list(stored), width)
+    return np.frombuffer(stored[0], storage(dtype)).reshape(-1, width)
 
 
 def _bytes(values: Any, name: str) -> bytes:
@@ -129,4 +142,7 @@ def import_readers(dtypes: Iterable[str]) -> None:
     """
     _example()
     for dtype in dtypes:
-        storage(dtype)
+        if dtype == JPEG:
+            pillow()
+        else:
+            storage(dtype)

@@ -94,6 +94,8 @@ def plan(trained: str, encoders: Mapping[str, Any], weights: str, encoder: str, 
             times=provenance.times(known),
         )
     )
+    if made.encoder.sees_flow:
+        raise InputError(f"{trained}: learns from optical flow: models of videos have an encoder of images")
     if differ := provenance.differences(made.identity, known):
         other = made.identity["weights"] != known["weights"]
         again = f"; if {weights} should be them, download it again" if other else ""

@@ -20,6 +20,7 @@ from tal_jax.guarded import own_files
 from tal_jax.video.ahead import ahead
 from tal_jax.video.clips import Chunk, Sampling, chunks
 from tal_jax.video.decode import MAX_RATE, Times, Video
+from tal_jax.video.pixels import Rgb
 from tal_jax.video.preprocessing import Preprocessing
 
 Watch = Callable[[float, int], None]
@@ -115,7 +116,7 @@ class VideoEncoder:
         assert rate is not None
 
         def job() -> Iterator[Chunk]:
-            return chunks(video, self._sampling, self._preprocessing, rate, self._packing.chunk, strict=strict)
+            return chunks(video, self._sampling, Rgb(self._preprocessing), rate, self._packing.chunk, strict=strict)
 
         with contextlib.closing(ahead([job], 1, 4)) as pieces:
             for piece in pieces:

@@ -4,6 +4,7 @@ Networks are functions that make them, so that looking at the list makes nothing
 """
 
 import functools
+from collections.abc import Collection
 
 from tal_jax import words
 from tal_jax.encoders.catalogue_clips import CLIPS
@@ -26,9 +27,6 @@ def find(name: str) -> Encoder:
     return _by_name()[name]
 
 
-def of_images(name: str) -> Encoder:
-    """An encoder that sees the images of a video. Raises InputError: there is none of that name, or it sees flow."""
-    encoder = find(name)
-    if encoder.channels != 3:
-        raise InputError(f"--encoder={name}: sees optical flow, which is not made of videos yet: take another")
-    return encoder
+def names() -> Collection[str]:
+    """All names."""
+    return _by_name().keys()

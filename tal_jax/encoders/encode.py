@@ -5,6 +5,7 @@ import functools
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from tqdm import tqdm
 
 from tal_jax.data import provenance
 from tal_jax.devices import processes
+from tal_jax.encoders import scores
 from tal_jax.encoders.feature_file import FeatureFile
 from tal_jax.encoders.journal import Journal
 from tal_jax.encoders.on_devices import OnDevices
 from tal_jax.encoders.packing import ClipBatch, Packing
-from tal_jax.encoders.plan import Options, Plan, plan, variables_of
+from tal_jax.encoders.plan import Options, Plan, plan, plan_both, variables_of
 from tal_jax.encoders.progress import Progress
 from tal_jax.errors import InputError
 from tal_jax.version import version
@@ -30,11 +32,14 @@ from tal_jax.video.ahead import Piece, ahead
 from tal_jax.video.clips import Chunk, chunks
 from tal_jax.video.decode import Video, av
 
+RGB, FLOW = "rgb", "flow"  # folders, where there are both
 IN_FLIGHT = 2  # batches on their way through the devices
 
 
 def encode(options: Options) -> str:
     """Encodes videos; those whose features are there already are left as they are.
+
+    With `flow`, there are two folders in `out` then: rgb, and flow.
 
     Args:
       options: see `Options`.
@@ -47,7 +52,16 @@ def encode(options: Options) -> str:
       OSError: `encoder.json` cannot be written.
     """
     av()
-    decided = plan(options)
+    if not options.flow:
+        return _encode(options, plan(options))
+    first, other = plan_both(options)
+    second = plan(other)  # before hours of work
+    both = ((RGB, options, first), (FLOW, other, second))
+    return "\n".join(_encode(replace(o, out=os.path.join(options.out, name)), decided) for name, o, decided in both)
+
+
+def _encode(options: Options, decided: Plan) -> str:
+    """`encode` by one encoder."""
     found = folder.find(options.videos)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -64,6 +78,10 @@ def encode(options: Options) -> str:
             processes.meet("encoded")
             if process == 0 and journal.videos:
                 journal.finish(_about(options, decided))
+                if options.scores:
+                    assert decided.weights is not None
+                    assert decided.weights.head is not None
+                    scores.write(out, sorted(journal.videos), decided.weights.head, decided.labels)
     except Timeout as e:
         raise InputError(f"{out}: another command writes features there: wait for it, or give another --out") from e
     finally:
@@ -151,7 +169,7 @@ class _Run:
         rate = Fraction(self._decided.rate).limit_denominator(10_000) if self._decided.rate else video.own_rate()
         video.rate = rate
         yield from chunks(
-            video, self._decided.sampling, self._decided.encoder.preprocessing, rate, self._packing.chunk,
+            video, self._decided.sampling, self._decided.pixels, rate, self._packing.chunk,
             strict=self._options.strict,
         )  # fmt: skip
 

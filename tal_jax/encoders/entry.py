@@ -27,6 +27,16 @@ class Encoder:
     weights: str = ""  # where they are published
     licence: str = ""  # of the place that publishes them
 
+    @property
+    def sees_flow(self) -> bool:
+        """Whether it sees how images move, and not images."""
+        return self.channels != 3
+
+    @property
+    def stack(self) -> int:
+        """How many consecutive flow fields lie side by side in the channels; 1 of images."""
+        return self.channels // 2 if self.sees_flow else 1
+
     def network(self, dtype: Any) -> nn.Module:
         """The network, computing in `dtype` (float32 or bfloat16)."""
         return self.make(dtype=dtype)

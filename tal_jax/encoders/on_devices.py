@@ -11,7 +11,7 @@ from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float32, Int32, UInt8
 
-from tal_jax.encoders.catalogue import Encoder
+from tal_jax.encoders.entry import Encoder
 from tal_jax.encoders.packing import ClipBatch
 from tal_jax.types import Array
 from tal_jax.video.preprocessing import Preprocessing
@@ -21,8 +21,9 @@ def pooled(
     network: nn.Module,
     preprocessing: Preprocessing,
     variables: Mapping[str, Any],
-    images: UInt8[Array, "M N Y X 3"],
-    index: Int32[Array, "B F"],
+    images: UInt8[Array, "M N Y X C"],
+    index: Int32[Array, "B FS"],
+    stack: int = 1,
 ) -> Float32[Array, "B D"]:
     """The features of clips of images: of the N crops of each the mean.
 
@@ -30,13 +31,17 @@ def pooled(
       network: of an encoder.
       preprocessing: what it wants done to images.
       variables: of the network.
-      images: N crops of every image.
-      index: which images make a clip.
+      images: N crops of every image, or flow field.
+      index: which images make a clip, F S of them.
+      stack: S, how many neighbouring ones lie side by side in the channels.
     """
     normal = preprocessing.on_device(images)
-    clips = jnp.moveaxis(normal[index], 2, 1)  # [B, N, F, Y, X, 3]
-    rows, crops = clips.shape[:2]
-    features: Any = network.apply(variables, clips.reshape(rows * crops, *clips.shape[2:]))
+    clips = jnp.moveaxis(normal[index], 2, 1)  # [B, N, F S, Y, X, C]
+    rows, crops, _, *pixels, channels = clips.shape
+    clips = clips.reshape(rows * crops, -1, stack, *pixels, channels)
+    if stack > 1:
+        clips = jnp.moveaxis(clips, 2, -2)
+    features: Any = network.apply(variables, clips.reshape(*clips.shape[:2], *pixels, stack * channels))
     return features.reshape(rows, crops, -1).mean(axis=1)
 
 
@@ -57,7 +62,7 @@ def program(
     (axis,) = mesh.axis_names
     everywhere, by_device = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(axis))
     spread = jax.shard_map(
-        functools.partial(pooled, encoder.network(dtype), preprocessing),
+        functools.partial(pooled, encoder.network(dtype), preprocessing, stack=encoder.stack),
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(axis), PartitionSpec(axis)),
         out_specs=PartitionSpec(axis),

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tal_jax.encoders import weight_files
+from tal_jax.encoders import trained, weight_files
 from tal_jax.encoders.entry import Encoder
 from tal_jax.encoders.names.layout import Layout, Rule, Shapes
 from tal_jax.encoders.names.layouts import layouts_of
@@ -105,7 +105,7 @@ def _tree(values: Mapping[str, np.ndarray]) -> Tree:
 
 
 def _asked(encoder: Encoder, family: str | None) -> Sequence[Layout]:
-    layouts = layouts_of(encoder.network(jnp.float32))
+    layouts = (*layouts_of(encoder.network(jnp.float32)), trained.OWN)
     if family is None:
         return layouts
     names = [layout.name for layout in layouts]

@@ -33,25 +33,26 @@ def compile_encoder(name: str, topology: str, *, clips: int = 0, dtype: str = "b
       InputError: there is no such encoder or topology, the encoder sees flow, libtpu is not installed, or the clips do
         not divide.
     """
-    encoder = catalogue.of_images(name)
+    encoder = catalogue.find(name)
     devices, memory = devices_of(topology)
     clips = clips or max(1, 32 // encoder.images) * len(devices)
     if clips % len(devices):
         raise InputError(f"--batch_size={clips}: does not divide over {len(devices)} devices")
     packing = Packing.of(
-        Sampling(encoder.images, encoder.images * encoder.interval, encoder.interval), clips // len(devices)
+        Sampling(encoder.images, encoder.images * encoder.interval, encoder.interval, stack=encoder.stack),
+        clips // len(devices),
     )
     preprocessing, side = encoder.preprocessing, encoder.side
     with no_cache():
         run, _, _ = program(encoder, preprocessing, jnp.dtype(dtype), Mesh(np.asarray(devices), ("batch",)))
         clip = jax.ShapeDtypeStruct((1, encoder.images, side, side, encoder.channels), jnp.float32)
         variables = jax.eval_shape(encoder.network(jnp.float32).init, jax.random.key(0), clip)
-        images = (len(devices) * packing.images, preprocessing.crops, side, side, encoder.channels)
+        images = (len(devices) * packing.images, preprocessing.crops, side, side, 2 if encoder.sees_flow else 3)
         found = compiled(
             run,
             variables,
             jax.ShapeDtypeStruct(images, jnp.uint8),
-            jax.ShapeDtypeStruct((len(devices) * packing.clips, encoder.images), jnp.int32),
+            jax.ShapeDtypeStruct((len(devices) * packing.clips, encoder.images * encoder.stack), jnp.int32),
         )
     return {
         "encoder": encoder.name,

@@ -108,7 +108,7 @@ def make_plan(options: Options) -> Plan:
     recordings, ignored_notes = ignored.leave_out(recordings, options.ignore_labels, options.annotations)
     doubts = supervision.doubts(options.annotations, recordings)
     settle(doubts, options.accept)  # before anything else of the set is looked at
-    labels, untrained = _labels(options.annotations, recordings)
+    labels, untrained = classes_of(options.annotations, recordings)
     found: dict[str, annotations.Recording] = {}
     unfit: list[Note] = []
     if options.clips is not None:
@@ -204,7 +204,7 @@ def _width(name: str, text: str) -> int:
     return int(text)
 
 
-def _labels(path: str, recordings: Mapping[str, annotations.Recording]) -> tuple[tuple[str, ...], list[Note]]:
+def classes_of(path: str, recordings: Mapping[str, annotations.Recording]) -> tuple[tuple[str, ...], list[Note]]:
     """The labels of all splits as annotated, so that leaving recordings out never renumbers the classes.
 
     Returns:

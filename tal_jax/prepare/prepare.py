@@ -21,8 +21,9 @@ from tal_jax.data import atomic, dataset, proposals
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.prepare import metadata as finish
-from tal_jax.prepare import proposal_files, stream_tally, workers
+from tal_jax.prepare import proposal_files, stream_tally
 from tal_jax.prepare import shards as packing
+from tal_jax.prepare import workers as processes
 from tal_jax.prepare.plan import Options, Plan, make_plan
 from tal_jax.prepare.summary import Summary
 
@@ -41,15 +42,31 @@ def prepare(options: Options) -> str:
       InputError: an argument or a file is wrong; no `dataset_info.json` is left.
       OSError: the disk is full; free some and start again.
     """
-    plan = make_plan(options)
-    out = Path(options.out)
+    return run(make_plan(options), Path(options.out), options.workers)
+
+
+def run(plan: Plan, out: Path, workers: int | None = None) -> str:
+    """Writes a planned set, or goes on with one that was interrupted.
+
+    Args:
+      plan: what it holds.
+      out: its folder.
+      workers: processes; None: all cores.
+
+    Returns:
+      The summary as text.
+
+    Raises:
+      InputError: a file is wrong, or the folder holds something else; no `dataset_info.json` is left.
+      OSError: the disk is full; free some and start again.
+    """
     if (out / "dataset_info.json").exists():
         table = _complete(out, plan).table()
-        return f"{out} is already complete (remove it to pack feature files that were written anew).\n{table}"
+        return f"{out} is already complete (remove it to pack files that were written anew).\n{table}"
     created = not out.exists()
     with _claim(out, plan) as unfinished:
         try:
-            shards, tallies = _packed(out, unfinished, plan, options.workers or os.cpu_count() or 1)
+            shards, tallies = _packed(out, unfinished, plan, workers or os.cpu_count() or 1)
         except BaseException:
             if not any(unfinished.glob(f"*{DONE}")):  # nothing worth going on with
                 shutil.rmtree(out if created else unfinished, ignore_errors=True)
@@ -108,14 +125,14 @@ def _fingerprint(manifest: Path, out: Path) -> str:
 
 
 def _packed(
-    out: Path, unfinished: Path, plan: Plan, processes: int
+    out: Path, unfinished: Path, plan: Plan, count: int
 ) -> tuple[list[packing.Shard], dict[str, stream_tally.Tally]]:
     """Packs all shards; again, where a stream turns out to need more digits than the type that was asked for has."""
     noted = unfinished / HARMED
     harmed = _harmed(noted, out) if noted.exists() else ()
     while True:
         shards = list(_shards(out, unfinished, plan, harmed))
-        _pack(out, shards, plan, processes)
+        _pack(out, shards, plan, count)
         tallies = stream_tally.merged(packing.tallies(shard) for shard in shards)
         reasons = stream_tally.harmed(tallies, shards[0].settings.dtype)
         if set(reasons) == set(harmed):
@@ -143,11 +160,11 @@ def _shards(out: Path, unfinished: Path, plan: Plan, harmed: tuple[str, ...] = (
             yield packing.Shard(split, str(path), str(done), tuple(part), settings)
 
 
-def _pack(out: Path, shards: Sequence[packing.Shard], plan: Plan, processes: int) -> None:
+def _pack(out: Path, shards: Sequence[packing.Shard], plan: Plan, count: int) -> None:
     pending = [shard for shard in shards if packing.read_done(shard) is None]
     done = sum(len(shard.items) for shard in shards) - sum(len(shard.items) for shard in pending)
     with tqdm(total=done + sum(len(s.items) for s in pending), initial=done, unit=" recordings", disable=None) as bar:
-        for shard in workers.run(packing.write_shard, pending, processes):
+        for shard in processes.run(packing.write_shard, pending, count):
             bar.update(len(shard.items))
     if plan.proposals:
         durations = _durations(shards) if plan.fractions else None

@@ -40,6 +40,10 @@ class Settings:
         """Stream name -> how it is stored."""
         return {s.name: stream_tally.FALLBACK if s.name in self.harmed else self.dtype for s in self.streams}
 
+    def built(self, items: Sequence["Item"]) -> Iterator["Built"]:
+        """Reads, checks and converts the recordings of a shard, in their order; errors as of `build`."""
+        return (build(item, self) for item in items)
+
 
 @dataclass(frozen=True)
 class Item:
@@ -80,6 +84,10 @@ class Shard:
         return digest.hexdigest()
 
 
+# A record, notes on what was left out or changed, and what the file of each stream turned out to be.
+Built = tuple[Record, list[Note], dict[str, Tally]]
+
+
 class Stopped(Exception):
     """Another worker has failed."""
 
@@ -104,10 +112,11 @@ def write_shard(shard: Shard, stop: Callable[[], bool]) -> None:
     tallies: list[dict[str, Tally]] = []
 
     def examples() -> Iterator[bytes]:
-        for item in shard.items:
+        built = own.built(shard.items)
+        for _ in shard.items:
             if stop():
                 raise Stopped
-            record, more, found = build(item, shard.settings)
+            record, more, found = next(built)
             notes.extend(more)
             tallies[:] = [stream_tally.merged([*tallies, found])]
             rows.append(
@@ -159,7 +168,7 @@ def tallies(shard: Shard) -> dict[str, Tally]:
     return {name: Tally.from_json(values) for name, values in done["streams"].items()}
 
 
-def build(item: Item, settings: Settings) -> tuple[Record, list[Note], dict[str, Tally]]:
+def build(item: Item, settings: Settings) -> Built:
     """Reads, checks and converts one recording.
 
     Returns:
@@ -202,12 +211,12 @@ def build(item: Item, settings: Settings) -> tuple[Record, list[Note], dict[str,
         labels=np.array([index[i.label] for i in instances], np.int32),
         # not of `instances`: a segment that is dropped leaves its class
         present=np.array(sorted(index[label] for label in recording.labels), np.int32),
-        ignored=_ignored(recording, duration),
+        ignored=ignored_segments(recording, duration),
     )
     return record, notes, tallies
 
 
-def _ignored(recording: annotations.Recording, duration: float) -> np.ndarray:
+def ignored_segments(recording: annotations.Recording, duration: float) -> np.ndarray:
     """[I, 2] what of the ignored segments lies within the recording."""
     segments = np.array([(i.start, i.end) for i in recording.ignored], np.float64).reshape(-1, 2).clip(0.0, duration)
     return segments[segments[:, 0] < segments[:, 1]]

@@ -90,6 +90,8 @@ def lines(tallies: Mapping[str, Tally], dtype: str, stored: Mapping[str, str]) -
       dtype: the storage type that was asked for.
       stored: the storage type of each stream.
     """
+    if not tallies:
+        return []
     table = [("stream", "channels", "layout", "in the files", "stored", "from", "to", "rounding")]
     below = []
     for name, tally in tallies.items():

@@ -16,14 +16,16 @@ from tal_jax.checks.units import are_fractions, check_inside, refusal
 from tal_jax.data import atomic, class_scores, clip_features, proposals
 from tal_jax.data.dataset import Metadata, Split
 from tal_jax.data.parquet import read_origin
+from tal_jax.encoders import trained
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.stages.remembered import INPUTS
 from tal_jax.stages.sections import Config
 from tal_jax.stages.workdir import finished, finished_parameters
-from tal_jax.tasks.task import CLASS_SCORES, CLIP_FEATURES, PROPOSALS
+from tal_jax.tasks.task import CLASS_SCORES, CLIP_FEATURES, ENCODER, PROPOSALS
 
 FILES = {name: f"{name}.parquet" for name in (PROPOSALS, CLASS_SCORES, CLIP_FEATURES)}
+FILES[ENCODER] = f"{ENCODER}.safetensors"
 OLD_FILES = {CLIP_FEATURES: "knowledge.parquet"}  # the names that workdirs of older versions have
 
 
@@ -106,7 +108,7 @@ def read_made(path: Path, artifact: str, labels: tuple[str, ...]) -> Artifact:
 
     Args:
       path: the file.
-      artifact: PROPOSALS, CLASS_SCORES or CLIP_FEATURES.
+      artifact: PROPOSALS, CLASS_SCORES, CLIP_FEATURES or ENCODER.
       labels: see `read_artifact`.
 
     Raises:
@@ -139,6 +141,8 @@ def written_again(workdir: Path, stage: str) -> str:
 def _values(path: Path, artifact: str, labels: tuple[str, ...]) -> Mapping[str, Any]:
     if artifact == PROPOSALS:
         return proposals.read(path)
+    if artifact == ENCODER:
+        return {}  # no stage takes it; its tensors are looked at where they are used
     return class_scores.read(path, labels) if artifact == CLASS_SCORES else clip_features.read(path)
 
 
@@ -146,7 +150,11 @@ def _origin(path: Path, artifact: str) -> Origin | None:
     """What a file says of where it comes from; class scores may be JSON, which says nothing."""
     if path.is_dir() or (artifact == CLASS_SCORES and path.suffix != ".parquet"):
         return None
-    note = read_origin(path) or {}
+    if artifact == ENCODER:
+        found = trained.about(path)
+        note: Mapping[str, Any] = {} if found is None else found.origin
+    else:
+        note = read_origin(path) or {}
     try:
         return Origin(**{f.name: str(note[f.name]) for f in dataclasses.fields(Origin)})
     except KeyError:

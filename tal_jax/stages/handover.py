@@ -1,4 +1,4 @@
-"""Artifacts as a finished stage makes them: proposals, class scores or clip features, in one Parquet file."""
+"""Artifacts as a finished stage makes them, in one file: proposals, class scores, clip features or an encoder."""
 
 import dataclasses
 import hashlib
@@ -18,7 +18,7 @@ from tal_jax.stages.artifacts import FILES, Origin
 from tal_jax.stages.map_frames import map_frames
 from tal_jax.stages.predictor import Predictor
 from tal_jax.stages.stage import Stage
-from tal_jax.tasks.task import OF_RECORDINGS, PROPOSALS, Params
+from tal_jax.tasks.task import ENCODER, OF_RECORDINGS, PROPOSALS, Params
 
 
 def parameter_digest(params: Params) -> str:
@@ -90,6 +90,10 @@ def write_artifact(
     metadata, digest = stage.training.metadata, parameter_digest(params)
     origin = dataclasses.asdict(Origin(metadata.fingerprint, metadata.content, digest))
     path = stage.workdir / stage.name / FILES[made]
+    if made == ENCODER:
+        if first():
+            stage.task.write_encoder(path, params, stage.trained_on.labels, stage.trained_on.stride, origin)
+        return digest
     if made not in OF_RECORDINGS:
         vectors = _clip_features(stage, params, batch_size)
         if first():

@@ -18,6 +18,7 @@ METHODS = {
     "trimmed": "tal_jax.tasks.trimmed:TrimmedTask",
     "mgfn": "tal_jax.tasks.mgfn:MGFNTask",
     "joint": "tal_jax.tasks.joint:JointTask",
+    "recognition": "tal_jax.recognition.task:RecognitionTask",
 }
 
 

@@ -4,7 +4,7 @@ Here a config enters the stages; behind this, a stage carries what it needs of i
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tal_jax.stages.recordings import Recordings, held_out_digest, open_recordin
 from tal_jax.stages.remembered import read_held_out, read_set
 from tal_jax.stages.sections import Config, DataSection, FrameSection, StageSection
 from tal_jax.stages.workdir import has_checkpoint
-from tal_jax.tasks.task import PROPOSALS, Task
+from tal_jax.tasks.task import IMAGES, PROPOSALS, Task
 from tal_jax.windows import Framing
 from tal_jax.words import hint
 
@@ -71,7 +71,8 @@ def plan_stage(config: Config, name: str, workdir: Path, *, anew: bool = False) 
     begun_with = None if anew else read_set(workdir, name)
     trained_on, longest = begun_with or (metadata, recordings.longest)
     streams = _streams_in_use(config.data, metadata, trained_on)
-    framing = choose_framing(trained_on, longest, **section.data.framing_fields())
+    _check_kind(config, section, metadata, streams)
+    framing = _framing(section, trained_on, longest, where)
     selected = dataclasses.replace(trained_on, streams={s: trained_on.streams[s] for s in streams})
     task = build_task(section, selected, framing, where)
     augmentation = augmentation_of(section.data, f"{where}.data")
@@ -94,6 +95,34 @@ def _check_numbers(config: Config, section: StageSection, where: str) -> None:
     for key, count in counts.items():
         if count < 1:
             raise InputError(f"config: {key} is {count}: expected 1 or more")
+
+
+def _framing(section: StageSection, trained_on: Metadata, longest: int, where: str) -> Framing:
+    """The frame that the method decides, or that suits the set. Raises InputError: a value is out of range."""
+    try:
+        snippets = section.kind.snippets(section.model, section.settings)
+    except (ValueError, TypeError, KeyError) as e:
+        raise InputError(f"config: {where}: {e}") from e
+    if snippets is not None:
+        return Framing("resize", snippets)
+    return choose_framing(trained_on, longest, **section.data.framing_fields())
+
+
+def _check_kind(config: Config, section: StageSection, metadata: Metadata, streams: Sequence[str]) -> None:
+    """Raises InputError where a method of features gets images of clips, or one of images gets features or several."""
+    images = section.kind.learns_from == IMAGES
+    if metadata.packed and not images:
+        raise InputError(
+            f"{config.data.dir}: holds images, by launch.pack, and {section.task!r} learns from features: make some "
+            "with launch.encode, and prepare these"
+        )
+    if images and not metadata.packed:
+        raise InputError(f"{config.data.dir}: holds features, and {section.task!r} learns from images: see launch.pack")
+    if images and (len(streams) != 1 or config.data.normalize):
+        raise InputError(
+            f"config: data.streams, data.normalize: {section.task!r} sees one stream of {', '.join(metadata.streams)}, "
+            "whose images its encoder normalises"
+        )
 
 
 def section_of(config: Config, name: str) -> StageSection:

@@ -70,15 +70,23 @@ class FrameSection:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSection:
-    """AdamW: see `train.optimizer`."""
+    """AdamW, or SGD with momentum: see `train.optimizer`."""
 
+    method: str = "adamw"  # or sgd
     learning_rate: float = 4e-4
     weight_decay: float = 1e-5
+    momentum: float = 0.9  # of SGD
+    nesterov: bool = False
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)  # pattern of names -> times the learning rate
     warmup_steps: int = 0
     schedule: str = "step"  # or cosine, constant
     decay_at: float = 0.78  # of all steps: after 7 of 9 epochs, as published
+    drops: tuple[float, ...] = ()  # shares of all steps, after each of which the rate decays, in place of decay_at
     decay_factor: float = 0.1
     clip_norm: float = 0.0  # of the gradient; 0: not clipped
+
+    def __hash__(self) -> int:
+        return hash(repr(self))  # a mapping has none of its own, and programs are known by their settings
 
 
 @dataclasses.dataclass(frozen=True)

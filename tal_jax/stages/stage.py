@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tal_jax.data import normalization as statistics
 from tal_jax.data.augmentation import Augmentation
 from tal_jax.data.rows import Assembler, class_numbers
@@ -27,7 +29,7 @@ from tal_jax.windows import Normalization
 class Stage(StagePlan):
     """Everything a stage needs, ready to run."""
 
-    assembler: Assembler
+    assembler: Any  # an `Assembler`, or what the task makes rows with
     artifacts: Mapping[str, Artifact]  # that go into its rows, by name
 
 
@@ -42,7 +44,9 @@ def complete_stage(plan: StagePlan) -> Stage:
         stage was trained with.
     """
     artifacts = _artifacts(plan)
-    return Stage(**vars(plan), assembler=_assembler(plan, artifacts), artifacts=artifacts)
+    classes = class_numbers(plan.training.metadata.labels, plan.trained_on.labels)
+    rows = plan.task.rows(plan.section.settings, plan.streams, classes) or _assembler(plan, artifacts, classes)
+    return Stage(**vars(plan), assembler=rows, artifacts=artifacts)
 
 
 def build_stage(config: Config | Mapping[str, Any], name: str, workdir: Path) -> Stage:
@@ -106,7 +110,7 @@ def of_this_set(artifact: Artifact, plan: StagePlan, name: str) -> Artifact:
     return artifact if usable else dataclasses.replace(artifact, values={})
 
 
-def _assembler(plan: StagePlan, artifacts: Mapping[str, Artifact]) -> Assembler:
+def _assembler(plan: StagePlan, artifacts: Mapping[str, Artifact], classes: np.ndarray | None) -> Assembler:
     """What makes rows of the stage's recordings."""
     frame, trained_on, weak = plan.section.data, plan.trained_on, plan.task.weak
     values = {name: artifact.values for name, artifact in artifacts.items()}
@@ -126,7 +130,7 @@ def _assembler(plan: StagePlan, artifacts: Mapping[str, Artifact]) -> Assembler:
         augmentation=_turning(plan),
         around_actions=frame.around_actions,
         weak=weak,
-        class_of=class_numbers(plan.training.metadata.labels, trained_on.labels),
+        class_of=classes,
     )
 
 

@@ -8,10 +8,12 @@ import abc
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeGuard
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tal_jax.errors import InputError
@@ -22,8 +24,10 @@ Params = Any
 # The artifacts: what one stage makes for a later one. Proposals and class scores are of recordings, and part of all
 # of their rows.
 PROPOSALS, CLASS_SCORES, CLIP_FEATURES = "proposals", "class_scores", "clip_features"
+ENCODER = "encoder"  # for no stage, but for launch.encode
 OF_RECORDINGS = (PROPOSALS, CLASS_SCORES)
-RECORDINGS, CLIPS = "recordings", "clips"  # what a task learns from
+RECORDINGS, CLIPS, IMAGES = "recordings", "clips", "images"  # what a task learns from
+STATISTICS = "batch_stats"  # of batch norms: that collection of the parameters, and what a loss finds it to become
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -49,11 +53,12 @@ class Task(abc.ABC):
     All methods are pure and can be traced. Segments are in snippet units.
     """
 
-    makes: ClassVar[str] = ""  # what a trained stage writes: PROPOSALS, CLASS_SCORES or CLIP_FEATURES
+    makes: ClassVar[str] = ""  # what a trained stage writes: PROPOSALS, CLASS_SCORES, CLIP_FEATURES or ENCODER
     accepts: ClassVar[tuple[str, ...]] = ()  # artifacts it can take; each is a config key, for a file of it
-    learns_from: ClassVar[str] = RECORDINGS  # or CLIPS, the trimmed ones of a set
+    learns_from: ClassVar[str] = RECORDINGS  # or CLIPS, the trimmed ones of a set; or IMAGES, of a packed set
     weak: ClassVar[bool] = False  # True: it never sees a segment annotation
-    measured_by: ClassVar[str] = "detections"  # or "proposals", "labels" (of recordings), "best_label" (the likeliest)
+    # or "proposals", "labels" (of recordings), "best_label" (the likeliest), "top_labels" (and the five likeliest)
+    measured_by: ClassVar[str] = "detections"
     any_length: ClassVar[bool] = False  # True: no shape ties it to the frame, so that an export takes longer ones
     fusable: ClassVar[bool] = False  # True: it is a `Fusable`
     tunable: ClassVar[bool] = False  # True: it is a `Tunable`, whose decoding can be searched without segments
@@ -93,6 +98,32 @@ class Task(abc.ABC):
         fields: dict[str, Any] = {**options, "model": build_model(cls, model, facts)}
         return cls(**fields)
 
+    @classmethod
+    def snippets(cls, model: Mapping[str, Any], settings: Settings) -> int | None:
+        """T, where the method and not the data decide it; arguments as of `from_config`. Raises as it does."""
+        del model, settings
+        return None
+
+    @property
+    def image(self) -> tuple[int, int, int] | None:
+        """(Y, X, C) of the images that it sees in place of feature vectors; None where it sees none."""
+        return None
+
+    def rows(self, settings: Settings, streams: Sequence[str], class_of: np.ndarray | None) -> Any:
+        """What makes rows of records, with the methods of `data.rows.Assembler`; None: an `Assembler` does.
+
+        Args:
+          settings: of its stage's section.
+          streams: of the set, that are in use.
+          class_of: [L] the model's class of each of the set's, -1 for none; None: the same ones.
+        """
+        del settings, streams, class_of
+        return None
+
+    def begin(self, params: Params) -> Params:
+        """What a training begins with, in place of fresh parameters; on the host. Raises InputError: a bad file."""
+        return params
+
     @abc.abstractmethod
     def init(self, rng: PRNGKeyArray, batch: Batch) -> Params:
         """Fresh parameters for batches of this shape.
@@ -115,7 +146,8 @@ class Task(abc.ABC):
           progress: the fraction of the training that is done, in [0, 1]; losses that are ramped up read it.
 
         Returns:
-          The loss, a float32 scalar, and its parts and other metrics by name, scalars as well.
+          The loss, a float32 scalar, and its parts and other metrics by name, scalars as well. A task with batch norms
+          adds, under STATISTICS, what that collection of the parameters becomes.
         """
 
     @abc.abstractmethod
@@ -151,6 +183,20 @@ class Task(abc.ABC):
     def clip_features(self, params: Params, batch: Batch) -> Array:
         """The features of each clip, [B, ..], float32. Only tasks that make CLIP_FEATURES have them."""
         raise NotImplementedError(f"{type(self).__name__} makes no clip features")
+
+    def write_encoder(
+        self, path: Path, params: Params, labels: tuple[str, ...], stride: float | None, origin: Mapping[str, str]
+    ) -> None:
+        """Writes the trained encoder into a file. Only tasks that make ENCODER do.
+
+        Args:
+          path: of the file.
+          params: of the training.
+          labels: [K] names of the classes.
+          stride: seconds from one image to the next, of the set.
+          origin: of set and parameters, see `stages.artifacts`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} trains no encoder")
 
     def clip_feature_width(self) -> int:
         """D, how many numbers the clip features have that the loss compares with; 0 where it compares with none."""

@@ -21,7 +21,8 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
     """Scores of the stage's predictions on its evaluation recordings; `average` decides which checkpoint is best.
 
     Proposals: AR@AN and AUC. Detections: mAP at 0.5, 0.75, 0.95 and their average over 0.5:0.05:0.95. Classifier: mean
-    over recordings with classes of whether the best one is right. Labels: mAP of the recordings' classes, which asks
+    over recordings with classes of whether the best one is right. Top labels: that of the best, and of the best five.
+    Labels: mAP of the recordings' classes, which asks
     for no segment.
 
     Args:
@@ -46,6 +47,15 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
             return {}
         value = label_average_precision(scores, labels)
         return {"average": value, "label_mAP": value}
+    if measured_by == "top_labels":
+        scores, labels = _class_scores(stage, params, batch_size)
+        scores, labels = scores[labels.any(1)], labels[labels.any(1)]
+        if not len(labels):
+            return {}
+        order = np.argsort(-scores, axis=1, kind="stable")
+        ranked = np.take_along_axis(labels, order, axis=1)
+        top1, top5 = (float(ranked[:, :k].any(1).mean()) for k in (1, 5))
+        return {"average": top1, "top1": top1, "top5": top5}
     index = located(split, index)  # of a weak stage: those with labels alone show neither right nor wrong detections
     truth = truth_table(split, index)
     if len(truth) == 0:

@@ -114,6 +114,8 @@ def train_stage(plan: StagePlan, interruption: Interruption, watchdog: Watchdog,
     training = _prepare(stage)
     checkpoints = Checkpoints(workdir, name)
     start, state = checkpoints.restore(training.program.init())
+    if not start:
+        state = training.program.beginning(state, stage.task.begin)
     say(describe(stage, training.program.member_shapes(state), start))
     steps = stage.section.steps
     progress = Progress(workdir / name, name=name, total=steps, start=start, later=later) if first() else Silent()

@@ -1,4 +1,8 @@
-"""AdamW with warm-up and a decaying schedule."""
+"""AdamW, or SGD with momentum, with warm-up and a decaying schedule."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import optax
@@ -11,7 +15,8 @@ from tal_jax.stages.sections import OptimizerSection
 def build_schedule(settings: OptimizerSection, steps: int) -> optax.Schedule:
     """Learning rate over steps.
 
-    A linear warm-up from 0, then `step` (times decay_factor after decay_at * steps), `cosine` (to 0) or `constant`.
+    A linear warm-up from 0, then `step` (times decay_factor after decay_at * steps, or after each of drops * steps),
+    `cosine` (to 0) or `constant`.
 
     Args:
       settings: the section `optimizer` of a stage.
@@ -25,8 +30,9 @@ def build_schedule(settings: OptimizerSection, steps: int) -> optax.Schedule:
     """
     rate, warmup = settings.learning_rate, settings.warmup_steps
     if settings.schedule == "step":
-        decay = max(int(settings.decay_at * steps) - warmup, 0)
-        main = optax.piecewise_constant_schedule(rate, {decay: settings.decay_factor})
+        drops = [max(int(share * steps) - warmup, 0) for share in settings.drops or (settings.decay_at,)]
+        factor = settings.decay_factor
+        main = optax.piecewise_constant_schedule(rate, {step: factor ** drops.count(step) for step in drops})
     elif settings.schedule == "cosine":
         main = optax.cosine_decay_schedule(rate, max(steps - warmup, 1))
     elif settings.schedule == "constant":
@@ -40,9 +46,10 @@ def build_schedule(settings: OptimizerSection, steps: int) -> optax.Schedule:
 
 @made_once  # the same functions for equal settings: part of what a program is known by
 def build_optimizer(settings: OptimizerSection, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) behind optional clipping of the global gradient norm.
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), or SGD with momentum, behind clipping of the gradient's norm.
 
-    Weight decay applies to kernels only, not to biases and norms.
+    SGD is v <- momentum v + (g + weight_decay p), p <- p - rate v, with Nesterov's momentum p <- p - rate (g +
+    weight_decay p + momentum v), as PyTorch has it. Weight decay applies to kernels only, not to biases and norms.
 
     Args:
       settings: the section `optimizer` of a stage.
@@ -52,13 +59,45 @@ def build_optimizer(settings: OptimizerSection, steps: int) -> tuple[optax.Gradi
       The optimizer, and the schedule of its learning rate.
 
     Raises:
-      InputError: there is no schedule of that name.
+      InputError: there is no schedule or method of that name, or a pattern that is none.
     """
     rate = build_schedule(settings, steps)
 
     def kernels(params: optax.Params) -> optax.Params:
         return jax.tree.map(lambda x: x.ndim > 1, params)
 
-    adamw = optax.adamw(rate, weight_decay=settings.weight_decay, mask=kernels)
-    clip = settings.clip_norm
-    return (optax.chain(optax.clip_by_global_norm(clip), adamw) if clip else adamw), rate
+    if settings.method == "adamw":
+        parts = [optax.adamw(rate, weight_decay=settings.weight_decay, mask=kernels)]
+    elif settings.method == "sgd":
+        parts = [
+            optax.add_decayed_weights(settings.weight_decay, mask=kernels),
+            optax.sgd(rate, momentum=settings.momentum, nesterov=settings.nesterov),
+        ]
+    else:
+        raise InputError(f"config: optimizer.method is 'adamw' or 'sgd', not {settings.method!r}")
+    if settings.clip_norm:
+        parts.insert(0, optax.clip_by_global_norm(settings.clip_norm))
+    if settings.rates:
+        parts.append(_times(settings.rates))
+    return (optax.chain(*parts) if len(parts) > 1 else parts[0]), rate
+
+
+def _times(rates: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies the changes of parameters by the factors of all patterns that are found in their names.
+
+    A name is as in "params/head/dense/bias". Both methods' changes are proportional to the learning rate.
+    """
+    for pattern in rates:
+        try:
+            re.compile(pattern)
+        except re.error as e:
+            raise InputError(f"config: optimizer.rates: {pattern!r} is no pattern of names ({e}): correct it") from e
+
+    def scaled(path: Any, x: Any) -> Any:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        for pattern, factor in rates.items():
+            if re.search(pattern, name):
+                x = factor * x
+        return x
+
+    return optax.stateless(lambda updates, _: jax.tree_util.tree_map_with_path(scaled, updates))

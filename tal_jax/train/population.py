@@ -4,6 +4,7 @@ A population is several trainings in one program, alike but for the seeds of the
 chance does to a result) and for their learning rates. They see the same batches, and every device trains some of them.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,23 @@ class Program:
     step: Any  # jitted: (state, batch) -> (state, metrics); takes the state's memory
     batches: NamedSharding  # how a batch lies on the devices
     members: tuple[Member, ...]  # (): one training, whose arrays have no axis of members
+
+    def beginning(self, state: TrainState, begin: Callable[[Params], Params]) -> TrainState:
+        """The state that a training begins with: where the task has other parameters than fresh ones, with those."""
+        fresh = to_host(state.params)
+        one = member(fresh, 0) if self.members else fresh
+        changed = begin(one)
+        if changed is one:
+            return state
+
+        def placed(old: Any, x: Any, was: Any) -> Any:
+            if x is was:  # of every member its own
+                return old
+            return jax.device_put(np.broadcast_to(np.asarray(x, old.dtype), old.shape), old.sharding)
+
+        params = jax.tree.map(placed, state.params, changed, one)
+        ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
+        return dataclasses.replace(state, params=params, ema=ema)
 
     def compiled(self, state: TrainState, batch: Batch) -> Any:
         """The step, compiled for a state and a batch of these shapes, types and shardings."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from tal_jax.tasks.task import Params, Task
+from tal_jax.tasks.task import STATISTICS, Params, Task
 from tal_jax.types import Array, Batch
 
 
@@ -104,6 +104,9 @@ def make_train_step(
         with jax.numpy_dtype_promotion("standard"):  # Optax relies on promotion where this project's own code does not
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        metrics = dict(metrics)
+        if STATISTICS in metrics:
+            params = {**params, STATISTICS: metrics.pop(STATISTICS)}
         ema = state.ema
         if ema is not None:
             # A short memory at first, or the random start would linger: min(decay, (1 + n) / (10 + n)).

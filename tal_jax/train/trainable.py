@@ -86,12 +86,14 @@ def _fault(plan: StagePlan, task: Task, whole: bool) -> str:
     """Why a model cannot be trained, "" where it can; see `_check_model`."""
     frame = plan.section.data
     takes = PROPOSALS in plan.section.needs
+    *pixels, channels = task.image or (sum(plan.trained_on.streams[stream] for stream in plan.streams),)
     sizes = Sizes(
         plan.framing.snippets,
-        sum(plan.trained_on.streams[stream] for stream in plan.streams),
+        channels,
         len(plan.trained_on.labels),
         segments=0 if task.weak else max(plan.trained_on.segments_per_recording, 1),
         proposals=(frame.train_proposals or frame.proposals) if takes else 0,
+        pixels=(pixels[0], pixels[1]) if pixels else None,
     )
     return _fault_at(task, sizes, plan.section.batch_size, whole)
 

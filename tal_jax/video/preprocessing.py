@@ -90,12 +90,12 @@ PLACES: dict[str, Sequence[tuple[int, int, bool]]] = {
 
 
 def resize(
-    image: UInt8[np.ndarray, "Y X 3"], shape: tuple[int, int], filter: Filter
-) -> UInt8[np.ndarray, "rows columns 3"]:
+    image: UInt8[np.ndarray, "Y X C"], shape: tuple[int, int], filter: Filter
+) -> UInt8[np.ndarray, "rows columns C"]:
     """Resizes an image to (rows, columns); pixel centres lie at half integers, as in OpenCV, PyTorch and Pillow.
 
     Args:
-      image: of bytes.
+      image: of bytes, RGB or a flow field.
       shape: rows and columns of the result.
       filter: how pixels in between are made; see `Preprocessing`.
 
@@ -111,7 +111,10 @@ def resize(
     from PIL import Image
 
     kind = Image.Resampling.BILINEAR if filter == "bilinear-antialiased" else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(image).resize(shape[::-1], kind))
+    if image.shape[2] == 3:
+        return np.asarray(Image.fromarray(image).resize(shape[::-1], kind))
+    parts = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(image.shape[2])]
+    return np.stack([np.asarray(part.resize(shape[::-1], kind)) for part in parts], axis=2)
 
 
 def _interpolated(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -8,6 +8,7 @@ from support import videos
 
 from tal_jax.video.clips import Sampling, chunks
 from tal_jax.video.decode import Video
+from tal_jax.video.pixels import Rgb
 from tal_jax.video.preprocessing import Preprocessing
 
 pytest.importorskip("av")
@@ -65,7 +66,7 @@ def test_every_clip_holds_its_images(path, sampling, clips):
     family = Keep(**{f: getattr(KEEP, f) for f in ("side", "short_side", "size", "mean", "std")})
     video = Video(str(path))
     rows, lasts = [], []
-    for chunk in chunks(video, sampling, family, Fraction(30), clips):
+    for chunk in chunks(video, sampling, Rgb(family), Fraction(30), clips):
         assert chunk.first == len(rows)
         assert len(chunk.images) <= max(sampling.distinct(clips), 1)
         assert len(chunk.index) <= clips
@@ -85,7 +86,7 @@ def test_slow_videos_repeat_their_images(path):
     """At 90 points a second each image serves three, and is converted once."""
     Keep.converted = 0
     family = Keep(**{f: getattr(KEEP, f) for f in ("side", "short_side", "size", "mean", "std")})
-    found = list(chunks(Video(str(path)), Sampling(images=1, stride=1), family, Fraction(90), 1000))
+    found = list(chunks(Video(str(path)), Sampling(images=1, stride=1), Rgb(family), Fraction(90), 1000))
     numbers = [videos.number(image) for chunk in found for image in chunk.images[:, 0]]
     assert len(numbers) == 183
     assert numbers[:6] == [0, 0, 1, 1, 1, 2]  # the nearest; of two the later one
