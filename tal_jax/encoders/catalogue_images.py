@@ -25,8 +25,13 @@ _CAFFE_FLOW = Preprocessing(224, 256, (128.0,) * 2, (1.0,) * 2, scale=1.0, filte
 _TSN = ("yjxiong.me/others/kinetics_action", "")
 _TSM = ("mit-han-lab/temporal-shift-module", "MIT")
 _NEST = ("zhanghang1989/ResNeSt, and timm", "Apache-2.0")
-_DEPTHS = {**{f"resnet{layers}": depths for layers, depths in DEEP.items()}, "resnest50": DEEP["50"],
-           "resnest269": (3, 30, 48, 8)}  # fmt: skip
+_METHODS: dict[str, dict[str, Any]] = {"tsn": {}, "tsm": {"shift": True}, "tin": {"interlaced": 8}}
+_BACKBONES: dict[str, Any] = {
+    "bninception": BNInception,
+    **{f"resnet{layers}": functools.partial(ResNet, depths=depths) for layers, depths in DEEP.items()},
+    "resnest50": ResNeSt,
+    "resnest269": functools.partial(ResNeSt, depths=(3, 30, 48, 8), stem=64),
+}
 
 
 def _lite0(name: str, figures: str, preprocessing: Preprocessing) -> Encoder:
@@ -45,27 +50,16 @@ def _lite0(name: str, figures: str, preprocessing: Preprocessing) -> Encoder:
 
 def _made(name: str, figures: str, published: tuple[str, str], preprocessing: Preprocessing | None = None) -> Encoder:
     """TSN of an image, or TSM or TIN of eight, on a backbone; "_flow" at the end of the name: of stacks of flow."""
-    kind, backbone = name.removesuffix("_flow").split("_")
+    method, backbone = name.removesuffix("_flow").split("_")
     flow = name.endswith("_flow")
-    if backbone == "bninception":
-        make: Any = BNInception
-    else:
-        fields: dict[str, Any] = {"depths": _DEPTHS[backbone]}
-        if kind == "tsm":
-            fields["shift"] = True
-        if kind == "tin":
-            fields["interlaced"] = 8
-        if backbone == "resnest269":
-            fields["stem"] = 64
-        make = functools.partial(ResNeSt if backbone.startswith("resnest") else ResNet, **fields)
     return Encoder(
         name,
-        make,
-        images=1 if kind == "tsn" else 8,
+        functools.partial(_BACKBONES[backbone], **_METHODS[method]),
+        images=1 if method == "tsn" else 8,
         side=224,
         width=1024 if backbone == "bninception" else 2048,
         preprocessing=preprocessing or (_FLOW if flow else _PILLOW),
-        interval=1 if kind == "tsn" else 8,
+        interval=1 if method == "tsn" else 8,
         channels=FIELDS if flow else 3,
         figures=figures,
         weights=published[0],

@@ -74,9 +74,8 @@ def _convolution(x: Array, kernel: Array, strides: Axes, padding: Pairs, groups:
 def _group_by_group(x: Array, kernel: Array, strides: Axes, padding: Pairs, groups: int) -> Array:
     """A convolution in groups as one for each of them.
 
-    On CPUs XLA takes 2.5 to 4.7 times as long for all at once (two cores, ResNeSt-50's of 8 images, [8, 56, 56, 64]
-    with 3 x 3 to 128 channels: 81 ms against 32; [8, 7, 7, 512] to 1024: 91 against 19), and
-    3 to 7 times with gradients.
+    On CPUs XLA takes 2.5 to 4.7 times as long for all at once (two cores, two groups with 3 x 3 as ResNeSt-50 has:
+    [8, 56, 56, 64] to 128 channels 81 ms against 32, [8, 7, 7, 512] to 1024 91 against 19), and 3 to 7 for gradients.
     """
     inputs, outputs = jnp.split(x, groups, -1), jnp.split(kernel, groups, -1)
     parts = [convolve(*pair, strides, padding) for pair in zip(inputs, outputs, strict=True)]

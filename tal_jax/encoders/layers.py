@@ -14,7 +14,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy as np
 from jaxtyping import Float, Float32
 
 from tal_jax.encoders.convolve import convolve
@@ -131,7 +130,7 @@ def max_pool(
     """The largest value of every window; windows beyond the edge see -inf there."""
     strides = strides or (1,) * len(window)
     pads = paddings(padding, x.shape[1:-1], window, strides)
-    low = np.array(-np.inf, x.dtype)  # a constant, or JAX finds no derivative
+    low = np.array(-np.inf, x.dtype)  # a constant where it is traced, too, without which there is no gradient
     return jax.lax.reduce_window(x, low, jax.lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
 
 

@@ -50,7 +50,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "N Y X C"], seen: Float[Array, "N Y X C"], train: bool
+        self, x: Float[Array, "N Y X C"], seen: Float[Array, "N Y X C"], train: bool = False
     ) -> Float[Array, "N _ _ {4*self.inner}"]:
         """The block; its first convolution sees `seen` in place of x."""
         brick = functools.partial(ConvNorm, window=(1, 1), dtype=self.dtype)

@@ -1,10 +1,12 @@
 """Weights of an encoder: every tensor accounted for, or one line; and the published ones of EfficientNet-Lite0."""
 
+import jax
 import numpy as np
 import pytest
 from support.encoders import released
 
 from tal_jax.encoders import catalogue, weights
+from tal_jax.encoders.resnet import ResNet
 from tal_jax.errors import InputError
 
 
@@ -72,3 +74,29 @@ def test_a_family_that_there_is_not(tmp_path, lite0):
 def test_the_catalogue_suggests_the_nearest():
     with pytest.raises(InputError, match=r"--encoder=efficientnet-lite: .*did you mean 'efficientnet_lite0'\?"):
         catalogue.find("efficientnet-lite")
+
+
+def test_weights_of_images_as_a_start_for_flow():
+    """Of a grey image, whose colours are alike, flow makes the same: with three tenths of it in each channel."""
+    network = ResNet(depths=(1, 1, 1, 1), width=16)
+    grey = np.random.default_rng(0).normal(size=(1, 2, 32, 32, 1)).astype(np.float32)
+    variables = jax.jit(network.init)(jax.random.key(0), grey.repeat(3, -1))
+    found = weights.cross_modality(variables, 10)
+    kernel = variables["params"]["stem"]["conv"]["kernel"]
+    assert found["params"]["stem"]["conv"]["kernel"].shape == (7, 7, 10, 16)
+    np.testing.assert_allclose(found["params"]["stem"]["conv"]["kernel"][..., 9, :], kernel.mean(2), rtol=1e-6)
+    assert variables["params"]["stem"]["conv"]["kernel"].shape == (7, 7, 3, 16)  # left as they were
+    apply = jax.jit(network.apply)
+    expected = apply(variables, grey.repeat(3, -1))
+    np.testing.assert_allclose(apply(found, 0.3 * grey.repeat(10, -1)), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="no kernel sees the three colours"):
+        weights.cross_modality(found, 2)
+
+
+def test_the_bias_of_a_first_convolution_stays():
+    variables = {"params": {"stem": {"kernel": np.ones((7, 7, 3, 4), np.float32), "bias": np.arange(4.0)},
+                            "gate": {"kernel": np.ones((3, 3, 2), np.float32)}}}  # fmt: skip
+    found = weights.cross_modality(variables, 2)["params"]
+    assert found["stem"]["kernel"].shape == (7, 7, 2, 4)
+    np.testing.assert_array_equal(found["stem"]["bias"], np.arange(4.0))
+    assert found["gate"]["kernel"].shape == (3, 3, 2)

@@ -81,6 +81,15 @@ def test_order_scale_mean_and_std_by_hand():
     np.testing.assert_allclose(family.on_device(np.uint8([[[255, 0, 51]]])), [[[1.0, -1.0, 0.2]]], rtol=1e-6)
 
 
+def test_fields_of_flow_have_two_channels():
+    family = Preprocessing(side=1, short_side=None, mean=(0.5, 0.25), std=(0.5, 0.25))
+    np.testing.assert_allclose(family.on_device(np.uint8([[[255, 0]]])), [[[1.0, -1.0]]], rtol=1e-6)
+    with pytest.raises(ValueError, match="x and y of flow"):
+        Preprocessing(side=1, short_side=None, mean=(0.5,) * 10, std=(0.5,) * 10)
+    with pytest.raises(ValueError, match="x and y of flow"):
+        Preprocessing(side=1, short_side=None, mean=(0.5,) * 2, std=(0.5,) * 3)
+
+
 @pytest.mark.parametrize("wrong", [{"short_side": 200}, {"short_side": 256, "size": (256, 256)}, {"size": (300, 100)}])
 def test_what_contradicts_itself(wrong):
     with pytest.raises(ValueError, match=r"short_side or|does not fit"):
