@@ -48,8 +48,8 @@ def main(argv: Sequence[str]) -> None:
     """Encodes."""
     del argv
     from tal_jax.devices.compilation import use_cache
-    from tal_jax.encoders.encode import encode
-    from tal_jax.encoders.plan import Options
+    from tal_jax.encoding.encode import encode
+    from tal_jax.encoding.plan import Options
 
     cluster.join()
     use_cache()

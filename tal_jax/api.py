@@ -36,8 +36,8 @@ def encode(videos: PathLike, *, out: PathLike, weights: PathLike, **options: Any
     Raises:
       InputError: bad options; or some videos could not be encoded, while the rest was.
     """
-    from tal_jax.encoders.encode import encode as run
-    from tal_jax.encoders.plan import Options
+    from tal_jax.encoding.encode import encode as run
+    from tal_jax.encoding.plan import Options
 
     return run(Options(videos=str(videos), out=str(out), weights=str(weights), **options))
 

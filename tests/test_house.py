@@ -13,7 +13,7 @@ HOUSE = ROOT / "tal_jax"
 # From the top down: a folder imports from those after it only.
 FOLDERS = (
     "commands", "demo", "experiments", "convert", "serving", "deploy", "detect", "train", "stages", "report", "plots",
-    "evaluation", "recognition", "encoders", "video", "prepare", "checks", "sensors", "data", "guarded",
+    "evaluation", "recognition", "encoding", "encoders", "video", "prepare", "checks", "sensors", "data", "guarded",
     "tables", "devices", "tasks", "losses", "models", "ops",
 )  # fmt: skip
 # Single files, beneath all folders.

@@ -15,10 +15,10 @@ from tal_jax.data import atomic, provenance
 from tal_jax.deploy import model_folder as layout
 from tal_jax.deploy.stablehlo import flat, nested, serialized
 from tal_jax.deploy.video_encoder import DESCRIPTION, HOME, PROGRAM, WEIGHTS
-from tal_jax.encoders.on_devices import pooled
-from tal_jax.encoders.packing import Packing
-from tal_jax.encoders.plan import Options, Plan, variables_of
-from tal_jax.encoders.plan import plan as plan_encoding
+from tal_jax.encoding.on_devices import pooled
+from tal_jax.encoding.packing import Packing
+from tal_jax.encoding.plan import Options, Plan, variables_of
+from tal_jax.encoding.plan import plan as plan_encoding
 from tal_jax.errors import InputError
 from tal_jax.types import Array
 

@@ -14,7 +14,7 @@ from tal_jax.data import provenance
 from tal_jax.deploy import runtimes
 from tal_jax.deploy.model_description import REMEDY, read_weights
 from tal_jax.deploy.recording import Recording
-from tal_jax.encoders.packing import Packing
+from tal_jax.encoding.packing import Packing
 from tal_jax.errors import InputError
 from tal_jax.guarded import own_files
 from tal_jax.video.ahead import ahead

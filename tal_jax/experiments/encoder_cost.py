@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 
 from tal_jax.devices.compilation import no_cache
 from tal_jax.encoders import catalogue
-from tal_jax.encoders.on_devices import program
-from tal_jax.encoders.packing import Packing
+from tal_jax.encoding.on_devices import program
+from tal_jax.encoding.packing import Packing
 from tal_jax.errors import InputError
 from tal_jax.experiments.tpu_cost import compiled, devices_of
 from tal_jax.video.clips import Sampling

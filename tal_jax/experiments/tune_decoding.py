@@ -21,8 +21,9 @@ from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage, build_stage
 from tal_jax.stages.tuned_decoding import write_tuned
 from tal_jax.stages.workdir import read_config
+from tal_jax.tasks.abilities import Tunable, as_tunable
 from tal_jax.tasks.cas_decoding import Decoding
-from tal_jax.tasks.task import Params, Tunable, as_tunable
+from tal_jax.tasks.task import Params
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.words import hint
 

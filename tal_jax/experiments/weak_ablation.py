@@ -37,8 +37,9 @@ from tal_jax.stages.sections import Config
 from tal_jax.stages.stage import Stage, build_stage
 from tal_jax.stages.tuned_decoding import read_tuned
 from tal_jax.stages.workdir import read_config
+from tal_jax.tasks.abilities import as_tunable
 from tal_jax.tasks.cas_decoding import Decoding
-from tal_jax.tasks.task import CLIP_FEATURES, Params, as_tunable
+from tal_jax.tasks.task import CLIP_FEATURES, Params
 from tal_jax.train.checkpoint import restore_params
 from tal_jax.train.loop import train_and_evaluate
 from tal_jax.train.trainable import plan_training

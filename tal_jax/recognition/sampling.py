@@ -89,7 +89,7 @@ class Cropping:
     torchvision's RandomResizedCrop. "centre": the largest square in the middle.
     """
 
-    kind: Literal["corners", "random", "centre"] = "corners"
+    how: Literal["corners", "random", "centre"] = "corners"
     scales: Sequence[float] = (1.0, 0.875, 0.75, 0.66)
     apart: int = 1
     area: tuple[float, float] = (0.08, 1.0)
@@ -97,9 +97,9 @@ class Cropping:
 
     def drawn(self, shape: tuple[int, int], rng: np.random.Generator) -> Crop:
         """A rectangle of images of so many rows and columns."""
-        if self.kind == "corners":
+        if self.how == "corners":
             return self._corner(shape, rng)
-        if self.kind == "random":
+        if self.how == "random":
             return self._random(shape, rng)
         return centre(shape)
 
@@ -146,7 +146,7 @@ def jittered(images: np.ndarray, strength: float, rng: np.random.Generator) -> n
     for place in rng.permutation(len(JITTER_ORDER)):
         factor = np.float32(rng.uniform(max(0.0, 1 - strength), 1 + strength))
         grey = x @ np.array([0.299, 0.587, 0.114], np.float32)
-        kind = JITTER_ORDER[place]
-        anchor = {"brightness": np.float32(0), "contrast": grey.mean(), "saturation": grey[..., None]}[kind]
+        part = JITTER_ORDER[place]
+        anchor = {"brightness": np.float32(0), "contrast": grey.mean(), "saturation": grey[..., None]}[part]
         x = np.clip(anchor + factor * (x - anchor), 0, 255)
     return np.rint(x).astype(np.uint8)

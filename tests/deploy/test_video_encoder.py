@@ -9,7 +9,8 @@ from support.small_encoder import SMALL
 
 from tal_jax.deploy import encoder_export
 from tal_jax.deploy.video_encoder import VideoEncoder
-from tal_jax.encoders import catalogue, encode, plan
+from tal_jax.encoders import catalogue
+from tal_jax.encoding import encode, plan
 
 pytest.importorskip("av")
 

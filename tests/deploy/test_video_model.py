@@ -26,8 +26,8 @@ from tal_jax.deploy.detect_videos import detect_in_videos, detect_videos
 from tal_jax.deploy.encoder_export import add
 from tal_jax.deploy.export import export
 from tal_jax.deploy.model import Model
-from tal_jax.encoders import encode, plan
 from tal_jax.encoders.weights import Weights
+from tal_jax.encoding import encode, plan
 from tal_jax.errors import InputError
 from tal_jax.prepare.plan import Options
 from tal_jax.prepare.prepare import prepare

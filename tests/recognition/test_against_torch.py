@@ -1,4 +1,4 @@
-"""One step of training against PyTorch: loss, gradients, statistics of batch norms, partial batch norm, the optimizer."""
+"""A step of training against PyTorch: loss, gradients, statistics and partial batch norm, SGD."""
 
 import dataclasses
 import functools

@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 from tal_jax.data import provenance
 from tal_jax.devices import processes
-from tal_jax.encoders import scores
-from tal_jax.encoders.feature_file import FeatureFile
-from tal_jax.encoders.journal import Journal
-from tal_jax.encoders.on_devices import OnDevices
-from tal_jax.encoders.packing import ClipBatch, Packing
-from tal_jax.encoders.plan import Options, Plan, plan, plan_both, variables_of
-from tal_jax.encoders.progress import Progress
+from tal_jax.encoding import scores
+from tal_jax.encoding.feature_file import FeatureFile
+from tal_jax.encoding.journal import Journal
+from tal_jax.encoding.on_devices import OnDevices
+from tal_jax.encoding.packing import ClipBatch, Packing
+from tal_jax.encoding.plan import Options, Plan, plan, plan_both, variables_of
+from tal_jax.encoding.progress import Progress
 from tal_jax.errors import InputError
 from tal_jax.version import version
 from tal_jax.video import folder

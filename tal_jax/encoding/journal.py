@@ -11,7 +11,7 @@ from typing import Any
 
 from tal_jax.data import provenance
 from tal_jax.devices import processes
-from tal_jax.encoders import feature_file
+from tal_jax.encoding import feature_file
 from tal_jax.errors import InputError
 
 _OF_A_ROW = {"id": str, "bytes": int, "snippets": int}

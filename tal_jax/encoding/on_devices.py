@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float32, Int32, UInt8
 
 from tal_jax.encoders.entry import Encoder
-from tal_jax.encoders.packing import ClipBatch
+from tal_jax.encoding.packing import ClipBatch
 from tal_jax.types import Array
 from tal_jax.video.preprocessing import Preprocessing
 

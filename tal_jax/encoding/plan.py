@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from tal_jax.data import provenance
-from tal_jax.encoders import catalogue, recipes, trained
+from tal_jax.encoders import catalogue, trained
 from tal_jax.encoders.entry import Encoder
 from tal_jax.encoders.weights import Weights
 from tal_jax.encoders.weights import read as read_weights
+from tal_jax.encoding import recipes
 from tal_jax.errors import InputError
 from tal_jax.video.clips import Sampling
 from tal_jax.video.decode import Times

@@ -14,7 +14,7 @@ from support import videos
 from support.small_encoder import FAMILY, Small, known
 
 from tal_jax.data import provenance
-from tal_jax.encoders import encode, plan
+from tal_jax.encoding import encode, plan
 from tal_jax.errors import InputError
 from tal_jax.video.clips import Sampling
 from tal_jax.video.decode import Video

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from tal_jax.encoders import catalogue, plan, recipes
+from tal_jax.encoders import catalogue
+from tal_jax.encoding import plan, recipes
 from tal_jax.errors import InputError
 
 
