@@ -77,7 +77,7 @@ class OptimizerSection:
     weight_decay: float = 1e-5
     momentum: float = 0.9  # of SGD
     nesterov: bool = False
-    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)  # pattern of names -> times the learning rate
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)  # "*/head/*" -> times the learning rate
     warmup_steps: int = 0
     schedule: str = "step"  # or cosine, constant
     decay_at: float = 0.78  # of all steps: after 7 of 9 epochs, as published

@@ -1,6 +1,6 @@
 """AdamW, or SGD with momentum, with warm-up and a decaying schedule."""
 
-import re
+import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,7 +59,7 @@ def build_optimizer(settings: OptimizerSection, steps: int) -> tuple[optax.Gradi
       The optimizer, and the schedule of its learning rate.
 
     Raises:
-      InputError: there is no schedule or method of that name, or a pattern that is none.
+      InputError: there is no schedule or method of that name.
     """
     rate = build_schedule(settings, steps)
 
@@ -83,20 +83,16 @@ def build_optimizer(settings: OptimizerSection, steps: int) -> tuple[optax.Gradi
 
 
 def _times(rates: Mapping[str, float]) -> optax.GradientTransformation:
-    """Multiplies the changes of parameters by the factors of all patterns that are found in their names.
+    """Multiplies the changes of parameters by the factors of all patterns that fit their names.
 
-    A name is as in "params/head/dense/bias". Both methods' changes are proportional to the learning rate.
+    A name is as in "params/head/dense/bias", a pattern as in "*/head/*". Both methods' changes are proportional to the
+    learning rate.
     """
-    for pattern in rates:
-        try:
-            re.compile(pattern)
-        except re.error as e:
-            raise InputError(f"config: optimizer.rates: {pattern!r} is no pattern of names ({e}): correct it") from e
 
     def scaled(path: Any, x: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         for pattern, factor in rates.items():
-            if re.search(pattern, name):
+            if fnmatch.fnmatchcase(name, pattern):
                 x = factor * x
         return x
 
