@@ -103,6 +103,16 @@ def _taps(fraction: Array, slope: float) -> list[Array]:
     return [first, second, third, 1 - first - second - third]
 
 
+def smaller(a: Array, b: Array) -> Array:
+    """The minimum of numbers: one instruction on CPUs, where `jnp.minimum`, which takes care of NaN, is several."""
+    return jnp.where(a < b, a, b)
+
+
+def larger(a: Array, b: Array) -> Array:
+    """The maximum of numbers, likewise."""
+    return jnp.where(b < a, a, b)
+
+
 def median5(planes: Float32[Array, "Y N X"]) -> Float32[Array, "Y N X"]:
     """The median of 5 x 5 pixels; outside the plane is its nearest pixel.
 
@@ -123,7 +133,7 @@ def _exchanged(values: Sequence[Array], network: Sequence[tuple[int, int]]) -> l
     """Values after a network of exchanges, each of which puts the smaller one first."""
     values = list(values)
     for i, j in network:
-        values[i], values[j] = jnp.minimum(values[i], values[j]), jnp.maximum(values[i], values[j])
+        values[i], values[j] = smaller(values[i], values[j]), larger(values[i], values[j])
     return values
 
 
