@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxtyping import Float, Float32, UInt8
 from tal_jax.ops.image_planes import larger, median5, read_at, resized, slopes, smaller
 from tal_jax.types import Array
 
-State = tuple[Array, Array, Array]  # the flow u, and its dual variables' x and y parts, each [Y, 2, X]
+State = tuple[jax.Array, jax.Array, jax.Array]  # the flow u, and its dual variables' x and y parts, each [Y, 2, X]
 TINY = 1.1920929e-07  # squared slopes below it are none
 
 
@@ -53,9 +54,7 @@ class TVL1:
 # cv2.optflow.DualTVL1OpticalFlow_create() with its defaults. Releases before 5 round positions to 1/32 pixel.
 OPENCV = TVL1()
 # cv::cuda::OpticalFlowDual_TVL1, which denseflow runs; features of public two-stream models come from it.
-OPENCV_CUDA = TVL1(
-    outer=1, inner=300, median=False, change_at="odd", outside="nearest", cubic_slope=-0.5, corners=True
-)
+OPENCV_CUDA = TVL1(outer=1, inner=300, median=False, change_at="odd", outside="nearest", cubic_slope=-0.5, corners=True)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -64,11 +63,12 @@ def tvl1(
     images1: UInt8[Array, "B Y X"] | Float[Array, "B Y X"],
     *,
     settings: TVL1 = OPENCV,
-) -> Float32[Array, "B Y X 2"]:
+) -> Float32[jax.Array, "B Y X 2"]:
     """The motion from images0 to images1 in pixels, x first: images1 at x + flow(x) looks like images0 at x.
 
     Every pair is computed by itself: the others of a batch change nothing. CPUs take them one after the other, since
-    the planes of one pair just fit in their caches and pairs need different numbers of iterations.
+    the planes of one pair just fit in their caches and pairs need different numbers of iterations; two threads that
+    call this are faster than one by a third.
 
     Args:
       images0, images1: grey, 0 to 255 also as floating numbers.
@@ -92,9 +92,10 @@ def sizes(rows: int, columns: int, settings: TVL1 = OPENCV) -> list[tuple[int, i
     return found
 
 
-def _pair(image0: Float32[Array, "Y X"], image1: Float32[Array, "Y X"], settings: TVL1) -> Float32[Array, "Y X 2"]:
+def _pair(image0: Float32[Array, "Y X"], image1: Float32[Array, "Y X"], settings: TVL1) -> Float32[jax.Array, "Y X 2"]:
     images = [jnp.stack([image0, image1], axis=1)]  # of every scale, [Y, 2, X]
-    scales = sizes(*image0.shape, settings)
+    rows, columns = image0.shape
+    scales = sizes(rows, columns, settings)
     for size in scales[1:]:
         images.append(resized(images[-1], *size, scale=1 / settings.scale_step, corners=settings.corners))
     flow = jnp.zeros_like(images[-1])
@@ -107,7 +108,7 @@ def _pair(image0: Float32[Array, "Y X"], image1: Float32[Array, "Y X"], settings
 
 def _at_one_scale(
     image0: Float32[Array, "Y X"], image1: Float32[Array, "Y X"], flow: Float32[Array, "Y 2 X"], settings: TVL1
-) -> Float32[Array, "Y 2 X"]:
+) -> Float32[jax.Array, "Y 2 X"]:
     slope = slopes(image1)
 
     def warp(_, state: State) -> State:
@@ -123,7 +124,7 @@ def _at_one_scale(
     return lax.fori_loop(0, settings.warps, warp, state)[0]
 
 
-def _step(gradient: Array, constant: Array, inverse: Array, settings: TVL1, state: State) -> tuple[State, Array]:
+def _step(gradient: Array, constant: Array, inverse: Array, settings: TVL1, state: State) -> tuple[State, jax.Array]:
     """One iteration, and the sum of the squared changes of the flow.
 
     The threshold: v = u + gradient * clip(-rho / |gradient|^2) within +-lambda theta, rho = constant + gradient . u.
@@ -150,11 +151,11 @@ def _step(gradient: Array, constant: Array, inverse: Array, settings: TVL1, stat
     return state, jnp.sum(jnp.square(new - u))
 
 
-def _within(x: Array, limit: float) -> Array:
+def _within(x: Array, limit: float) -> jax.Array:
     return larger(smaller(x, jnp.full_like(x, limit)), jnp.full_like(x, -limit))
 
 
-def _iterated(state: State, step, settings: TVL1) -> State:
+def _iterated(state: State, step: Callable[..., tuple[State, jax.Array]], settings: TVL1) -> State:
     """All iterations of a warp."""
     limit = settings.epsilon**2 * state[0].shape[0] * state[0].shape[2]
 
@@ -178,9 +179,11 @@ def _iterated(state: State, step, settings: TVL1) -> State:
 
     def outer(carry):
         n, change, due, state = carry
-        unfinished = lambda carry: (carry[1] > limit) & (carry[0] < settings.inner)  # noqa: E731
-        _, change, due, state = lax.while_loop(unfinished, inner, (0, change, due, smoothed(state)))
+        _, change, due, state = lax.while_loop(unfinished(settings.inner), inner, (0, change, due, smoothed(state)))
         return n + 1, change, due, state
 
+    def unfinished(most: int):
+        return lambda carry: (carry[1] > limit) & (carry[0] < most)
+
     first = (0, jnp.float32(jnp.inf), jnp.float32(0), state)
-    return lax.while_loop(lambda carry: (carry[1] > limit) & (carry[0] < settings.outer), outer, first)[3]
+    return lax.while_loop(unfinished(settings.outer), outer, first)[3]
