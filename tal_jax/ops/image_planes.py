@@ -143,7 +143,7 @@ MIDDLE = 12  # where the median of 25 comes to lie
 
 def _exchanged(values: Sequence[Array], network: Sequence[tuple[int, int]]) -> list[jax.Array]:
     """Values after a network of exchanges, each of which puts the smaller one first."""
-    values = [*values]
+    values = values.copy()
     for i, j in network:
         values[i], values[j] = smaller(values[i], values[j]), larger(values[i], values[j])
     return values
