@@ -56,20 +56,21 @@ def _interpolation(old: int, new: int, scale: float, corners: bool) -> np.ndarra
 
 
 def read_at(
-    planes: Sequence[Float32[Array, "Y X"]], moved: Float32[Array, "Y 2 X"], *, slope: float, outside: str
-) -> list[Float32[jax.Array, "Y X"]]:
+    planes: Float32[Array, "N Y X"], moved: Float32[Array, "Y 2 X"], *, slope: float, outside: str
+) -> Float32[jax.Array, "N Y X"]:
     """Planes at x + moved[:, 0], y + moved[:, 1] by bicubic interpolation (Keys 1981).
 
     Every tap is a slice of the plane read by one common index, of which the compiler makes one loop: three times as
-    fast on CPUs as the same index with an offset added, and ten times as one read of a window of pixels.
+    fast on CPUs as the same index with an offset added, and ten times as one read of a window of pixels. Planes follow
+    each other in a loop, since of all taps in one program it keeps some as planes of their own.
 
     Args:
-      planes: all of one size.
+      planes: what is read.
       moved: how far from every pixel, x first.
       slope: of the kernel at distance 1, A: -0.75 or -0.5.
       outside: `zeros`, or `nearest`, the nearest pixel.
     """
-    rows, columns = planes[0].shape
+    _, rows, columns = planes.shape
     x = jnp.arange(columns, dtype=jnp.float32)[None, :] + moved[:, 0]
     y = jnp.arange(rows, dtype=jnp.float32)[:, None] + moved[:, 1]
     left, above = jnp.floor(x), jnp.floor(y)
@@ -89,7 +90,7 @@ def read_at(
 
         return _sum(over_y[i] * _sum(over_x[j] * tap(i, j) for j in range(4)) for i in range(4))
 
-    return [read(plane) for plane in planes]
+    return lax.map(read, planes)
 
 
 def _items(values: Float32[Array, "N"], index: Int32[Array, "Y X"]) -> Float32[jax.Array, "Y X"]:
@@ -141,7 +142,7 @@ SORT5 = ((0, 1), (3, 4), (2, 4), (2, 3), (0, 3), (0, 2), (1, 4), (1, 3), (1, 2))
 MIDDLE = 12  # where the median of 25 comes to lie
 
 
-def _exchanged(values: Sequence[Array], network: Sequence[tuple[int, int]]) -> list[jax.Array]:
+def _exchanged(values: list[jax.Array], network: Sequence[tuple[int, int]]) -> list[jax.Array]:
     """Values after a network of exchanges, each of which puts the smaller one first."""
     values = values.copy()
     for i, j in network:

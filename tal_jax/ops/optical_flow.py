@@ -109,12 +109,11 @@ def _pair(image0: Float32[Array, "Y X"], image1: Float32[Array, "Y X"], settings
 def _at_one_scale(
     image0: Float32[Array, "Y X"], image1: Float32[Array, "Y X"], flow: Float32[Array, "Y 2 X"], settings: TVL1
 ) -> Float32[jax.Array, "Y 2 X"]:
-    slope = slopes(image1)
+    planes = jnp.concatenate([image1[None], slopes(image1).transpose(1, 0, 2)])  # [3, Y, X]
 
     def warp(_, state: State) -> State:
         at = state[0]
-        read = functools.partial(read_at, moved=at, slope=settings.cubic_slope, outside=settings.outside)
-        there, x, y = read([image1, slope[:, 0], slope[:, 1]])
+        there, x, y = read_at(planes, at, slope=settings.cubic_slope, outside=settings.outside)
         gradient = jnp.stack([x, y], axis=1)
         constant = there - x * at[:, 0] - y * at[:, 1] - image0
         inverse = -1 / jnp.maximum(x * x + y * y, TINY)

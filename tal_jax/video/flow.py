@@ -22,7 +22,8 @@ RED, GREEN, BLUE, SHIFT = 9798, 19235, 3735, 15
 def grey(image: UInt8[np.ndarray, "*F Y X 3"], order: str = "RGB") -> UInt8[np.ndarray, "*F Y X"]:
     """The grey image that OpenCV makes of one in colour, to the last bit; `order` is RGB or BGR."""
     weights = {"RGB": (RED, GREEN, BLUE), "BGR": (BLUE, GREEN, RED)}[order]
-    total = sum(weight * image[..., k].astype(np.uint32) for k, weight in enumerate(weights))
+    red, green, blue = (weight * image[..., k].astype(np.uint32) for k, weight in enumerate(weights))
+    total = red + green + blue
     return ((total + (1 << SHIFT - 1)) >> SHIFT).astype(np.uint8)
 
 

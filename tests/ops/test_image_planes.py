@@ -47,10 +47,10 @@ def test_slopes():
 def test_bicubic_reading(outside, slope):
     rng = np.random.default_rng(1)
     rows, columns = 9, 12
-    planes = [image(rows, columns, 2), image(rows, columns, 3)]
+    planes = np.stack([image(rows, columns, 2), image(rows, columns, 3)])
     moved = rng.normal(0, 4, (rows, 2, columns)).astype(np.float32)  # over the borders too
     moved[0, :, :4] = [[0, 1, -1, 1e6], [0, 2, -3, -1e6]]  # whole pixels, and far away
-    found = read_at([jnp.asarray(plane) for plane in planes], jnp.asarray(moved), slope=slope, outside=outside)
+    found = read_at(jnp.asarray(planes), jnp.asarray(moved), slope=slope, outside=outside)
     for plane, values in zip(planes, found, strict=True):
         x, y = np.arange(columns)[None, :] + moved[:, 0], np.arange(rows)[:, None] + moved[:, 1]
         expected = [[read(plane, x[i, j], y[i, j], slope, outside) for j in range(columns)] for i in range(rows)]
