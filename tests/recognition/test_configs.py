@@ -61,5 +61,5 @@ def test_patterns_of_rates_fit_parameters():
 
 
 def test_a_variant_that_is_none():
-    with pytest.raises(ValueError, match="no variant 'slowfast' .*did you mean 'slowfast-"):
+    with pytest.raises(ValueError, match=r"no variant 'slowfast' .*did you mean 'slowfast-"):
         encoder_hacs.get_config("slowfast")
