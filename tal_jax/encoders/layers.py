@@ -122,7 +122,7 @@ def max_pool(
     """The largest value of every window; windows beyond the edge see -inf there."""
     strides = strides or (1,) * len(window)
     pads = paddings(padding, x.shape[1:-1], window, strides)
-    low = jnp.array(-jnp.inf, x.dtype)
+    low = -jnp.inf
     return jax.lax.reduce_window(x, low, jax.lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
 
 
