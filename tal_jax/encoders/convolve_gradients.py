@@ -110,7 +110,7 @@ def _towards_input(form: Form, x: Array, kernel: Array, cotangent: Array, stride
     if x.shape[-1] <= FEW_CHANNELS and math.prod(window) > 1:
         (d_x,) = jax.vjp(lambda x: form(x, kernel, strides, padding, 1), x)[1](cotangent)
         return d_x
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = _wide(x)
     total: Array | None = None
     for place in itertools.product(*map(range, window)):
         part = _product(cotangent.reshape(-1, cotangent.shape[-1]), kernel[place].T)
@@ -185,7 +185,7 @@ def _piece_by_piece(
 
 def _within_channels(x: Array, cotangent: Array, window: Axes, strides: Axes, padding: Pairs) -> Array:
     """A sum of what is multiplied for each place; the first axis of the window is a loop, which is compiled once."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = _wide(x)
     cotangent = cotangent.astype(wide)
     axes, counts = range(x.ndim - 1), cotangent.shape[1:-1]
     x = jnp.pad(x, ((0, 0), *padding, (0, 0))).astype(wide)
@@ -229,7 +229,12 @@ def _cuts(x: Array, window: Axes, strides: Axes, counts: Axes, before: int) -> I
 
 
 def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
+    return jnp.matmul(a, b, preferred_element_type=_wide(a))
+
+
+def _wide(x: Array) -> Any:
+    """The type of sums: float32 at least."""
+    return jnp.float32 if x.dtype.itemsize < 4 else x.dtype
 
 
 def _turned(x: Array) -> Array:
