@@ -46,7 +46,7 @@ def _forward(form: Form, x: Array, kernel: Array, strides: Axes, padding: Pairs,
 def _backward(
     form: Form, strides: Axes, padding: Pairs, groups: int, saved: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
-    how = {"strides": strides, "padding": padding, "groups": groups}
+    how: Any = {"strides": strides, "padding": padding, "groups": groups}
     here = functools.partial(_gradients, form, **how)
     return lax.platform_dependent(*saved, cotangent, cpu=here, default=functools.partial(_own, form, **how))
 
@@ -175,10 +175,10 @@ def _piece_by_piece(
     if size == count:
         return towards_kernel(x, cotangent, window, strides, padding)
 
-    def add(total: Array, piece: tuple[Array, Array]) -> tuple[Array, None]:
+    def add(total: Any, piece: Any) -> Any:
         return total + towards_kernel(*piece, window, strides, padding), None
 
-    pieces = tuple(a.reshape(-1, size, *a.shape[1:]) for a in (x, cotangent))
+    pieces: Any = tuple(a.reshape(-1, size, *a.shape[1:]) for a in (x, cotangent))
     like = jax.eval_shape(lambda *p: towards_kernel(*p, window, strides, padding), *(p[0] for p in pieces))
     return lax.scan(add, jnp.zeros(like.shape, like.dtype), pieces)[0]
 
