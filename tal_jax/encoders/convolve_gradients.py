@@ -5,7 +5,7 @@ batch. One thread, 16 images, 3.7 GFLOP each, in ms (own / here, all images at o
 64, 3 x 3: 154 / 94 / 69; 28 x 28, 128 to 128: 133 / 76 / 60; 14 x 14, 256 to 256: 136 / 70 / 56; 7 x 7, 512 to 512: 72
 / 68 / 71; 224 x 224, 3 to 64, 7 x 7 with stride 2: 432 / 133 / 90. All window places in one product, from columns laid
 side by side, takes 1.1 to 2.7 times as long from 14 x 14 on. Through the product of a 1 x 1 convolution JAX's own
-gradient contracts three axes, which XLA lays out anew while it computes them: a quarter of a step of a ResNet-50.
+gradient contracts three axes, which XLA lays out anew while it computes them: an eighth of a step of a ResNet-50.
 
 A step of TSM's ResNet-50 with two clips of 8 images takes 9.3 s of one thread, 13.4 with XLA's own gradients; one of
 EfficientNet-Lite0 with 16 images 1.6 s, 3.2 before.
