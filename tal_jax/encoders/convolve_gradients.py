@@ -233,14 +233,6 @@ def _cuts(x: Array, window: Axes, strides: Axes, counts: Axes, before: int) -> I
 
 def _product(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, preferred_element_type=_wide(a))
-<<<<<<< HEAD
-
-
-def _wide(x: Array) -> Any:
-    """The type of sums: float32 at least."""
-    return jnp.float32 if x.dtype.itemsize < 4 else x.dtype
-=======
->>>>>>> gradients
 
 
 def _wide(x: Array) -> Any:

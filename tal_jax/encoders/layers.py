@@ -131,7 +131,6 @@ def max_pool(
     strides = strides or (1,) * len(window)
     pads = paddings(padding, x.shape[1:-1], window, strides)
     return largest(x, tuple(window), tuple(strides), tuple((before, after) for before, after in pads))
-<<<<<<< HEAD
 
 
 def average_pool(
@@ -151,8 +150,6 @@ def average_pool(
 
     count = math.prod(window) if zeros else sums(jnp.ones((1, *x.shape[1:-1], 1), jnp.float32))
     return (sums(x.astype(jnp.float32)) / count).astype(x.dtype)
-=======
->>>>>>> gradients
 
 
 def mean_pool(x: Float[Array, "B *axes C"]) -> Float32[Array, "B C"]:
