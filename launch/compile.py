@@ -26,7 +26,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 0, "Rows, or clips, of all devices together; 0: the config's, or one a device.", lower_bound=0
 )
 _SNIPPETS = flags.DEFINE_integer("snippets", 0, "Snippets of a recording, T; 0: the stage's frame.", lower_bound=0)
-_CHANNELS = flags.DEFINE_integer("channels", 2304, "Channels of the features, C.", lower_bound=1)
+_CHANNELS = flags.DEFINE_integer("channels", 0, "Channels of the features, C; 0: 2304.", lower_bound=0)
 _CLASSES = flags.DEFINE_integer("classes", 200, "Classes, K.", lower_bound=1)
 _PROPOSALS = flags.DEFINE_integer("proposals", 0, "Proposals of a recording, P; 0: the config's.", lower_bound=0)
 _JSON = flags.DEFINE_string("json", None, "Where to write the figures.")

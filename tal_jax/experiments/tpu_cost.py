@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 from tal_jax.devices.compilation import no_cache
 from tal_jax.devices.mesh import by_row, replicated
 from tal_jax.errors import InputError
-from tal_jax.experiments.step_cost import STEPS, synthetic_batch, synthetic_task
+from tal_jax.experiments.step_cost import STEPS
+from tal_jax.experiments.synthetic import data_sizes, prediction_batch, synthetic_batch, synthetic_task
 from tal_jax.ops.model_axis import DATA, MODEL
 from tal_jax.stages.config import parse
 from tal_jax.stages.plan import section_of
@@ -26,6 +27,7 @@ from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.population import make_program
 
 MEMORY = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}  # GiB of a chip, as Google's documentation has them
+CHANNELS = 2304  # of features, where nothing is said: SlowFast's
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 
@@ -55,11 +57,11 @@ def compile_for(
     stage: str,
     topology: str,
     *,
-    rows: int,
-    snippets: int,
-    channels: int,
     classes: int,
-    proposals: int,
+    rows: int = 0,
+    snippets: int = 0,
+    channels: int = 0,
+    proposals: int = 0,
 ) -> dict[str, Any]:
     """Compiles the training and the prediction step of a stage, batches split over all devices of the topology.
 
@@ -67,10 +69,10 @@ def compile_for(
       config: the config as plain nested values.
       stage: the stage's name.
       topology: a kind of TPU and its grid of chips, such as "v5e:16x16".
+      classes: K.
       rows: B of the global batch; 0 takes the stage's batch size, or one row a device where that is more.
       snippets: T of the frame; 0 takes the stage's.
-      channels: C of all streams together.
-      classes: K.
+      channels: C of all streams together; 0 takes `CHANNELS`.
       proposals: P of a recording; 0 takes as many as the stage trains with.
 
     Returns:
@@ -89,16 +91,23 @@ def compile_for(
     mesh = Mesh(np.asarray(devices).reshape(-1, model), (DATA, MODEL))
     section = section_of(config, stage)
     data, across = section.data, mesh.shape[DATA]
-    snippets = snippets or data.snippets or data.max_snippets
-    proposals = proposals or data.train_proposals or data.proposals
+    usual = {
+        "snippets": data.snippets or data.max_snippets,
+        "channels": CHANNELS,
+        "proposals": data.train_proposals or data.proposals,
+    }
+    sizes = data_sizes(config, stage, usual, snippets=snippets, channels=channels, classes=classes, proposals=proposals)
+    proposals = sizes.pop("proposals")
     rows = rows or max(section.batch_size, across)
     if rows % across:
         raise InputError(f"--batch_size={rows}: does not divide over {across} devices")
-    sizes = {"snippets": snippets, "channels": channels, "classes": classes}
     with jax.set_mesh(mesh), no_cache():
         task, section = synthetic_task(config, stage, **sizes)
         batch = synthetic_batch(task, 1, proposals=proposals, **sizes)
-        shaped = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
+        shaped, predicted = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype),
+            (batch, prediction_batch(task, section, batch)),
+        )
         optimizer, _ = build_optimizer(section.optimizer, STEPS)
         program = make_program(
             task, optimizer, mesh, batch, seed=0, ema_decay=section.ema_decay, steps=STEPS,
@@ -108,7 +117,7 @@ def compile_for(
         predict = jax.jit(task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
         found = {
             "train": compiled(program.step, state, shaped),
-            "predict": compiled(predict, state.params, shaped.replace(clips=None)),
+            "predict": compiled(predict, state.params, predicted),
         }
     return {
         "stage": stage,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.commands import run
 
-from tal_jax.experiments.step_cost import random_batch, synthetic_batch, synthetic_task
+from tal_jax.experiments.synthetic import random_batch, synthetic_batch, synthetic_task
 from tal_jax.tasks.mgfn import MGFNTask
 
 pytestmark = pytest.mark.slow
