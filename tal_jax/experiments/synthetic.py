@@ -128,7 +128,7 @@ def synthetic_task(
 
 
 def synthetic_batch(task: Task, rows: int, *, snippets: int, channels: int, classes: int, proposals: int) -> Batch:
-    """A random batch with all that the task's loss reads, clips and their features among it; sizes as of `data_sizes`."""
+    """A random batch with all that the task's loss reads, clips and their features too; sizes as of `data_sizes`."""
     if task.image is not None:
         return random_images(rows, snippets=snippets, image=task.image, classes=classes)
     batch = random_batch(
@@ -147,10 +147,10 @@ def synthetic_batch(task: Task, rows: int, *, snippets: int, channels: int, clas
 
 
 def prediction_batch(task: Task, section: StageSection, batch: Batch) -> Batch:
-    """A batch for `task.predict` like one of training: without trimmed clips, and of images with all views of a clip."""
+    """What `task.predict` sees, from a batch of training: no trimmed clips, and of images all views of a clip."""
     rows = task.rows(section.settings, ("features",), None)
     if rows is None:
         return dataclasses.replace(batch, clips=None)
     views = rows.framing.snippets // batch.features.shape[1]
-    several = {name: np.concatenate([getattr(batch, name)] * views, axis=1) for name in ("features", "mask")}
-    return dataclasses.replace(batch, duration=batch.duration * np.float32(views), **several)
+    several = [np.concatenate([x] * views, axis=1) for x in (batch.features, batch.mask)]
+    return dataclasses.replace(batch, features=several[0], mask=several[1], duration=batch.duration * np.float32(views))
