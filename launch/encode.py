@@ -42,6 +42,9 @@ _FLOW_METHOD = flags.DEFINE_enum(
     "flow_method", "denseflow", ["denseflow", "opencv"], "TV-L1 as OpenCV's CUDA form has it, which denseflow runs, or "
     "its CPU form."
 )  # fmt: skip
+_FLOW_IMAGES = flags.DEFINE_string(
+    "flow_images", "", "Folder of denseflow's folders, one for each video: flow is read there, not computed."
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -66,10 +69,11 @@ def main(argv: Sequence[str]) -> None:
                 batch_size=_BATCH.value, decoders=_DECODERS.value, strict=_STRICT.value,
                 scores=_SCORES.value, flow=_FLOW.value, flow_weights=_FLOW_WEIGHTS.value,
                 flow_family=_FLOW_FAMILY.value, flow_method=flow_method,
+                flow_images=_FLOW_IMAGES.value,
             )
         )
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    app.run(main, reads=[_VIDEOS, _WEIGHTS, _FLOW_WEIGHTS], fills=[_OUT])
+    app.run(main, reads=[_VIDEOS, _WEIGHTS, _FLOW_WEIGHTS, _FLOW_IMAGES], fills=[_OUT])

@@ -90,6 +90,11 @@ def export(
     name = stage_named(config, stage)
     layout.check_free(out)
     last = build_stage(config, name, workdir)
+    if last.task.image is not None:
+        raise InputError(
+            f"{workdir}: stage {name} makes an encoder, which finds nothing by itself: give its encoder.safetensors to "
+            "launch.encode --weights, or to launch.export --weights with a model of its features"
+        )
     known = {stream: last.trained_on.encoders.get(stream) for stream in last.assembler.streams}
     planned = encoder_export.plan(f"stage {name}", known, weights, encoder, family) if weights else None
     before, needs = _before(config, last)

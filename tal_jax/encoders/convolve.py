@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from tal_jax.encoders.convolve_gradients import with_gradients
 from tal_jax.ops.by_platform import by_platform
 from tal_jax.types import Array
 
@@ -33,10 +34,14 @@ def convolve(
       padding: zeros before and after every axis.
       groups: channels are cut into as many groups, which do not see each other.
     """
+    pairs = tuple((before, after) for before, after in padding)
+    return with_gradients(_formed, jnp.asarray(x), jnp.asarray(kernel), tuple(strides), pairs, groups)
+
+
+def _formed(x: Array, kernel: Array, strides: Axes, padding: Pairs, groups: int) -> Array:
     if groups == 1 and math.prod(kernel.shape[:-2]) == 1 and not any(map(sum, padding)):
         seen = x[(slice(None), *(slice(None, None, s) for s in strides))]
         return seen @ kernel.reshape(kernel.shape[-2:])
-    strides, padding = tuple(strides), tuple(padding)
     if groups == x.shape[-1] == kernel.shape[-1]:
         return by_platform(
             functools.partial(_shifted, strides=strides, padding=padding),

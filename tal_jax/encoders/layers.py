@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from tal_jax.encoders.convolve import convolve
+from tal_jax.encoders.layers_gradients import largest, normalised
 from tal_jax.types import Array
 
 Axes = tuple[int, ...]
@@ -83,18 +84,17 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, width)
         mean = self.variable("batch_stats", "mean", jnp.zeros, width)
         var = self.variable("batch_stats", "var", jnp.ones, width)
-        wide = x.astype(jnp.float32)
-        m, v = mean.value, var.value
         if train:
-            axes = tuple(range(x.ndim - 1))
-            m, v = wide.mean(axes), wide.var(axes)
+            y, m, v = normalised(x, scale, bias, self.eps)
             if not self.is_initializing():
                 count = x.size // x.shape[-1]
                 mean.value += self.momentum * (m - mean.value)
                 var.value += self.momentum * (v * (count / max(count - 1, 1)) - var.value)
+            return y
+        m, v = mean.value, var.value
         factor = scale * jax.lax.rsqrt(v + self.eps)
         row = (1,) * (x.ndim - 1) + (-1,)
-        return (wide * factor.reshape(row) + (bias - m * factor).reshape(row)).astype(x.dtype)
+        return (x.astype(jnp.float32) * factor.reshape(row) + (bias - m * factor).reshape(row)).astype(x.dtype)
 
 
 class ConvNorm(nn.Module):
@@ -130,8 +130,7 @@ def max_pool(
     """The largest value of every window; windows beyond the edge see -inf there."""
     strides = strides or (1,) * len(window)
     pads = paddings(padding, x.shape[1:-1], window, strides)
-    low = np.array(-np.inf, x.dtype)  # a constant where it is traced, too, without which there is no gradient
-    return jax.lax.reduce_window(x, low, jax.lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
+    return largest(x, tuple(window), tuple(strides), tuple((before, after) for before, after in pads))
 
 
 def average_pool(

@@ -16,7 +16,7 @@ from tal_jax.encoding import recipes
 from tal_jax.errors import InputError
 from tal_jax.video.clips import Sampling
 from tal_jax.video.decode import Times
-from tal_jax.video.pixels import BOUND, Flow, FlowMethod, Pixels, Rgb
+from tal_jax.video.pixels import BOUND, Flow, FlowMethod, Pixels, Rgb, StoredFlow
 
 IMAGE_RATE = 10.0  # of encoders that see one image at a time, unless said otherwise
 
@@ -47,6 +47,7 @@ class Options:
     flow_weights: str = ""  # of that encoder
     flow_family: str | None = None
     flow_method: FlowMethod = "denseflow"  # how flow is computed, for encoders that see it
+    flow_images: str = ""  # in its place: a folder of denseflow's folders, one for each video
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ def plan_both(options: Options) -> tuple[Plan, Options]:
     Raises:
       InputError: see `plan`; or there is no such encoder of flow.
     """
-    first = plan(dataclasses.replace(options, flow=False))
+    first = plan(dataclasses.replace(options, flow=False, flow_images=""))
     name = f"{first.encoder.name}_flow"
     if first.encoder.sees_flow or name not in catalogue.names():
         raise InputError(
@@ -139,12 +140,19 @@ def plan(options: Options) -> Plan:
         "layer": "pooled",
         "width": encoder.width,
         "times": times,
-        "flow": f"tv-l1 {options.flow_method}, +-{BOUND:g}" if encoder.sees_flow else None,
+        "flow": _flow_words(options) if encoder.sees_flow else None,
     }
-    pixels: Pixels = (
-        Flow(encoder.preprocessing, options.flow_method) if encoder.sees_flow else Rgb(encoder.preprocessing)
-    )
+    pixels: Pixels = Rgb(encoder.preprocessing)
+    if encoder.sees_flow:
+        stored = bool(options.flow_images)
+        pixels = StoredFlow(encoder.preprocessing) if stored else Flow(encoder.preprocessing, options.flow_method)
+    elif options.flow_images:
+        raise InputError(f"--flow_images={options.flow_images}: {encoder.name} sees images: give an encoder of flow")
     return Plan(encoder, sampling, rate, times, weights, labels, provenance.identity_of(identity), pixels)
+
+
+def _flow_words(options: Options) -> str:
+    return "stored images" if options.flow_images else f"tv-l1 {options.flow_method}, +-{BOUND:g}"
 
 
 def _check_weights(flag: str, given: str, encoder: Encoder) -> None:

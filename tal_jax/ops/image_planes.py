@@ -5,20 +5,20 @@ one pass over memory serves all of them.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float32
+from jaxtyping import Float32, Int32
 
 from tal_jax.types import Array
 
 MARGIN = 4  # of a plane that is read: from 3 pixels outside on, all four taps in a direction are outside
 
 
-def slopes(image: Float32[Array, "Y X"]) -> Float32[Array, "Y 2 X"]:
+def slopes(image: Float32[Array, "Y X"]) -> Float32[jax.Array, "Y 2 X"]:
     """Central differences in x and y; half the one-sided difference at the borders."""
     around = jnp.pad(image, 1, mode="edge")
     x, y = around[1:-1, 2:] - around[1:-1, :-2], around[2:, 1:-1] - around[:-2, 1:-1]
@@ -27,7 +27,7 @@ def slopes(image: Float32[Array, "Y X"]) -> Float32[Array, "Y 2 X"]:
 
 def resized(
     planes: Float32[Array, "Y N X"], rows: int, columns: int, *, scale: float | None = None, corners: bool = False
-) -> Float32[Array, "{rows} N {columns}"]:
+) -> Float32[jax.Array, "{rows} N {columns}"]:
     """Bilinear resizing without blur.
 
     Args:
@@ -56,20 +56,21 @@ def _interpolation(old: int, new: int, scale: float, corners: bool) -> np.ndarra
 
 
 def read_at(
-    planes: Sequence[Float32[Array, "Y X"]], moved: Float32[Array, "Y 2 X"], *, slope: float, outside: str
-) -> list[Float32[jax.Array, "Y X"]]:
+    planes: Float32[Array, "N Y X"], moved: Float32[Array, "Y 2 X"], *, slope: float, outside: str
+) -> Float32[jax.Array, "N Y X"]:
     """Planes at x + moved[:, 0], y + moved[:, 1] by bicubic interpolation (Keys 1981).
 
     Every tap is a slice of the plane read by one common index, of which the compiler makes one loop: three times as
-    fast on CPUs as the same index with an offset added, and ten times as one read of a window of pixels.
+    fast on CPUs as the same index with an offset added, and ten times as one read of a window of pixels. Planes follow
+    each other in a loop, since of all taps in one program it keeps some as planes of their own.
 
     Args:
-      planes: all of one size.
+      planes: what is read.
       moved: how far from every pixel, x first.
       slope: of the kernel at distance 1, A: -0.75 or -0.5.
       outside: `zeros`, or `nearest`, the nearest pixel.
     """
-    rows, columns = planes[0].shape
+    _, rows, columns = planes.shape
     x = jnp.arange(columns, dtype=jnp.float32)[None, :] + moved[:, 0]
     y = jnp.arange(rows, dtype=jnp.float32)[:, None] + moved[:, 1]
     left, above = jnp.floor(x), jnp.floor(y)
@@ -84,17 +85,28 @@ def read_at(
         flat = jnp.pad(plane, MARGIN, mode="constant" if outside == "zeros" else "edge").ravel()
 
         def tap(i: int, j: int) -> jax.Array:
-            return lax.slice(flat, (i * wide + j,), (i * wide + j + reach,)).at[index].get(mode="promise_in_bounds")
+            start = i * wide + j
+            return _items(lax.slice(flat, (start,), (start + reach,)), index)
 
-        return sum(over_y[i] * sum(over_x[j] * tap(i, j) for j in range(4)) for i in range(4))
+        return _sum(over_y[i] * _sum(over_x[j] * tap(i, j) for j in range(4)) for i in range(4))
 
-    return [read(plane) for plane in planes]
+    return lax.map(read, planes)
 
 
-def _taps(fraction: Array, slope: float) -> list[Array]:
+def _items(values: Float32[Array, "N"], index: Int32[Array, "Y X"]) -> Float32[jax.Array, "Y X"]:
+    """values[index], with no look at whether they are there."""
+    numbers = lax.GatherDimensionNumbers(offset_dims=(), collapsed_slice_dims=(0,), start_index_map=(0,))
+    return lax.gather(values, index[..., None], numbers, (1,), mode="promise_in_bounds")
+
+
+def _sum(terms: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, terms)
+
+
+def _taps(fraction: jax.Array, slope: float) -> list[jax.Array]:
     """Weights of the four pixels around a position, which lies `fraction` behind the second one."""
 
-    def near(t: Array) -> Array:  # of a pixel at distance t <= 1
+    def near(t: jax.Array) -> jax.Array:  # of a pixel at distance t <= 1
         return ((slope + 2) * t - (slope + 3)) * t * t + 1
 
     t = fraction + 1
@@ -103,7 +115,17 @@ def _taps(fraction: Array, slope: float) -> list[Array]:
     return [first, second, third, 1 - first - second - third]
 
 
-def median5(planes: Float32[Array, "Y N X"]) -> Float32[Array, "Y N X"]:
+def smaller(a: Array, b: Array) -> jax.Array:
+    """The minimum of numbers: one instruction on CPUs, where `jnp.minimum`, which takes care of NaN, is several."""
+    return lax.select(a < b, a, b)
+
+
+def larger(a: Array, b: Array) -> jax.Array:
+    """The maximum of numbers, likewise."""
+    return lax.select(b < a, a, b)
+
+
+def median5(planes: Float32[Array, "Y N X"]) -> Float32[jax.Array, "Y N X"]:
     """The median of 5 x 5 pixels; outside the plane is its nearest pixel.
 
     The five pixels of every column are sorted once, for the five windows that it is in; of 25 pixels in sorted columns,
@@ -111,19 +133,20 @@ def median5(planes: Float32[Array, "Y N X"]) -> Float32[Array, "Y N X"]:
     """
     rows, _, columns = planes.shape
     around = jnp.pad(planes, ((2, 2), (0, 0), (2, 2)), mode="edge")
-    ranked = _exchanged([around[i : i + rows] for i in range(5)], SORT5)
-    return _exchanged([plane[..., j : j + columns] for plane in ranked for j in range(5)], _median_of_columns())[MIDDLE]
+    ranked = _exchanged([lax.slice_in_dim(around, i, i + rows) for i in range(5)], SORT5)
+    window = [lax.slice_in_dim(plane, j, j + columns, axis=2) for plane in ranked for j in range(5)]
+    return _exchanged(window, _median_of_columns())[MIDDLE]
 
 
 SORT5 = ((0, 1), (3, 4), (2, 4), (2, 3), (0, 3), (0, 2), (1, 4), (1, 3), (1, 2))  # Knuth, volume 3, 5.3.4
 MIDDLE = 12  # where the median of 25 comes to lie
 
 
-def _exchanged(values: Sequence[Array], network: Sequence[tuple[int, int]]) -> list[Array]:
+def _exchanged(values: list[jax.Array], network: Sequence[tuple[int, int]]) -> list[jax.Array]:
     """Values after a network of exchanges, each of which puts the smaller one first."""
-    values = list(values)
+    values = values.copy()
     for i, j in network:
-        values[i], values[j] = jnp.minimum(values[i], values[j]), jnp.maximum(values[i], values[j])
+        values[i], values[j] = smaller(values[i], values[j]), larger(values[i], values[j])
     return values
 
 

@@ -2,16 +2,17 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float, Float32, UInt8
 
-from tal_jax.ops.image_planes import median5, read_at, resized, slopes
+from tal_jax.ops.image_planes import larger, median5, read_at, resized, slopes, smaller
 from tal_jax.types import Array
 
-State = tuple[Array, Array, Array]  # the flow u, and its dual variables' x and y parts, each [Y, 2, X]
+State = tuple[jax.Array, jax.Array, jax.Array]  # the flow u, and its dual variables' x and y parts, each [Y, 2, X]
 TINY = 1.1920929e-07  # squared slopes below it are none
 
 
@@ -62,11 +63,12 @@ def tvl1(
     images1: UInt8[Array, "B Y X"] | Float[Array, "B Y X"],
     *,
     settings: TVL1 = OPENCV,
-) -> Float32[Array, "B Y X 2"]:
+) -> Float32[jax.Array, "B Y X 2"]:
     """The motion from images0 to images1 in pixels, x first: images1 at x + flow(x) looks like images0 at x.
 
     Every pair is computed by itself: the others of a batch change nothing. CPUs take them one after the other, since
-    the planes of one pair just fit in their caches and pairs need different numbers of iterations.
+    the planes of one pair just fit in their caches and pairs need different numbers of iterations; two threads that
+    call this are faster than one by a third.
 
     Args:
       images0, images1: grey, 0 to 255 also as floating numbers.
@@ -90,9 +92,10 @@ def sizes(rows: int, columns: int, settings: TVL1 = OPENCV) -> list[tuple[int, i
     return found
 
 
-def _pair(image0: Float32[Array, "Y X"], image1: Float32[Array, "Y X"], settings: TVL1) -> Float32[Array, "Y X 2"]:
+def _pair(image0: Float32[Array, "Y X"], image1: Float32[Array, "Y X"], settings: TVL1) -> Float32[jax.Array, "Y X 2"]:
     images = [jnp.stack([image0, image1], axis=1)]  # of every scale, [Y, 2, X]
-    scales = sizes(*image0.shape, settings)
+    rows, columns = image0.shape
+    scales = sizes(rows, columns, settings)
     for size in scales[1:]:
         images.append(resized(images[-1], *size, scale=1 / settings.scale_step, corners=settings.corners))
     flow = jnp.zeros_like(images[-1])
@@ -105,44 +108,53 @@ def _pair(image0: Float32[Array, "Y X"], image1: Float32[Array, "Y X"], settings
 
 def _at_one_scale(
     image0: Float32[Array, "Y X"], image1: Float32[Array, "Y X"], flow: Float32[Array, "Y 2 X"], settings: TVL1
-) -> Float32[Array, "Y 2 X"]:
-    slope = slopes(image1)
+) -> Float32[jax.Array, "Y 2 X"]:
+    planes = jnp.concatenate([image1[None], slopes(image1).transpose(1, 0, 2)])  # [3, Y, X]
 
     def warp(_, state: State) -> State:
         at = state[0]
-        read = functools.partial(read_at, moved=at, slope=settings.cubic_slope, outside=settings.outside)
-        there, x, y = read([image1, slope[:, 0], slope[:, 1]])
+        there, x, y = read_at(planes, at, slope=settings.cubic_slope, outside=settings.outside)
         gradient = jnp.stack([x, y], axis=1)
         constant = there - x * at[:, 0] - y * at[:, 1] - image0
-        inverse = 1 / jnp.maximum(x * x + y * y, TINY)
+        inverse = -1 / jnp.maximum(x * x + y * y, TINY)
         return _iterated(state, functools.partial(_step, gradient, constant, inverse, settings), settings)
 
     state = (flow, jnp.zeros_like(flow), jnp.zeros_like(flow))
     return lax.fori_loop(0, settings.warps, warp, state)[0]
 
 
-def _step(gradient: Array, constant: Array, inverse: Array, settings: TVL1, state: State) -> tuple[State, Array]:
+def _step(gradient: Array, constant: Array, inverse: Array, settings: TVL1, state: State) -> tuple[State, jax.Array]:
     """One iteration, and the sum of the squared changes of the flow.
 
     The threshold: v = u + gradient * clip(-rho / |gradient|^2) within +-lambda theta, rho = constant + gradient . u.
-    Then u = v + theta div p and p = (p + tau / theta grad u) / (1 + tau / theta |grad u|). Forward differences are 0 at
-    the last row and column, so p stays 0 there, and div is simply its difference to the previous one.
+    Then u = v + theta div p and p = (p + tau / theta grad u) / (1 + tau / theta |grad u|); q is theta p. Forward
+    differences are 0 at the last row and column, so q stays 0 there, and div is simply its difference to the previous
+    one.
+
+    On CPUs this is five passes over memory: u; the divisors; qx; qy; the changes. Differences are taken twice, with
+    other signs for the divisors where they are squared: the compiler would keep what two passes share as planes.
     """
-    u, px, py = state
-    limit = settings.data_weight * settings.theta
+    u, qx, qy = state
     rho = constant + gradient[:, 0] * u[:, 0] + gradient[:, 1] * u[:, 1]
-    v = u + gradient * jnp.clip(-rho * inverse, -limit, limit)[:, None]
-    before_x = jnp.pad(px[:, :, :-1], ((0, 0), (0, 0), (1, 0)))
-    before_y = jnp.pad(py[:-1], ((1, 0), (0, 0), (0, 0)))
-    new = v + settings.theta * (px - before_x + py - before_y)
-    ux = jnp.pad(new[:, :, 1:] - new[:, :, :-1], ((0, 0), (0, 0), (0, 1)))
-    uy = jnp.pad(new[1:] - new[:-1], ((0, 1), (0, 0), (0, 0)))
-    step = settings.tau / settings.theta
-    shrink = 1 / (1 + step * jnp.sqrt(ux * ux + uy * uy))
-    return (new, (px + step * ux) * shrink, (py + step * uy) * shrink), jnp.sum(jnp.square(new - u))
+    v = u + gradient * _within(rho * inverse, settings.data_weight * settings.theta)[:, None]
+    before_x = jnp.pad(qx[:, :, :-1], ((0, 0), (0, 0), (1, 0)))
+    before_y = jnp.pad(qy[:-1], ((1, 0), (0, 0), (0, 0)))
+    new = v + (qx - before_x + qy - before_y)
+    to_next_x = jnp.pad(new[:, :, 1:] - new[:, :, :-1], ((0, 0), (0, 0), (0, 1)))
+    to_next_y = jnp.pad(new[1:] - new[:-1], ((0, 1), (0, 0), (0, 0)))
+    from_next_x = jnp.pad(new[:, :, :-1] - new[:, :, 1:], ((0, 0), (0, 0), (0, 1)))
+    from_next_y = jnp.pad(new[:-1] - new[1:], ((0, 1), (0, 0), (0, 0)))
+    steepness = jnp.sqrt(from_next_x * from_next_x + from_next_y * from_next_y)
+    shrink = 1 / (1 + settings.tau / settings.theta * steepness)
+    state = (new, (qx + settings.tau * to_next_x) * shrink, (qy + settings.tau * to_next_y) * shrink)
+    return state, jnp.sum(jnp.square(new - u))
 
 
-def _iterated(state: State, step, settings: TVL1) -> State:
+def _within(x: Array, limit: float) -> jax.Array:
+    return larger(smaller(x, jnp.full_like(x, limit)), jnp.full_like(x, -limit))
+
+
+def _iterated(state: State, step: Callable[..., tuple[State, jax.Array]], settings: TVL1) -> State:
     """All iterations of a warp."""
     limit = settings.epsilon**2 * state[0].shape[0] * state[0].shape[2]
 
@@ -166,9 +178,11 @@ def _iterated(state: State, step, settings: TVL1) -> State:
 
     def outer(carry):
         n, change, due, state = carry
-        unfinished = lambda carry: (carry[1] > limit) & (carry[0] < settings.inner)  # noqa: E731
-        _, change, due, state = lax.while_loop(unfinished, inner, (0, change, due, smoothed(state)))
+        _, change, due, state = lax.while_loop(unfinished(settings.inner), inner, (0, change, due, smoothed(state)))
         return n + 1, change, due, state
 
+    def unfinished(most: int):
+        return lambda carry: (carry[1] > limit) & (carry[0] < most)
+
     first = (0, jnp.float32(jnp.inf), jnp.float32(0), state)
-    return lax.while_loop(lambda carry: (carry[1] > limit) & (carry[0] < settings.outer), outer, first)[3]
+    return lax.while_loop(unfinished(settings.outer), outer, first)[3]

@@ -1,21 +1,21 @@
 """What an encoder sees of a video at a time: its image, or how it moves to the next one."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar, Literal, Protocol
 
 import jax
 import numpy as np
 
 from tal_jax.ops.optical_flow import OPENCV, OPENCV_CUDA, tvl1
-from tal_jax.video.decode import Shown
-from tal_jax.video.flow import grey, to_bytes
+from tal_jax.video.decode import Shown, Video
+from tal_jax.video.flow import BOUND, grey, to_bytes
 from tal_jax.video.preprocessing import PLACES, Preprocessing, crop, resize
 
 FlowMethod = Literal["opencv", "denseflow"]
 METHODS = {"opencv": OPENCV, "denseflow": OPENCV_CUDA}
-BOUND = 20.0  # pixels of motion that 8 bits hold, plus and minus
 PAIRS = 8  # whose flow is computed at a time: a program has one size
 
 
@@ -70,6 +70,48 @@ class Flow:
         fields = fields_of([(pair[0], pair[1]) for pair in kept], self.method, self.bound)
         places = PLACES[self.preprocessing.crop]
         return [np.stack([_crop(field, self.preprocessing.side, place) for place in places]) for field in fields]
+
+
+@dataclass(frozen=True)
+class StoredFlow:
+    """Flow fields as denseflow stored them, resized and cropped as the encoder wants it."""
+
+    preprocessing: Preprocessing
+    ahead: ClassVar[int] = 0
+
+    def keep(self, image: Any) -> np.ndarray:
+        """[N, Y, X, 2] of a field [Y, X, 2] uint8."""
+        field = resize(image, self.preprocessing.resized_shape(*image.shape[:2]), "bilinear")
+        places = PLACES[self.preprocessing.crop]
+        return np.stack([_crop(field, self.preprocessing.side, place) for place in places])
+
+    def make(self, kept: Sequence[Sequence[np.ndarray]]) -> Sequence[np.ndarray]:
+        """The same."""
+        return [fields[0] for fields in kept]
+
+
+def stored_on_grid(
+    video: Video, fields: Iterator[np.ndarray], own_rate: Fraction, rate: Fraction, phase: Fraction
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Fields for the points of a grid, each the one that begins nearest; field n begins at n / own_rate seconds.
+
+    Args:
+      video: whose length counts up as fields are taken: of N images there are N - 1 fields.
+      fields: of the video, in their order.
+      own_rate: of its images.
+      rate: points a second.
+      phase: where in its interval a point lies.
+    """
+    k = 0
+    field: np.ndarray | None = None
+    for n, field in enumerate(fields):
+        video.images, video.seconds = n + 2, (n + 2) / own_rate
+        while (k + phase) / rate < (n + Fraction(1, 2)) / own_rate:
+            yield k, field
+            k += 1
+    while field is not None and (k + phase) / rate < video.seconds:
+        yield k, field
+        k += 1
 
 
 def fields_of(

@@ -13,6 +13,7 @@ import pytest
 from support import videos
 from support.clip_set import prepare_clip_set
 from support.commands import PATIENCE, environment, logged, run, started, until
+from support.packed_set import pack_videos
 from support.runs import losses
 from support.sensor_set import prepare_set
 
@@ -47,6 +48,17 @@ def get_config():
     for stage in (config.stages.trimmed, config.stages.mgfn):
         stage.batch_size, stage.steps, stage.eval_every_steps = 4, {STEPS}, 0
     return config
+"""
+
+
+RECOGNITION = """
+from support import small_encoder
+from support.packed_set import recognition_config
+
+small_encoder.add()
+
+def get_config():
+    return recognition_config(steps=12, crop="corners", flip=0.5)
 """
 
 
@@ -147,6 +159,22 @@ def test_the_weak_track_in_two_processes(tmp_path):
         assert run(*train(tmp_path, tmp_path / "one")).returncode == 0
         assert ends(processes) == [0, 0], (tmp_path / "two.0.log").read_text()
     same_losses(tmp_path / "two", tmp_path / "one", ("trimmed", "mgfn"))
+
+
+def test_recognition_in_two_processes(tmp_path):
+    """Statistics of batch norms are those of the whole batch, which lies on four devices of two processes."""
+    pytest.importorskip("av")
+    pack_videos(tmp_path, count=2)
+    (tmp_path / "set").rename(tmp_path / "data")
+    (tmp_path / "config.py").write_text(RECOGNITION)
+    with start(tmp_path, tmp_path / "two") as processes:
+        assert run(*train(tmp_path, tmp_path / "one")).returncode == 0
+        assert ends(processes) == [0, 0], (tmp_path / "two.0.log").read_text()
+    same_losses(tmp_path / "two", tmp_path / "one", ("recognition",))
+    one, two = (load(checkpoints_of(tmp_path / name, "recognition") / "12") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(supervised, longer, tmp_path):

@@ -30,8 +30,3 @@ def test_the_own_rate_of_a_video():
     assert plan.plan(dataclasses.replace(options, own_rate=True)).rate is None
     with pytest.raises(InputError, match="--rate=15 and --own_rate: give one"):
         plan.plan(dataclasses.replace(options, own_rate=True, rate=15.0))
-
-
-def test_encoders_of_flow_are_refused():
-    with pytest.raises(InputError, match="--encoder=i3d_flow: sees optical flow"):
-        plan.plan(plan.Options(videos="", out="", encoder="i3d_flow", weights="random"))

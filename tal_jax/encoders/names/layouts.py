@@ -50,4 +50,4 @@ def layouts_of(network: nn.Module) -> tuple[Layout, ...]:
             return videomae.LAYOUTS
         case VideoPrism():
             return videoprism.layouts(network)
-    raise NotImplementedError(f"no released layout of {type(network).__name__}")
+    return ()  # somebody's own network: only files that were written here
