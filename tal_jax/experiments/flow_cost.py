@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tal_jax.devices.compilation import no_cache
 from tal_jax.errors import InputError
 from tal_jax.experiments.tpu_cost import compiled, devices_of
-from tal_jax.ops.optical_flow import OPENCV, OPENCV_CUDA, TVL1, tvl1
+from tal_jax.ops.optical_flow import OPENCV, OPENCV_CUDA, TVL1, sizes, tvl1
 from tal_jax.words import hint
 
 ROWS, COLUMNS = 256, 340  # of images as two-stream networks were trained on
@@ -24,7 +25,9 @@ PLANES = 12 + 10
 BANDWIDTH = {"H200": 4.8e12, "A100": 2.0e12}  # bytes a second of NVIDIA's data sheets (A100: 80 GB)
 
 
-def compile_flow(name: str, topology: str, *, pairs: int = 0, rows: int = ROWS, columns: int = COLUMNS) -> dict[str, Any]:
+def compile_flow(
+    name: str, topology: str, *, pairs: int = 0, rows: int = ROWS, columns: int = COLUMNS
+) -> dict[str, Any]:
     """Compiles TV-L1 with all iterations that its settings allow, every device with pairs of its own.
 
     Args:
@@ -62,38 +65,43 @@ def compile_flow(name: str, topology: str, *, pairs: int = 0, rows: int = ROWS, 
     with no_cache():
         found = compiled(topology, jax.jit(spread, in_shardings=by_device, out_shardings=by_device), images, images)
     own = pairs // len(devices)
-    every = found.get("estimated_cycles", 0.0)
     return {
-        "flow": name,
+        "method": name,
         "topology": topology,
         "device": devices[0].device_kind,
         "devices": len(devices),
         "pairs": own,
         "rows": rows,
         "columns": columns,
-        "iterations": len(pixels(rows, columns, settings)) * iterations(settings),
+        "iterations": len(sizes(rows, columns, settings)) * iterations(settings),
         "seconds_per_pair": found.get("estimated_seconds", 0.0) / own,
-        "iteration_share": found["loop_cycles"] / every if every else 0.0,
+        "iteration_share": found.get("loop_share", 0.0),
         "gpu_seconds_per_pair": gpu_seconds(rows, columns, settings),
         "memory_bytes": int(memory),
         "fits": found["bytes"] <= memory,
-        "encode": found,
+        "flow": found,
     }
 
 
 def iterations(settings: TVL1) -> int:
-    """At most, at one scale."""
+    """As many as the settings allow, at one scale."""
     return settings.warps * settings.outer * settings.inner
-
-
-def pixels(rows: int, columns: int, settings: TVL1) -> list[int]:
-    """Of every scale."""
-    shape = jax.ShapeDtypeStruct((1, rows, columns), jnp.float32)
-    del shape
-    return [1]
 
 
 def gpu_seconds(rows: int, columns: int, settings: TVL1) -> dict[str, float]:
     """Of a pair on GPUs, by name: how long it takes to move what all iterations read and write, and nothing else."""
-    moved = 4 * PLANES * iterations(settings) * sum(pixels(rows, columns, settings))
+    pixels = sum(y * x for y, x in sizes(rows, columns, settings))
+    moved = 4 * PLANES * iterations(settings) * pixels
     return {name: moved / rate for name, rate in BANDWIDTH.items()}
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """What `compile_flow` found of a pair, beside the table of `tpu_cost.lines`."""
+    seconds = found["seconds_per_pair"]
+    gpus = ", ".join(f"{name} {1e3 * each:.1f} ms" for name, each in found["gpu_seconds_per_pair"].items())
+    return [
+        f"  a pair of {found['columns']} x {found['rows']}: {found['iterations']} iterations; "
+        + (f"{1e3 * seconds:.1f} ms, {found['iteration_share']:.0%} of it in them" if seconds else "no estimate"),
+        f"  moving what iterations read and write, and nothing else: {gpus} (an estimate, not measured)",
+        "  at most: a warp ends as soon as the flow no longer changes",
+    ]

@@ -19,6 +19,7 @@ from tal_jax.devices.mesh import by_row, replicated
 from tal_jax.errors import InputError
 from tal_jax.experiments.step_cost import STEPS
 from tal_jax.experiments.synthetic import data_sizes, prediction_batch, synthetic_batch, synthetic_task
+from tal_jax.experiments.tpu_cycles import cycles
 from tal_jax.ops.model_axis import DATA, MODEL
 from tal_jax.stages.config import parse
 from tal_jax.stages.plan import section_of
@@ -77,8 +78,8 @@ def compile_for(
 
     Returns:
       `fits`, `memory_bytes` of a device, and for `train` and `predict`: bytes a device needs, operations and bytes
-      moved (of a device, as XLA counts them: the body of a loop counts once), XLA's estimate of the seconds, how many
-      collectives of which kind, seconds of compiling.
+      moved (of a device, as XLA counts them: the body of a loop counts once), the compiler's estimate of the seconds
+      (see `tpu_cycles`; loops count as often as they run), how many collectives of which kind, seconds of compiling.
 
     Raises:
       InputError: there is no such stage or topology, the config does not fit, or libtpu is not installed.
@@ -116,8 +117,8 @@ def compile_for(
         state = jax.eval_shape(program.init)
         predict = jax.jit(task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
         found = {
-            "train": compiled(program.step, state, shaped),
-            "predict": compiled(predict, state.params, predicted),
+            "train": compiled(topology, program.step, state, shaped),
+            "predict": compiled(topology, predict, state.params, predicted),
         }
     return {
         "stage": stage,
@@ -133,8 +134,11 @@ def compile_for(
     }
 
 
-def compiled(step: Any, *arguments: Any) -> dict[str, Any]:
-    """Compiles a jitted function for arguments of these shapes; returns its figures as `compile_for` has them."""
+def compiled(topology: str, step: Any, *arguments: Any) -> dict[str, Any]:
+    """Compiles a jitted function for arguments of these shapes; returns its figures as `compile_for` has them.
+
+    `loop_share` is that of innermost loops in the estimate.
+    """
     begin = time.perf_counter()
     try:
         program = step.lower(*arguments).compile()
@@ -147,6 +151,8 @@ def compiled(step: Any, *arguments: Any) -> dict[str, Any]:
         return {"bytes": size, "compile_seconds": time.perf_counter() - begin}
     memory, cost = program.memory_analysis(), program.cost_analysis() or {}
     text = program.as_text()
+    expected = cycles(text)
+    inside = sum(loop.runs * loop.cycles for loop in expected.loops)
     collectives = {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES}
     return {
         "bytes": memory.argument_size_in_bytes
@@ -156,7 +162,9 @@ def compiled(step: Any, *arguments: Any) -> dict[str, Any]:
         "temporary_bytes": memory.temp_size_in_bytes,
         "flops": float(cost.get("flops", 0.0)),
         "bytes_moved": float(cost.get("bytes accessed", 0.0)),
-        "estimated_seconds": float(cost.get("optimal_seconds", 0.0)),
+        "estimated_seconds": expected.seconds(topology.partition(":")[0]),
+        "loop_share": inside / expected.total if expected.total else 0.0,
+        "endless_loops": expected.endless,
         "collectives": {name: count for name, count in collectives.items() if count},
         "compile_seconds": time.perf_counter() - begin,
     }
@@ -187,4 +195,8 @@ def lines(found: Mapping[str, Any], title: str, steps: Sequence[str]) -> list[st
             f"  {name:<8} {step['bytes'] / 2**30:>7.2f} {share:>8.1%} {step['flops'] / 1e9:>9.1f} "
             f"{step['bytes_moved'] / 1e9:>9.2f} {estimate:>10} {step['compile_seconds']:>7.0f} s  {spread}"
         )
+        if step["endless_loops"]:
+            out.append(
+                f"  {'':<8} the estimate counts {step['endless_loops']} loops once, which end when they are done"
+            )
     return out

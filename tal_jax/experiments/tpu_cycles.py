@@ -1,7 +1,7 @@
-"""How long a program for a TPU takes, as its compiler reckons: the cycles of every operation, loops as often as they run.
+"""How long a program for a TPU takes by its compiler's reckoning: cycles of operations, loops as often as they run.
 
-XLA's own sum, `cost_analysis()["optimal_seconds"]`, counts the body of a loop once, and -1 second for operations that it
-knows nothing of, so that large programs take less than no time. The text of a compiled program has, beside most
+XLA's own sum, `cost_analysis()["optimal_seconds"]`, counts the body of a loop once, and -1 second for operations that
+it knows nothing of, so that large programs take less than no time. The text of a compiled program has, beside most
 operations, the cycles that the scheduler expects. Waiting for other devices is in neither.
 """
 
