@@ -125,10 +125,13 @@ class RecognitionTask(Task):
             class_of,
         )
 
+    @property
+    def begins_with_a_file(self) -> bool:
+        """Where there are weights."""
+        return bool(self.weights)
+
     def begin(self, params: Params) -> Params:
         """The weights that the options name in the encoder; the classifier stays fresh."""
-        if not self.weights:
-            return params
         entry = dataclasses.replace(self.encoder, channels=3) if self.cross_modality else self.encoder
         found: Any = weights.read(self.weights, entry, self.family or None).variables
         if self.cross_modality:
@@ -160,10 +163,14 @@ class RecognitionTask(Task):
         metrics: dict[str, Any] = {"accuracy": jnp.mean(right), STATISTICS: changed.get(STATISTICS, {})}
         return recognition_loss(logits, batch.labels, self.label_smoothing), metrics
 
+    def view_probabilities(self, params: Params, batch: Batch) -> Array:
+        """[B, V, K]: the softmax of the logits of each view."""
+        logits: Any = self.model.apply(params, batch.features)
+        return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+
     def class_probabilities(self, params: Params, batch: Batch) -> Array:
         """[B, K]: of the views of a clip the mean."""
-        logits: Any = self.model.apply(params, batch.features)
-        return jax.nn.softmax(logits.astype(jnp.float32), axis=-1).mean(1)
+        return self.view_probabilities(params, batch).mean(1)
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections [B, K]: class k covers the clip with its probability."""

@@ -123,6 +123,11 @@ def _check_kind(config: Config, section: StageSection, metadata: Metadata, strea
         )
     if images and not metadata.packed:
         raise InputError(f"{config.data.dir}: holds features, and {section.task!r} learns from images: see launch.pack")
+    changed = [f.name for f in dataclasses.fields(section.data) if getattr(section.data, f.name) != f.default]
+    if images and changed:
+        raise InputError(
+            f"config: data.{changed[0]} of a stage: is of features, and {section.task!r} sees images: leave it out"
+        )
     if images and (len(streams) != 1 or config.data.normalize):
         raise InputError(
             f"config: data.streams, data.normalize: {section.task!r} sees one stream of {', '.join(metadata.streams)}, "

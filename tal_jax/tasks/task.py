@@ -121,8 +121,13 @@ class Task(abc.ABC):
         del settings, streams, class_of
         return None
 
+    @property
+    def begins_with_a_file(self) -> bool:
+        """Whether a training begins with what `begin` makes of fresh parameters, and not with these."""
+        return False
+
     def begin(self, params: Params) -> Params:
-        """What a training begins with, in place of fresh parameters; on the host. Raises InputError: a bad file."""
+        """The parameters of a file in the place of fresh ones; on the host. Raises InputError: a bad file."""
         return params
 
     @abc.abstractmethod
@@ -180,6 +185,10 @@ class Task(abc.ABC):
     def class_probabilities(self, params: Params, batch: Batch) -> Array:
         """Probabilities [B, K] that each class occurs in the row. Only tasks that are measured by labels have them."""
         raise NotImplementedError(f"{type(self).__name__} is not measured by labels")
+
+    def view_probabilities(self, params: Params, batch: Batch) -> Array:
+        """Probabilities [B, V, K] by each view of a row. Only tasks that are measured by top labels have them."""
+        raise NotImplementedError(f"{type(self).__name__} is not measured by top labels")
 
     def clip_features(self, params: Params, batch: Batch) -> Array:
         """The features of each clip, [B, ..], float32. Only tasks that make CLIP_FEATURES have them."""

@@ -21,8 +21,8 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
     """Scores of the stage's predictions on its evaluation recordings; `average` decides which checkpoint is best.
 
     Proposals: AR@AN and AUC. Detections: mAP at 0.5, 0.75, 0.95 and their average over 0.5:0.05:0.95. Classifier: mean
-    over recordings with classes of whether the best one is right. Top labels: that of the best, and of the best five.
-    Labels: mAP of the recordings' classes, which asks
+    over recordings with classes of whether the best one is right. Top labels: that of the best, and of the best five,
+    all views of a clip together, and each view alone. Labels: mAP of the recordings' classes, which asks
     for no segment.
 
     Args:
@@ -48,14 +48,15 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
         value = label_average_precision(scores, labels)
         return {"average": value, "label_mAP": value}
     if measured_by == "top_labels":
-        scores, labels = _class_scores(stage, params, batch_size)
-        scores, labels = scores[labels.any(1)], labels[labels.any(1)]
+        views, labels = _view_scores(stage, params, batch_size)
+        views, labels = views[labels.any(1)], labels[labels.any(1)]
         if not len(labels):
             return {}
-        order = np.argsort(-scores, axis=1, kind="stable")
-        ranked = np.take_along_axis(labels, order, axis=1)
-        top1, top5 = (float(ranked[:, :k].any(1).mean()) for k in (1, 5))
-        return {"average": top1, "top1": top1, "top5": top5}
+        top1, top5 = _among_best(views.mean(1), labels)
+        if views.shape[1] == 1:
+            return {"average": top1, "top1": top1, "top5": top5}
+        of_one = _among_best(views.reshape(-1, views.shape[2]), np.repeat(labels, views.shape[1], axis=0))
+        return {"average": top1, "top1": top1, "top5": top5, "view_top1": of_one[0], "view_top5": of_one[1]}
     index = located(split, index)  # of a weak stage: those with labels alone show neither right nor wrong detections
     truth = truth_table(split, index)
     if len(truth) == 0:
@@ -81,6 +82,24 @@ def evaluate_stage(stage: Stage, predictor: Predictor, params: Params, batch_siz
         f"mAP@{t:.2f}": float(m) for t, m in zip(detection.tiou, detection.mAP, strict=True) if t in (0.5, 0.75, 0.95)
     }
     return {"average": detection.average, "average_mAP": detection.average, **at}
+
+
+def _among_best(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The shares of rows [N, K] whose best class, and one of whose best five, is one of theirs."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranked = np.take_along_axis(labels, order, axis=1)
+    return float(ranked[:, :1].any(1).mean()), float(ranked[:, :5].any(1).mean())
+
+
+def _view_scores(stage: Stage, params: Params, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [N, V, K] of the evaluation clips by each of their views, and labels [N, K]."""
+    step = partial(jax.jit(stage.task.view_probabilities), params)
+    own, split = share(stage.recordings.eval_index), stage.recordings.evaluation
+    frames = map_frames(step, split, stage.assembler, index=own, batch_size=batch_size)
+    found = [(np.array(frame.result), np.array(frame.row.labels)) for frame in frames]  # not the images
+    pair = tuple(np.stack(x) for x in zip(*found, strict=True)) if found else (np.zeros(0), np.zeros(0))
+    everyone = [x for x in gather({"scores": pair[0], "labels": pair[1]}) if len(x["labels"])]
+    return np.concatenate([x["scores"] for x in everyone]), np.concatenate([x["labels"] for x in everyone])
 
 
 def _class_scores(stage: Stage, params: Params, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

