@@ -11,7 +11,8 @@ import numpy as np
 from benchmarks.inputs import attention_inputs, nms_inputs, records
 from tal_jax.data.dataset import open_split
 from tal_jax.encoders import catalogue
-from tal_jax.experiments.step_cost import compiled_predict_step, compiled_train_step, synthetic_batch, synthetic_task
+from tal_jax.experiments.step_cost import compiled_predict_step, compiled_train_step
+from tal_jax.experiments.synthetic import synthetic_batch, synthetic_task
 from tal_jax.ops.attention import local_attention
 from tal_jax.ops.nms import soft_nms
 from tal_jax.recognition.recogniser import Recogniser

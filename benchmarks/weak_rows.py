@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from tal_jax.experiments.step_cost import compiled_train_step, synthetic_batch, synthetic_task
+from tal_jax.experiments.step_cost import compiled_train_step
+from tal_jax.experiments.synthetic import synthetic_batch, synthetic_task
 from tal_jax.experiments.weak_ablation import load_rows
 from tal_jax.types import Batch
 

@@ -30,8 +30,7 @@ def compile_encoder(name: str, topology: str, *, clips: int = 0, dtype: str = "b
       `tpu_cost.compile_for` has for a step.
 
     Raises:
-      InputError: there is no such encoder or topology, the encoder sees flow, libtpu is not installed, or the clips do
-        not divide.
+      InputError: there is no such encoder or topology, libtpu is not installed, or the clips do not divide.
     """
     encoder = catalogue.find(name)
     devices, memory = devices_of(topology)
@@ -49,6 +48,7 @@ def compile_encoder(name: str, topology: str, *, clips: int = 0, dtype: str = "b
         variables = jax.eval_shape(encoder.network(jnp.float32).init, jax.random.key(0), clip)
         images = (len(devices) * packing.images, preprocessing.crops, side, side, 2 if encoder.sees_flow else 3)
         found = compiled(
+            topology,
             run,
             variables,
             jax.ShapeDtypeStruct(images, jnp.uint8),

@@ -1,6 +1,5 @@
 """The cost of a stage's training and prediction steps on this machine, on random batches of given sizes."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,96 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tal_jax.data.dataset import Metadata
 from tal_jax.devices.compilation import compile_step
 from tal_jax.devices.memory import process_peak_bytes
-from tal_jax.errors import InputError
-from tal_jax.stages.config import parse
-from tal_jax.stages.methods import build_task
+from tal_jax.experiments.synthetic import data_sizes, prediction_batch, synthetic_batch, synthetic_task
 from tal_jax.stages.sections import Config, StageSection
-from tal_jax.tasks.task import PROPOSALS, Task
+from tal_jax.tasks.task import Task
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.step import TrainState, init_state, make_train_step
 from tal_jax.types import Batch
-from tal_jax.windows import Framing
-from tal_jax.words import hint
 
 STEPS = 1000  # the length of the training that a step is taken from
+USUAL = {"snippets": 100, "channels": 400, "proposals": 100}  # of what is measured where nothing is said
 PEAK_SIZE = 2048  # of the matrices whose product stands for the machine's peak
-
-
-def random_batch(
-    rows: int, *, snippets: int, channels: int, classes: int, proposals: int = 0, segments: int = 1, seed: int = 0
-) -> Batch:
-    """A random batch of recordings of full length; proposals lie around their segments.
-
-    Args:
-      rows: B.
-      snippets: T.
-      channels: C.
-      classes: K.
-      proposals: P.
-      segments: G, all of them real.
-      seed: the seed of all draws.
-    """
-    rng = np.random.default_rng(seed)
-    t = snippets
-    start = rng.uniform(0, 0.7, (rows, segments)) * t
-    truth = np.stack([start, start + rng.uniform(0.05, 0.3, start.shape) * t], axis=-1)
-    near = truth[:, np.arange(proposals) % max(segments, 1)] + rng.normal(0, 0.03 * t, (rows, proposals, 2))
-    label = rng.integers(0, classes, (rows, segments))
-    present = np.zeros((rows, classes), np.float32)
-    np.put_along_axis(present, label, 1.0, axis=1)
-    return Batch.make(
-        rng.normal(size=(rows, t, channels)).astype(np.float32),
-        labels=present,
-        segments=truth.astype(np.float32),
-        segment_labels=label.astype(np.int32),
-        proposals=np.sort(np.clip(near, 0, t), axis=-1).astype(np.float32),
-        proposal_scores=rng.uniform(0.1, 1, (rows, proposals)).astype(np.float32),
-        class_scores=rng.dirichlet(np.ones(classes), rows).astype(np.float32),
-    )
-
-
-def synthetic_task(
-    config: Config | Mapping[str, Any], stage: str, *, snippets: int, channels: int, classes: int
-) -> tuple[Task, StageSection]:
-    """The task of a stage for data of these sizes, and the stage's section.
-
-    Args:
-      config: the config as plain nested values.
-      stage: the stage's name.
-      snippets: T of the frame.
-      channels: C of the one stream.
-      classes: K.
-
-    Raises:
-      InputError: there is no such stage, or the config does not fit these sizes.
-    """
-    config = parse(config)
-    if stage not in config.stages:
-        raise InputError(f"--stage={stage}: no such stage: {hint(stage, config.stages, 'the config has')}")
-    section = config.stages[stage]
-    labels = tuple(f"class {k:04d}" for k in range(classes))
-    metadata = Metadata(labels, {"features": channels}, 1.0, {"training": 1}, (), {}, 1, {"features": "float32"}, "")
-    return build_task(section, metadata, Framing("window", snippets), f"stages.{stage}"), section
-
-
-def synthetic_batch(task: Task, rows: int, *, snippets: int, channels: int, classes: int, proposals: int) -> Batch:
-    """A random batch with all that the task's loss reads, clips and their features among it; sizes as of `measure`."""
-    batch = random_batch(
-        rows,
-        snippets=snippets,
-        channels=channels,
-        classes=classes,
-        proposals=proposals if PROPOSALS in task.accepts else 0,
-    )
-    width = task.clip_feature_width()
-    if width:
-        pooled = np.random.default_rng(1).normal(size=(rows, width)).astype(np.float32)
-        clips = random_batch(rows, snippets=8, channels=channels, classes=classes, seed=2)
-        batch = dataclasses.replace(batch, clips=dataclasses.replace(clips, clip_features=pooled))
-    return batch
 
 
 def compiled_train_step(
@@ -164,11 +85,11 @@ def measure(
     stage: str,
     *,
     rows: int,
-    snippets: int,
-    channels: int,
-    classes: int,
-    proposals: int,
     steps: int,
+    classes: int,
+    snippets: int = 0,
+    channels: int = 0,
+    proposals: int = 0,
 ) -> dict[str, Any]:
     """Times the training and the prediction step of a stage.
 
@@ -176,10 +97,10 @@ def measure(
       config: the config as plain nested values.
       stage: the stage's name.
       rows: B of the batch.
-      snippets: T of the frame.
+      snippets: T of the frame; 0 takes that of `USUAL`, and so with the next two.
       channels: C of all streams together.
-      classes: K.
       proposals: P, for stages that refine proposals.
+      classes: K.
       steps: how many steps of each kind are timed.
 
     Returns:
@@ -190,9 +111,11 @@ def measure(
     Raises:
       InputError: there is no such stage, or the config does not fit these sizes.
     """
-    sizes = {"snippets": snippets, "channels": channels, "classes": classes}
+    sizes = data_sizes(config, stage, USUAL, snippets=snippets, channels=channels, classes=classes, proposals=proposals)
+    proposals = sizes.pop("proposals")
     task, section = synthetic_task(config, stage, **sizes)
-    batch = jax.device_put(synthetic_batch(task, rows, proposals=proposals, **sizes))
+    made = synthetic_batch(task, rows, proposals=proposals, **sizes)
+    batch, predict_batch = jax.device_put((made, prediction_batch(task, section, made)))
     state, train, train_compile = compiled_train_step(task, section, batch)
     box = [state]
 
@@ -202,7 +125,6 @@ def measure(
 
     train_seconds = median_seconds(train_once, steps)
     peak_memory = peak_bytes()
-    predict_batch = dataclasses.replace(batch, clips=None)
     predict, predict_compile = compiled_predict_step(task, box[0].params, predict_batch)
     predict_seconds = median_seconds(lambda: predict(box[0].params, predict_batch), steps)
     flops = float((train.cost_analysis() or {}).get("flops", 0.0))

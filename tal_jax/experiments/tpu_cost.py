@@ -17,7 +17,9 @@ from jax.sharding import Mesh
 from tal_jax.devices.compilation import no_cache
 from tal_jax.devices.mesh import by_row, replicated
 from tal_jax.errors import InputError
-from tal_jax.experiments.step_cost import STEPS, synthetic_batch, synthetic_task
+from tal_jax.experiments.step_cost import STEPS
+from tal_jax.experiments.synthetic import data_sizes, prediction_batch, synthetic_batch, synthetic_task
+from tal_jax.experiments.tpu_cycles import cycles
 from tal_jax.ops.model_axis import DATA, MODEL
 from tal_jax.stages.config import parse
 from tal_jax.stages.plan import section_of
@@ -26,6 +28,7 @@ from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.population import make_program
 
 MEMORY = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}  # GiB of a chip, as Google's documentation has them
+CHANNELS = 2304  # of features, where nothing is said: SlowFast's
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 
@@ -55,11 +58,11 @@ def compile_for(
     stage: str,
     topology: str,
     *,
-    rows: int,
-    snippets: int,
-    channels: int,
     classes: int,
-    proposals: int,
+    rows: int = 0,
+    snippets: int = 0,
+    channels: int = 0,
+    proposals: int = 0,
 ) -> dict[str, Any]:
     """Compiles the training and the prediction step of a stage, batches split over all devices of the topology.
 
@@ -67,16 +70,16 @@ def compile_for(
       config: the config as plain nested values.
       stage: the stage's name.
       topology: a kind of TPU and its grid of chips, such as "v5e:16x16".
+      classes: K.
       rows: B of the global batch; 0 takes the stage's batch size, or one row a device where that is more.
       snippets: T of the frame; 0 takes the stage's.
-      channels: C of all streams together.
-      classes: K.
+      channels: C of all streams together; 0 takes `CHANNELS`.
       proposals: P of a recording; 0 takes as many as the stage trains with.
 
     Returns:
       `fits`, `memory_bytes` of a device, and for `train` and `predict`: bytes a device needs, operations and bytes
-      moved (of a device, as XLA counts them: the body of a loop counts once), XLA's estimate of the seconds, how many
-      collectives of which kind, seconds of compiling.
+      moved (of a device, as XLA counts them: the body of a loop counts once), the compiler's estimate of the seconds
+      (see `tpu_cycles`; loops count as often as they run), how many collectives of which kind, seconds of compiling.
 
     Raises:
       InputError: there is no such stage or topology, the config does not fit, or libtpu is not installed.
@@ -89,16 +92,23 @@ def compile_for(
     mesh = Mesh(np.asarray(devices).reshape(-1, model), (DATA, MODEL))
     section = section_of(config, stage)
     data, across = section.data, mesh.shape[DATA]
-    snippets = snippets or data.snippets or data.max_snippets
-    proposals = proposals or data.train_proposals or data.proposals
+    usual = {
+        "snippets": data.snippets or data.max_snippets,
+        "channels": CHANNELS,
+        "proposals": data.train_proposals or data.proposals,
+    }
+    sizes = data_sizes(config, stage, usual, snippets=snippets, channels=channels, classes=classes, proposals=proposals)
+    proposals = sizes.pop("proposals")
     rows = rows or max(section.batch_size, across)
     if rows % across:
         raise InputError(f"--batch_size={rows}: does not divide over {across} devices")
-    sizes = {"snippets": snippets, "channels": channels, "classes": classes}
     with jax.set_mesh(mesh), no_cache():
         task, section = synthetic_task(config, stage, **sizes)
         batch = synthetic_batch(task, 1, proposals=proposals, **sizes)
-        shaped = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
+        shaped, predicted = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype),
+            (batch, prediction_batch(task, section, batch)),
+        )
         optimizer, _ = build_optimizer(section.optimizer, STEPS)
         program = make_program(
             task, optimizer, mesh, batch, seed=0, ema_decay=section.ema_decay, steps=STEPS,
@@ -107,8 +117,8 @@ def compile_for(
         state = jax.eval_shape(program.init)
         predict = jax.jit(task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
         found = {
-            "train": compiled(program.step, state, shaped),
-            "predict": compiled(predict, state.params, shaped.replace(clips=None)),
+            "train": compiled(topology, program.step, state, shaped),
+            "predict": compiled(topology, predict, state.params, predicted),
         }
     return {
         "stage": stage,
@@ -124,8 +134,11 @@ def compile_for(
     }
 
 
-def compiled(step: Any, *arguments: Any) -> dict[str, Any]:
-    """Compiles a jitted function for arguments of these shapes; returns its figures as `compile_for` has them."""
+def compiled(topology: str, step: Any, *arguments: Any) -> dict[str, Any]:
+    """Compiles a jitted function for arguments of these shapes; returns its figures as `compile_for` has them.
+
+    `loop_share` is that of innermost loops in the estimate.
+    """
     begin = time.perf_counter()
     try:
         program = step.lower(*arguments).compile()
@@ -138,6 +151,8 @@ def compiled(step: Any, *arguments: Any) -> dict[str, Any]:
         return {"bytes": size, "compile_seconds": time.perf_counter() - begin}
     memory, cost = program.memory_analysis(), program.cost_analysis() or {}
     text = program.as_text()
+    expected = cycles(text)
+    inside = sum(loop.runs * loop.cycles for loop in expected.loops)
     collectives = {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES}
     return {
         "bytes": memory.argument_size_in_bytes
@@ -147,7 +162,9 @@ def compiled(step: Any, *arguments: Any) -> dict[str, Any]:
         "temporary_bytes": memory.temp_size_in_bytes,
         "flops": float(cost.get("flops", 0.0)),
         "bytes_moved": float(cost.get("bytes accessed", 0.0)),
-        "estimated_seconds": float(cost.get("optimal_seconds", 0.0)),
+        "estimated_seconds": expected.seconds(topology.partition(":")[0]),
+        "loop_share": inside / expected.total if expected.total else 0.0,
+        "endless_loops": expected.endless,
         "collectives": {name: count for name, count in collectives.items() if count},
         "compile_seconds": time.perf_counter() - begin,
     }
@@ -178,4 +195,8 @@ def lines(found: Mapping[str, Any], title: str, steps: Sequence[str]) -> list[st
             f"  {name:<8} {step['bytes'] / 2**30:>7.2f} {share:>8.1%} {step['flops'] / 1e9:>9.1f} "
             f"{step['bytes_moved'] / 1e9:>9.2f} {estimate:>10} {step['compile_seconds']:>7.0f} s  {spread}"
         )
+        if step["endless_loops"]:
+            out.append(
+                f"  {'':<8} the estimate counts {step['endless_loops']} loops once, which end when they are done"
+            )
     return out

@@ -99,13 +99,18 @@ def _check_numbers(config: Config, section: StageSection, where: str) -> None:
 
 def _framing(section: StageSection, trained_on: Metadata, longest: int, where: str) -> Framing:
     """The frame that the method decides, or that suits the set. Raises InputError: a value is out of range."""
-    try:
-        snippets = section.kind.snippets(section.model, section.settings)
-    except (ValueError, TypeError, KeyError) as e:
-        raise InputError(f"config: {where}: {e}") from e
+    snippets = method_snippets(section, where)
     if snippets is not None:
         return Framing("resize", snippets)
     return choose_framing(trained_on, longest, **section.data.framing_fields())
+
+
+def method_snippets(section: StageSection, where: str) -> int | None:
+    """T, where the method and not the data decide it. Raises InputError: a value is out of range."""
+    try:
+        return section.kind.snippets(section.model, section.settings)
+    except (ValueError, TypeError, KeyError) as e:
+        raise InputError(f"config: {where}: {e}") from e
 
 
 def _check_kind(config: Config, section: StageSection, metadata: Metadata, streams: Sequence[str]) -> None:

@@ -5,9 +5,13 @@ import json
 import jax
 import numpy as np
 import pytest
+from support import small_encoder
 from support.commands import run
+from support.packed_set import recognition_config
 
-from tal_jax.experiments.step_cost import random_batch, synthetic_batch, synthetic_task
+from tal_jax.errors import InputError
+from tal_jax.experiments.step_cost import USUAL, measure
+from tal_jax.experiments.synthetic import data_sizes, random_batch, synthetic_batch, synthetic_task
 from tal_jax.tasks.mgfn import MGFNTask
 
 pytestmark = pytest.mark.slow
@@ -77,3 +81,24 @@ def test_clips_carry_features_of_the_model_s_width():
     loss, metrics = jax.jit(lambda p: task.loss(p, batch, jax.random.key(0)))(params)
     assert np.isfinite(loss)
     assert "mmd" in metrics
+
+
+def test_a_stage_that_sees_images_is_measured():
+    with small_encoder.known():
+        found = measure(recognition_config(views=2).to_dict(), "recognition", rows=2, steps=1, classes=4)
+    assert (found["batch"], found["snippets"], found["channels"], found["proposals"]) == (2, 3, 3, 0)
+    assert found["train_step_seconds"] > 0
+    assert found["predict_step_seconds"] > 0
+
+
+@pytest.mark.parametrize("name", ["snippets", "channels", "proposals"])
+def test_the_encoder_of_a_stage_says_what_it_sees(name):
+    with small_encoder.known(), pytest.raises(InputError, match=f"--{name} does not go with stage 'recognition'"):
+        data_sizes(recognition_config().to_dict(), "recognition", USUAL, classes=4, **{name: 16})
+
+
+def test_sizes_that_are_not_given_are_the_usual_ones():
+    from tal_jax.configs.weak_watch import get_config
+
+    found = data_sizes(get_config().to_dict(), "mgfn", USUAL, classes=4, snippets=7, channels=0)
+    assert found == {**USUAL, "snippets": 7, "classes": 4}

@@ -3,14 +3,20 @@
 import importlib.util
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from support import small_encoder
 from support.clip_set import tiny_weak_config
 from support.commands import run
+from support.packed_set import recognition_config
 from support.sensor_set import tiny_config
 
 from tal_jax.configs import supervised
 from tal_jax.errors import InputError
-from tal_jax.experiments import encoder_cost
+from tal_jax.experiments import encoder_cost, flow_cost
 from tal_jax.experiments import tpu_cost as topology
 
 with_libtpu = pytest.mark.skipif(
@@ -105,10 +111,86 @@ def test_an_encoder_compiles(dtype):
     assert not found["encode"]["collectives"]
 
 
-@pytest.mark.parametrize(("name", "words"), [("i3d_flow", "sees optical flow"), ("i3f", "did you mean 'i3d'")])
-def test_encoders_that_do_not_see_images_are_refused(name, words):
-    with pytest.raises(InputError, match=words):
-        encoder_cost.compile_encoder(name, "v5e:2x2")
+@with_libtpu
+def test_an_encoder_of_flow_compiles():
+    with small_encoder.known():
+        found = encoder_cost.compile_encoder("learner_flow", "v5e:2x2", clips=8)
+    assert found["fits"]
+    assert (found["clips"], found["images"]) == (2, 2 * (3 + 1))  # stacks of two fields overlap
+    assert found["encode"]["flops"] > 0
+
+
+def test_an_encoder_that_there_is_not_is_refused():
+    with pytest.raises(InputError, match="did you mean 'i3d'"):
+        encoder_cost.compile_encoder("i3f", "v5e:2x2")
+
+
+@with_libtpu
+@pytest.mark.parametrize(("encoder", "channels"), [("learner", 3), ("learner_flow", 4)])
+def test_a_stage_that_sees_images_compiles(encoder, channels):
+    config = recognition_config(views=2)
+    config.stages.recognition.model.encoder = encoder
+    with small_encoder.known():
+        found = topology.compile_for(config.to_dict(), "recognition", "v5e:2x2", classes=5)
+    assert found["fits"]
+    assert (found["batch"], found["snippets"], found["channels"], found["proposals"]) == (8, 3, channels, 0)
+    # Statistics of the whole batch, forwards and backwards; a clip's probabilities are nobody else's matter.
+    assert found["train"]["collectives"]["all-reduce"] >= 4
+    assert not found["predict"]["collectives"]
+    # Both passes through one view, forwards through two, which the memory has to hold.
+    own = 8 // 4 * 3 * 32 * 32 * channels
+    assert found["predict"]["bytes"] > 2 * own
+    assert min(found[step]["estimated_seconds"] for step in ("train", "predict")) > 0
+
+
+@with_libtpu
+def test_loops_count_as_often_as_they_run():
+    def loops(x, count):
+        return jax.lax.fori_loop(0, count, lambda _, x: jnp.sin(x @ x), x)
+
+    def nested(x):
+        return jax.lax.fori_loop(0, 4, lambda _, x: loops(x, 5), x)
+
+    devices, _ = topology.devices_of("v5e:2x2")
+    there = NamedSharding(Mesh(np.asarray(devices[:1]), ("batch",)), PartitionSpec())
+    x = jax.ShapeDtypeStruct((256, 256), jnp.float32)
+
+    def seconds(function):
+        return topology.compiled("v5e:2x2", jax.jit(function, in_shardings=there), x)["estimated_seconds"]
+
+    few, many = seconds(lambda x: loops(x, 20)), seconds(lambda x: loops(x, 200))
+    assert many / few == pytest.approx(10, rel=0.1)
+    assert seconds(nested) == pytest.approx(few, rel=0.1)
+
+
+@with_libtpu
+@pytest.mark.parametrize(("name", "loops"), [("opencv", 5 * 10 * 30), ("denseflow", 5 * 300)])
+def test_flow_compiles(name, loops):
+    found = flow_cost.compile_flow(name, "v5e:2x2", rows=24, columns=30)
+    assert found["fits"]
+    assert (found["pairs"], found["iterations"]) == (flow_cost.PAIRS, 2 * loops)  # at two scales
+    assert found["flow"]["endless_loops"] == 0
+    assert found["seconds_per_pair"] > 0
+    assert 0.5 < found["iteration_share"] < 1
+    assert not found["flow"]["collectives"]
+    assert "H200" in "\n".join(flow_cost.lines(found))
+
+
+@with_libtpu
+def test_pairs_divide_over_the_devices():
+    with pytest.raises(InputError, match="--batch_size=6: does not divide over 4 devices"):
+        flow_cost.compile_flow("opencv", "v5e:2x2", pairs=6)
+
+
+def test_flow_is_of_a_kind():
+    with pytest.raises(InputError, match="--flow=opencw: no such flow; did you mean 'opencv'"):
+        flow_cost.compile_flow("opencw", "v5e:2x2")
+
+
+def test_what_iterations_move():
+    pixels = 340 * 256 + 272 * 205 + 218 * 164 + 174 * 131 + 139 * 105
+    found = flow_cost.gpu_seconds(256, 340, flow_cost.SETTINGS["denseflow"])
+    assert found["H200"] == pytest.approx(22 * 4 * pixels * 1500 / 4.8e12)
 
 
 def test_stages_and_encoders_are_one_or_the_other():
@@ -116,6 +198,7 @@ def test_stages_and_encoders_are_one_or_the_other():
         ["--encoder=tsm_resnet50", "--config=configs/supervised_hacs.py", "--stage=bmn"],
         ["--config=configs/supervised_hacs.py"],
         ["--stage=bmn"],
+        ["--flow=opencv", "--encoder=tsm_resnet50"],
     ):
         result = run("compile", "--topology=v5e:2x2", *arguments)
         assert result.returncode == 2
@@ -131,6 +214,8 @@ def test_stages_and_encoders_are_one_or_the_other():
             ["--config=configs/supervised_hacs.py", "--stage=bmn", "--dtype=float32"],
             "--dtype does not go with --config: leave it out",
         ),
+        (["--flow=opencv", "--dtype=float32"], "--dtype does not go with --flow: leave it out"),
+        (["--flow=opencv", "--classes=4"], "--classes does not go with --flow: leave it out"),
     ],
 )
 def test_flags_of_the_other_kind(arguments, words):
