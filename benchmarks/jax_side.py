@@ -15,7 +15,10 @@ from tal_jax.experiments.step_cost import compiled_predict_step, compiled_train_
 from tal_jax.experiments.synthetic import synthetic_batch, synthetic_task
 from tal_jax.ops.attention import local_attention
 from tal_jax.ops.nms import soft_nms
-from tal_jax.types import Detections
+from tal_jax.recognition.recogniser import Recogniser
+from tal_jax.recognition.task import RecognitionTask
+from tal_jax.stages.sections import OptimizerSection, StageSection
+from tal_jax.types import Batch, Detections
 
 Step = Callable[[], Any]
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -33,8 +36,12 @@ def _made(file: str, variant: tuple[str, ...], stage: str, changes: dict[str, An
 def _train_step(*args: Any) -> Step:
     task, section, batch = _made(*args)
     state, train, _ = compiled_train_step(task, section, batch)
-    box = [state]
-    del state  # its memory is given to the step
+    return _stepping(state, train, batch)
+
+
+def _stepping(state: Any, train: Any, batch: Batch) -> Step:
+    box = [state]  # the one who holds it: its memory is given to the step
+    del state
 
     def step() -> Any:
         box[0], metrics = train(box[0], batch)
@@ -102,6 +109,17 @@ def encoder(rows: int, name: str) -> Step:
     return lambda: jax.block_until_ready(forward(variables, clips))
 
 
+def recognition(rows: int, classes: int = 400) -> Step:
+    """A training step of TSM's ResNet-50 on images of bytes, which the step normalises."""
+    entry = catalogue.find("tsm_resnet50")
+    task = RecognitionTask(Recogniser(entry.name, classes))
+    images = np.random.default_rng(0).integers(0, 256, (rows, entry.images, entry.side, entry.side, 3), np.uint8)
+    batch = jax.device_put(Batch.make(images, labels=np.eye(classes, dtype=np.float32)[:rows]))
+    optimizer = OptimizerSection(method="sgd", learning_rate=0.01, weight_decay=1e-4, clip_norm=20.0)
+    state, train, _ = compiled_train_step(task, StageSection(task="recognition", optimizer=optimizer), batch)
+    return _stepping(state, train, batch)
+
+
 MAKERS: dict[str, Callable[..., Step]] = {
     "tcanet": tcanet,
     "tcanet_predict": tcanet_predict,
@@ -111,4 +129,5 @@ MAKERS: dict[str, Callable[..., Step]] = {
     "records": records_,
     "attention": attention,
     "encoder": encoder,
+    "recognition": recognition,
 }

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import torch_bmn, torch_encoders, torch_mgfn, torch_tcanet
+from benchmarks import torch_bmn, torch_encoders, torch_mgfn, torch_recognition, torch_tcanet
 from benchmarks.inputs import attention_inputs, nms_inputs
 
 Step = Callable[[], Any]
@@ -132,6 +132,24 @@ def encoder(rows: int, name: str, compiled: bool = False) -> Step:
     return step
 
 
+def recognition(rows: int, classes: int = 400, compiled: bool = False) -> Step:
+    """A training step of TSM's ResNet-50 on images that are normalised already."""
+    clips, labels = torch.randn(rows, 3, 8, 224, 224), torch.arange(rows)
+    module: Any = torch_recognition.Recognizer(torch_encoders.TSM(8), 2048, classes).train()
+    optimizer = torch_recognition.optimizer_of(module, torch_recognition.Recipe(decay=1e-4))
+    forward = torch.compile(module) if compiled else module
+
+    def step() -> float:
+        optimizer.zero_grad()
+        value = nn.functional.cross_entropy(forward(clips), labels)
+        value.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 20)
+        optimizer.step()
+        return value.item()
+
+    return step
+
+
 MAKERS: dict[str, Callable[..., Step]] = {
     "tcanet": tcanet,
     "tcanet_predict": tcanet_predict,
@@ -141,5 +159,6 @@ MAKERS: dict[str, Callable[..., Step]] = {
     "records": records_,
     "attention": attention,
     "encoder": encoder,
+    "recognition": recognition,
 }
 SCALE = {"nms": lambda sizes: sizes["rows"] / MEASURED_RECORDINGS}

@@ -1,10 +1,14 @@
 """Gradients of convolutions on CPUs, made of what XLA is fast at there: matrix products and sums of shifted images.
 
 XLA's own gradient towards the kernel is a convolution whose window is the whole image and whose contracted axis is the
-batch. One thread, 16 images, 3.7 GFLOP each, in ms (own / here / PyTorch): 56 x 56, 64 channels to 64, 3 x 3: 154 / 94
-/ 69; 28 x 28, 128 to 128: 133 / 76 / 60; 14 x 14, 256 to 256: 136 / 67 / 56; 7 x 7, 512 to 512: 72 / 48 / 71; 224 x
-224, 3 to 64, 7 x 7 with stride 2: 432 / 133 / 90. All window places in one product, from columns that are laid side by
-side, takes 1.1 to 2.7 times as long from 28 x 28 on.
+batch. One thread, 16 images, 3.7 GFLOP each, in ms (own / here, all images at once / PyTorch): 56 x 56, 64 channels to
+64, 3 x 3: 154 / 94 / 69; 28 x 28, 128 to 128: 133 / 76 / 60; 14 x 14, 256 to 256: 136 / 70 / 56; 7 x 7, 512 to 512: 72
+/ 68 / 71; 224 x 224, 3 to 64, 7 x 7 with stride 2: 432 / 133 / 90. All window places in one product, from columns laid
+side by side, takes 1.1 to 2.7 times as long from 14 x 14 on. Through the product of a 1 x 1 convolution JAX's own
+gradient contracts three axes, which XLA lays out anew while it computes them: an eighth of a step of a ResNet-50.
+
+A step of TSM's ResNet-50 with two clips of 8 images takes 9.3 s of one thread, 13.4 with XLA's own gradients; one of
+EfficientNet-Lite0 with 16 images 1.6 s, 3.2 before.
 """
 
 import functools
@@ -16,7 +20,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.xla_metadata import set_xla_metadata
 
 from tal_jax.types import Array
 
@@ -25,7 +28,6 @@ Pairs = tuple[tuple[int, int], ...]
 Form = Callable[[Array, Array, Axes, Pairs, int], Array]
 FEW_GROUPS = 4  # that are taken one after the other
 FEW_CHANNELS = 16  # up to which a product for each place of the window is too narrow
-TURN_FROM = 256  # channels from which a copy, turned around, pays before the product
 FEW_PLACES = 64  # of an image, up to which products beat the convolution: 7 x 7, 512 to 512: 62 ms against 42
 PIECE = 2**20  # numbers in the images that are taken at once: 4 MB, so that shifted copies stay in the cache
 
@@ -46,7 +48,7 @@ def _forward(form: Form, x: Array, kernel: Array, strides: Axes, padding: Pairs,
 def _backward(
     form: Form, strides: Axes, padding: Pairs, groups: int, saved: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
-    how = {"strides": strides, "padding": padding, "groups": groups}
+    how: Any = {"strides": strides, "padding": padding, "groups": groups}
     here = functools.partial(_gradients, form, **how)
     return lax.platform_dependent(*saved, cotangent, cpu=here, default=functools.partial(_own, form, **how))
 
@@ -110,7 +112,7 @@ def _towards_input(form: Form, x: Array, kernel: Array, cotangent: Array, stride
     if x.shape[-1] <= FEW_CHANNELS and math.prod(window) > 1:
         (d_x,) = jax.vjp(lambda x: form(x, kernel, strides, padding, 1), x)[1](cotangent)
         return d_x
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = _wide(x)
     total: Array | None = None
     for place in itertools.product(*map(range, window)):
         part = _product(cotangent.reshape(-1, cotangent.shape[-1]), kernel[place].T)
@@ -175,17 +177,17 @@ def _piece_by_piece(
     if size == count:
         return towards_kernel(x, cotangent, window, strides, padding)
 
-    def add(total: Array, piece: tuple[Array, Array]) -> tuple[Array, None]:
+    def add(total: Any, piece: Any) -> Any:
         return total + towards_kernel(*piece, window, strides, padding), None
 
-    pieces = tuple(a.reshape(-1, size, *a.shape[1:]) for a in (x, cotangent))
+    pieces: Any = tuple(a.reshape(-1, size, *a.shape[1:]) for a in (x, cotangent))
     like = jax.eval_shape(lambda *p: towards_kernel(*p, window, strides, padding), *(p[0] for p in pieces))
     return lax.scan(add, jnp.zeros(like.shape, like.dtype), pieces)[0]
 
 
 def _within_channels(x: Array, cotangent: Array, window: Axes, strides: Axes, padding: Pairs) -> Array:
     """A sum of what is multiplied for each place; the first axis of the window is a loop, which is compiled once."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = _wide(x)
     cotangent = cotangent.astype(wide)
     axes, counts = range(x.ndim - 1), cotangent.shape[1:-1]
     x = jnp.pad(x, ((0, 0), *padding, (0, 0))).astype(wide)
@@ -198,13 +200,14 @@ def _within_channels(x: Array, cotangent: Array, window: Axes, strides: Axes, pa
 
 
 def _products(x: Array, cotangent: Array, window: Axes, strides: Axes, padding: Pairs) -> Array:
-    """One product for each place of the window; of many channels, XLA's with a left side that it turns itself is slow.
+    """One product for each place of the window.
 
-    One thread, 1.6 GFLOP, [3136, 1024] with [3136, 256]: 34 ms, turned before 29; with 256 and 1024 channels 43 and 26.
+    A copy of the left side that is turned beforehand gains a fifth of a product of 256 channels or more by itself
+    ([3136, 1024] with [3136, 256]: 34 ms against 29), and nothing of a step of a ResNet-50 (9.3 s of one thread both).
     """
     flat = cotangent.reshape(-1, cotangent.shape[-1])
     found = [part.reshape(-1, x.shape[-1]) for part in _seen(x, cotangent, window, strides, padding)]
-    return jnp.stack([_product(_turned(part) if part.shape[-1] >= TURN_FROM else part.T, flat) for part in found])
+    return jnp.stack([_product(part.T, flat) for part in found])
 
 
 def _columns(x: Array, cotangent: Array, window: Axes, strides: Axes, padding: Pairs) -> Array:
@@ -229,10 +232,9 @@ def _cuts(x: Array, window: Axes, strides: Axes, counts: Axes, before: int) -> I
 
 
 def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
+    return jnp.matmul(a, b, preferred_element_type=_wide(a))
 
 
-def _turned(x: Array) -> Array:
-    """x [M, N] -> [N, M], copied by itself: XLA:CPU transposes ten times slower what it computes meanwhile."""
-    with set_xla_metadata(inlineable="false"):
-        return jax.jit(jnp.transpose, inline=False)(x)
+def _wide(x: Array) -> Any:
+    """The type of sums: float32 at least."""
+    return jnp.float32 if x.dtype.itemsize < 4 else x.dtype

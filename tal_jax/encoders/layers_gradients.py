@@ -85,7 +85,7 @@ def _largest_backward(
     window: Axes, strides: Axes, padding: Pairs, saved: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array]:
     how: Any = {"window": window, "strides": strides, "padding": padding}
-    own = functools.partial(_selected, **how)
+    own: Any = functools.partial(_selected, **how)
     if max(strides) == 1:
         return (own(*saved, cotangent),)
     return (lax.platform_dependent(*saved, cotangent, cpu=functools.partial(_towards_first, **how), default=own),)

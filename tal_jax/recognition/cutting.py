@@ -33,7 +33,7 @@ class ClipItem(Item):
 
 
 @dataclass(frozen=True)
-class ImageSettings(Settings):
+class CutSettings(Settings):
     """What holds for every clip of a set of images."""
 
     fps: float = 15.0  # images a second that are taken of a video; the stride is 1 / fps
@@ -74,7 +74,7 @@ class _Cut:
         return self.item.end is not None and point + 1 >= max(self.item.end * fps - 1e-6, self.item.begin * fps + 1)
 
 
-def _cuts(path: str, items: Sequence[ClipItem], settings: ImageSettings) -> list[_Cut]:
+def _cuts(path: str, items: Sequence[ClipItem], settings: CutSettings) -> list[_Cut]:
     """All clips of a video, in one pass over it, which ends with the last of them."""
     cuts = [_Cut(item) for item in items]
     video = Video(path)
@@ -119,7 +119,7 @@ def _flow_files(greys: Sequence[np.ndarray], method: FlowMethod, quality: int) -
     return [file for field in fields for file in files_of(field, quality)]
 
 
-def _record(cut: _Cut, settings: ImageSettings) -> Built:
+def _record(cut: _Cut, settings: CutSettings) -> Built:
     item, recording = cut.item, cut.item.recording
     notes = [Note("damaged video", recording.id, note) for note in cut.notes]
     if not cut.images:

@@ -22,7 +22,7 @@ from tal_jax.prepare.plan import MIN_SHARD_BYTES, MIN_SHARDS, Plan, classes_of
 from tal_jax.prepare.shards import Group
 from tal_jax.recognition import clip_lists
 from tal_jax.recognition.clip_lists import Clip
-from tal_jax.recognition.cutting import FLOW, RGB, ClipItem, ImageSettings
+from tal_jax.recognition.cutting import FLOW, RGB, ClipItem, CutSettings
 from tal_jax.video import folder
 from tal_jax.video.decode import av
 from tal_jax.video.pixels import BOUND, FlowMethod
@@ -76,7 +76,7 @@ def plan(options: Options) -> Plan:
     labels, untrained = classes_of(source, {clip.recording.id: clip.recording for clip in clips})
     found, more = _located(source, options, [clip for clip in clips if clip.video not in listed], videos)
     notes += [*more, *unknown, *untrained]
-    settings = ImageSettings(
+    settings = CutSettings(
         labels=labels,
         streams=(Stream(RGB, 3, None), *([Stream(FLOW, 2, None)] if options.flow else [])),
         stride=1 / options.fps,
@@ -158,7 +158,7 @@ def _item(clip: Clip, path: Path, fps: float) -> ClipItem:
     return ClipItem(clip.recording, (File(str(path)),), (size,), 1 / fps, (None,), clip.begin, clip.end)
 
 
-def _fingerprint(settings: ImageSettings, groups: Mapping[str, Group]) -> str:
+def _fingerprint(settings: CutSettings, groups: Mapping[str, Group]) -> str:
     """Of everything that decides what the set holds; a copy of the videos elsewhere is the same data."""
     items = {
         split: [

@@ -81,7 +81,7 @@ class RecognitionTask(Task):
     def from_config(
         cls, model: Mapping[str, Any], options: Mapping[str, Any], settings: Settings, facts: DataFacts
     ) -> Self:
-        """As of `Task`; also looks at the settings of images and at the file of weights."""
+        """As of `Task`; also looks at the settings of images. Weights are read where a training begins."""
         task = super().from_config(model, options, settings, facts)
         assert isinstance(settings, ImageSettings)
         settings.times(task.encoder, task.model.images or task.encoder.images)
@@ -90,8 +90,6 @@ class RecognitionTask(Task):
             raise ValueError(f"options.label_smoothing is in [0, 1), not {task.label_smoothing}")
         if task.cross_modality and (not task.encoder.sees_flow or not task.weights):
             raise ValueError("options.cross_modality: for an encoder of flow that begins with weights of RGB")
-        if task.weights and not Path(task.weights).is_file():
-            raise ValueError(f"options.weights={task.weights}: no such file")
         return task
 
     @property
@@ -132,6 +130,8 @@ class RecognitionTask(Task):
 
     def begin(self, params: Params) -> Params:
         """The weights that the options name in the encoder; the classifier stays fresh."""
+        if not Path(self.weights).is_file():
+            raise InputError(f"config: options.weights={self.weights}: no such file: give released weights, or none")
         entry = dataclasses.replace(self.encoder, channels=3) if self.cross_modality else self.encoder
         found: Any = weights.read(self.weights, entry, self.family or None).variables
         if self.cross_modality:
