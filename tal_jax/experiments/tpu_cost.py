@@ -24,8 +24,10 @@ from tal_jax.ops.model_axis import DATA, MODEL
 from tal_jax.stages.config import parse
 from tal_jax.stages.plan import section_of
 from tal_jax.stages.sections import Config
+from tal_jax.tasks.task import Task
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.population import make_program
+from tal_jax.types import Batch
 
 MEMORY = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}  # GiB of a chip, as Google's documentation has them
 CHANNELS = 2304  # of features, where nothing is said: SlowFast's
@@ -77,9 +79,10 @@ def compile_for(
       proposals: P of a recording; 0 takes as many as the stage trains with.
 
     Returns:
-      `fits`, `memory_bytes` of a device, and for `train` and `predict`: bytes a device needs, operations and bytes
-      moved (of a device, as XLA counts them: the body of a loop counts once), the compiler's estimate of the seconds
-      (see `tpu_cycles`; loops count as often as they run), how many collectives of which kind, seconds of compiling.
+      `fits`, `memory_bytes` of a device, `kept_bytes` of a row (see `kept_bytes`), and for `train` and `predict`: bytes
+      a device needs, operations and bytes moved (of a device, as XLA counts them: the body of a loop counts once), the
+      compiler's estimate of the seconds (see `tpu_cycles`; loops count as often as they run), how many collectives of
+      which kind, seconds of compiling.
 
     Raises:
       InputError: there is no such stage or topology, the config does not fit, or libtpu is not installed.
@@ -115,6 +118,7 @@ def compile_for(
             accumulate=section.accumulate,
         )  # fmt: skip
         state = jax.eval_shape(program.init)
+        kept = kept_bytes(task, state.params, shaped) // rows
         predict = jax.jit(task.predict, in_shardings=(replicated(mesh), by_row(mesh)), out_shardings=by_row(mesh))
         found = {
             "train": compiled(topology, program.step, state, shaped),
@@ -128,10 +132,25 @@ def compile_for(
         "batch": rows,
         **sizes,
         "proposals": shaped.proposals.shape[1],
+        "kept_bytes": kept,
         "memory_bytes": int(memory),
         "fits": all(step["bytes"] <= memory for step in found.values()),
         **found,
     }
+
+
+def kept_bytes(task: Task, params: Any, batch: Batch) -> int:
+    """What the forward pass of training keeps for the gradients, before the compiler changes anything; by shapes alone.
+
+    Args:
+      task: its loss is differentiated.
+      params, batch: shapes are enough.
+    """
+
+    def backward(params: Any, batch: Batch) -> Any:
+        return jax.vjp(lambda params: task.loss(params, batch, jax.random.key(0)), params, has_aux=True)[1]
+
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(jax.eval_shape(backward, params, batch)))
 
 
 def compiled(topology: str, step: Any, *arguments: Any) -> dict[str, Any]:

@@ -141,6 +141,9 @@ def test_a_stage_that_sees_images_compiles(encoder, channels):
     own = 8 // 4 * 3 * 32 * 32 * channels
     assert found["predict"]["bytes"] > 2 * own
     assert min(found[step]["estimated_seconds"] for step in ("train", "predict")) > 0
+    # The normalised images, and of two convolutions what comes out of them and of their norms.
+    seen = 3 * (32 * 32 * channels + 2 * 8 * 8 * 8 + 2 * 4 * 4 * 16)
+    assert 4 * seen < found["kept_bytes"] < 4 * 2 * seen
 
 
 @with_libtpu
