@@ -25,7 +25,9 @@ from tal_jax.commands import app, config_flag
 _CONFIG = config_flag.define()
 _STAGE = flags.DEFINE_string("stage", "", "With --config: name of the stage.")
 _ENCODER = flags.DEFINE_string("encoder", "", "In place of --config: name of an encoder.")
-_FLOW = flags.DEFINE_string("flow", "", "In place of --config: opencv or denseflow, optical flow as they compute it.")
+_FLOW = flags.DEFINE_enum(
+    "flow", None, ["opencv", "denseflow"], "In place of --config: optical flow as they compute it."
+)
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --encoder: what it computes in.")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "v4, v5e, v5p or v6e and a shape, such as v5e:16x16.", required=True)
 _BATCH_SIZE = flags.DEFINE_integer(

@@ -115,12 +115,12 @@ def _taps(fraction: jax.Array, slope: float) -> list[jax.Array]:
     return [first, second, third, 1 - first - second - third]
 
 
-def smaller(a: Array, b: Array) -> jax.Array:
+def smaller(a: Float32[Array, "*shape"], b: Float32[Array, "*shape"]) -> Float32[jax.Array, "*shape"]:
     """The minimum of numbers: one instruction on CPUs, where `jnp.minimum`, which takes care of NaN, is several."""
     return lax.select(a < b, a, b)
 
 
-def larger(a: Array, b: Array) -> jax.Array:
+def larger(a: Float32[Array, "*shape"], b: Float32[Array, "*shape"]) -> Float32[jax.Array, "*shape"]:
     """The maximum of numbers, likewise."""
     return lax.select(b < a, a, b)
 

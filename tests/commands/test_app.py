@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = {
     "stage", "split", "subset", "tiou", "stride", "weights", "rows", "seeds", "version", "external_data", "topology",
     "family", "encoders", "host", "width", "layout", "ignore_labels", "accept",
-    "images_per_snippet", "encoder", "recipe",
+    "images_per_snippet", "encoder", "recipe", "flow_family",
 }  # fmt: skip
 COMMANDS = sorted(path.stem for path in (ROOT / "launch").glob("[a-z]*.py"))
 
