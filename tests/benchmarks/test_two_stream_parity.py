@@ -17,6 +17,8 @@ from tal_jax.encoders.slowfast import SlowFast
 torch = pytest.importorskip("torch", reason="the PyTorch models need the extra torch")
 from benchmarks import torch_encoders, torch_p3d, torch_resnest, torch_two_stream  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 DEPTHS, WIDTH = (1, 2, 2, 1), 16
 RESNET = functools.partial(torch_two_stream.ResNet, depths=DEPTHS, width=WIDTH)
 RESNEST = functools.partial(torch_resnest.ResNeSt, depths=DEPTHS, stem=8, width=WIDTH)

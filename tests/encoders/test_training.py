@@ -12,6 +12,8 @@ from tal_jax.encoders.resnest import ResNeSt
 from tal_jax.encoders.resnet import ResNet
 from tal_jax.encoders.slowfast import SlowFast
 
+pytestmark = pytest.mark.slow
+
 DEPTHS = (1, 1, 1, 1)
 NETWORKS = {
     "bninception_block": (Mixed((2, 2, 2, 2, 2, 3)), (8, 8, 5)),  # all of them take a minute to compile

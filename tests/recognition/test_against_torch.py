@@ -24,6 +24,8 @@ from tal_jax.types import Batch
 torch = pytest.importorskip("torch", reason="the PyTorch models need the extra torch")
 from benchmarks import torch_encoders, torch_recognition, torch_two_stream  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 DEPTHS, WIDTH, CLASSES = (1, 2, 1, 1), 16, 5
 RESNET = functools.partial(torch_two_stream.ResNet, depths=DEPTHS, width=WIDTH)
 # Entry of the catalogue -> our network, theirs, images of a clip, channels of the feature.
