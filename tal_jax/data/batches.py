@@ -13,7 +13,6 @@ from tal_jax.data.rows import Assembler, Origin
 from tal_jax.types import Batch
 
 EPOCHS = 2**32  # more than any training has; Grain cannot count what has no end
-THREADS = 2  # that read and assemble ahead of the thread that trains
 
 
 def read_options(threads: int) -> grain.ReadOptions:
@@ -59,7 +58,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     process: tuple[int, int] = (0, 1),
-    threads: int = THREADS,
+    threads: int | None = None,
     start: int = 0,
 ) -> grain.IterDataset:
     """Endless, globally shuffled batches; batch n is a function of the seed and n alone.
@@ -71,7 +70,7 @@ def training_batches(
       batch_size: number of rows of this process in a batch.
       seed: decides the order and every row's randomness.
       process: (index, count): of every global batch each process takes its own block of rows.
-      threads: number of threads that read and assemble ahead of the training thread.
+      threads: that read and assemble ahead of the training thread; None: as many as the assembler wants.
       start: the batch to begin with.
 
     Returns:
@@ -86,11 +85,16 @@ def training_batches(
     rows, positions = (_of_process(data, batch_size, *process) for data in (order.random_map(assemble), order))
     data = reading_ahead(rows, split, positions)
     data = data.batch(batch_size, drop_remainder=True).slice(slice(start, None))
-    return data.to_iter_dataset(read_options(threads))
+    return data.to_iter_dataset(read_options(threads or assembler.threads))
 
 
 def detection_batches(
-    split: Split, assembler: Assembler, *, index: Sequence[int] | np.ndarray, batch_size: int, threads: int = THREADS
+    split: Split,
+    assembler: Assembler,
+    *,
+    index: Sequence[int] | np.ndarray,
+    batch_size: int,
+    threads: int | None = None,
 ) -> tuple[int, grain.IterDataset]:
     """Every window of every recording once, in order; the last batch is filled with empty rows.
 
@@ -109,7 +113,7 @@ def detection_batches(
         return assembler.detection_row(split[i] if len(spans[i]) == 1 else held[i], i, offset)
 
     data: Any = grain.MapDataset.source(windows).map(assemble).batch(batch_size)
-    return len(windows) // batch_size, data.to_iter_dataset(read_options(threads))
+    return len(windows) // batch_size, data.to_iter_dataset(read_options(threads or assembler.threads))
 
 
 class _Held:

@@ -49,6 +49,11 @@ class Assembler:
     class_of: np.ndarray | None = None  # [L] the model's class of each of the set's, -1 for none; None: the same ones
 
     @property
+    def threads(self) -> int:
+        """How many read and assemble ahead of the thread that trains."""
+        return 2
+
+    @property
     def sizes(self) -> Sizes:
         """Of the rows in detection; training may draw fewer proposals."""
         clip_features = self.clip_features

@@ -27,11 +27,10 @@ from tal_jax.encoding.plan import Options, Plan, plan, plan_both, variables_of
 from tal_jax.encoding.progress import Progress
 from tal_jax.errors import InputError
 from tal_jax.version import version
-from tal_jax.video import flow, folder
+from tal_jax.video import folder
 from tal_jax.video.ahead import Piece, ahead
 from tal_jax.video.clips import Chunk, chunks
 from tal_jax.video.decode import Video, av
-from tal_jax.video.pixels import StoredFlow, stored_on_grid
 
 RGB, FLOW = "rgb", "flow"  # folders, where there are both
 IN_FLIGHT = 2  # batches on their way through the devices
@@ -169,13 +168,9 @@ class _Run:
     def _decode(self, video: Video) -> Iterator[Chunk]:
         rate = Fraction(self._decided.rate).limit_denominator(10_000) if self._decided.rate else video.own_rate()
         video.rate = rate
-        sampling, images = self._decided.sampling, None
-        if isinstance(self._decided.pixels, StoredFlow):
-            fields = flow.stored(Path(self._options.flow_images) / Path(video.path).stem)
-            images = stored_on_grid(video, fields, video.own_rate(), rate, sampling.phase)
         yield from chunks(
-            video, sampling, self._decided.pixels, rate, self._packing.chunk, strict=self._options.strict,
-            images=images,
+            video, self._decided.sampling, self._decided.pixels, rate, self._packing.chunk,
+            strict=self._options.strict,
         )  # fmt: skip
 
     def _take(self, batches: list[ClipBatch], features: Any) -> None:

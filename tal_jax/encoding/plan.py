@@ -144,8 +144,11 @@ def plan(options: Options) -> Plan:
     }
     pixels: Pixels = Rgb(encoder.preprocessing)
     if encoder.sees_flow:
-        stored = bool(options.flow_images)
-        pixels = StoredFlow(encoder.preprocessing) if stored else Flow(encoder.preprocessing, options.flow_method)
+        pixels = (
+            StoredFlow(encoder.preprocessing, options.flow_images)
+            if options.flow_images
+            else Flow(encoder.preprocessing, options.flow_method)
+        )
     elif options.flow_images:
         raise InputError(f"--flow_images={options.flow_images}: {encoder.name} sees images: give an encoder of flow")
     return Plan(encoder, sampling, rate, times, weights, labels, provenance.identity_of(identity), pixels)

@@ -199,24 +199,43 @@ def build(item: Item, settings: Settings) -> Built:
     stride = duration / count if item.stride is None else item.stride
     instances, more = annotations.clean(recording, duration, settings.min_seconds)
     notes += more
-    index = {label: i for i, label in enumerate(settings.labels)}
-    record = Record(
+    stored = {name: _store(array, dtype) for (name, dtype), array in zip(settings.dtypes.items(), arrays, strict=True)}
+    return record_of(recording, stored, stride, duration, instances, settings.labels), notes, tallies
+
+
+def record_of(
+    recording: annotations.Recording,
+    features: dict[str, Any],
+    stride: float,
+    duration: float,
+    instances: Sequence[annotations.Instance],
+    labels: Sequence[str],
+) -> Record:
+    """The record of a recording.
+
+    Args:
+      recording: as annotated.
+      features: by stream, as they are stored.
+      stride: seconds per snippet, or image.
+      duration: seconds.
+      instances: the segments that are kept.
+      labels: the classes of the set.
+    """
+    index = {label: i for i, label in enumerate(labels)}
+    return Record(
         id=recording.id,
-        features={
-            name: _store(array, dtype) for (name, dtype), array in zip(settings.dtypes.items(), arrays, strict=True)
-        },
+        features=features,
         stride=stride,
         duration=duration,
         segments=np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2),
         labels=np.array([index[i.label] for i in instances], np.int32),
         # not of `instances`: a segment that is dropped leaves its class
         present=np.array(sorted(index[label] for label in recording.labels), np.int32),
-        ignored=ignored_segments(recording, duration),
+        ignored=_ignored_segments(recording, duration),
     )
-    return record, notes, tallies
 
 
-def ignored_segments(recording: annotations.Recording, duration: float) -> np.ndarray:
+def _ignored_segments(recording: annotations.Recording, duration: float) -> np.ndarray:
     """[I, 2] what of the ignored segments lies within the recording."""
     segments = np.array([(i.start, i.end) for i in recording.ignored], np.float64).reshape(-1, 2).clip(0.0, duration)
     return segments[segments[:, 0] < segments[:, 1]]

@@ -12,14 +12,13 @@ import numpy as np
 from tal_jax.data import annotations
 from tal_jax.data.annotations import Note
 from tal_jax.data.images import QUALITY, Images, files_of
-from tal_jax.data.record import Record
 from tal_jax.errors import InputError
-from tal_jax.prepare.shards import Built, Item, Settings, ignored_segments
+from tal_jax.prepare.shards import Built, Item, Settings, record_of
 from tal_jax.video.decode import Video
 from tal_jax.video.flow import grey
 from tal_jax.video.grid import on_grid
 from tal_jax.video.pixels import FlowMethod, fields_of
-from tal_jax.video.preprocessing import resize
+from tal_jax.video.preprocessing import in_proportion, resize
 
 RGB, FLOW = "rgb", "flow"
 
@@ -104,11 +103,9 @@ def _cuts(path: str, items: Sequence[ClipItem], settings: CutSettings) -> list[_
 
 def _resized(image: np.ndarray, short_side: int) -> np.ndarray:
     rows, columns = image.shape[:2]
-    short = min(rows, columns)
-    if short <= short_side:
+    if min(rows, columns) <= short_side:
         return image
-    shape = [short_side if n == short else (2 * n * short_side + short) // (2 * short) for n in (rows, columns)]
-    return resize(image, (shape[0], shape[1]), "bilinear")
+    return resize(image, in_proportion(short_side, rows, columns), "bilinear")
 
 
 def _flow_files(greys: Sequence[np.ndarray], method: FlowMethod, quality: int) -> list[bytes]:
@@ -129,7 +126,6 @@ def _record(cut: _Cut, settings: CutSettings) -> Built:
         )
     stride = 1 / settings.fps
     duration = cut.images * stride
-    number = {label: i for i, label in enumerate(settings.labels)}
     if item.end is None:
         instances, more = annotations.clean(recording, duration, settings.min_seconds)
         notes += more
@@ -138,14 +134,4 @@ def _record(cut: _Cut, settings: CutSettings) -> Built:
     features = {RGB: Images(cut.files, 3)}
     if settings.flow_method:
         features[FLOW] = Images(_flow_files(cut.greys, settings.flow_method, settings.quality), 2)
-    record = Record(
-        id=recording.id,
-        features=features,
-        stride=stride,
-        duration=duration,
-        segments=np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2),
-        labels=np.array([number[i.label] for i in instances], np.int32),
-        present=np.array(sorted(number[label] for label in recording.labels), np.int32),
-        ignored=ignored_segments(recording, duration),
-    )
-    return record, notes, {}
+    return record_of(recording, features, stride, duration, instances, settings.labels), notes, {}

@@ -1,6 +1,7 @@
 """From a packed clip to one row of a batch: the images that a network sees, decoded, cropped and changed."""
 
 import dataclasses
+import os
 from typing import ClassVar
 
 import numpy as np
@@ -36,6 +37,11 @@ class ClipRows:
     normalization: ClassVar[None] = None  # images are normalised on the device
     augmentation: ClassVar[Augmentation] = Augmentation()  # none of feature vectors
     proposals: ClassVar[None] = None
+
+    @property
+    def threads(self) -> int:
+        """How many decode ahead of the thread that trains: all cores, as decoding needs no lock of Python."""
+        return os.cpu_count() or 1
 
     @property
     def framing(self) -> Framing:

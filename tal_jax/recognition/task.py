@@ -20,6 +20,7 @@ from tal_jax.recognition.recogniser import Recogniser
 from tal_jax.recognition.rows import ClipRows
 from tal_jax.recognition.sampling import Cropping, Times
 from tal_jax.tasks.task import ENCODER, IMAGES, STATISTICS, DataFacts, Params, Settings, Task
+from tal_jax.tasks.whole_rows import covering
 from tal_jax.types import Array, Batch, Detections
 
 
@@ -174,16 +175,7 @@ class RecognitionTask(Task):
 
     def predict(self, params: Params, batch: Batch) -> Detections:
         """Detections [B, K]: class k covers the clip with its probability."""
-        probabilities = self.class_probabilities(params, batch)
-        b, k = probabilities.shape
-        best, order = jax.lax.top_k(probabilities, k)
-        ends = jnp.broadcast_to(batch.duration[:, None], (b, k))
-        return Detections(
-            segments=jnp.stack([jnp.zeros((b, k)), ends], axis=-1),
-            labels=order.astype(jnp.int32),
-            scores=best,
-            mask=jnp.ones((b, k), bool),
-        )
+        return covering(self.class_probabilities(params, batch), batch)
 
     def merge(self, detections: Detections) -> Detections:
         """The same: a clip is one row, whatever its length."""

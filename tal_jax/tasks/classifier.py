@@ -14,6 +14,7 @@ from tal_jax.ops.nms import soft_nms
 from tal_jax.tasks.finite import marked
 from tal_jax.tasks.fusion import mean_of_logits
 from tal_jax.tasks.task import CLASS_SCORES, Params, Task
+from tal_jax.tasks.whole_rows import covering
 from tal_jax.types import Array, Batch, Detections
 
 
@@ -63,16 +64,7 @@ class ClassifierTask(Task):
 
     def decode(self, outputs: Array, batch: Batch) -> Detections:
         """Detections [B, K] from logits [B, K], best first; each covers the whole row."""
-        scores = jax.nn.sigmoid(outputs)
-        b, k = scores.shape
-        ends = jnp.broadcast_to(batch.duration[:, None], (b, k))
-        best, order = jax.lax.top_k(scores, k)
-        return Detections(
-            segments=jnp.stack([jnp.zeros((b, k)), ends], axis=-1),
-            labels=order.astype(jnp.int32),
-            scores=best,
-            mask=jnp.ones((b, k), bool),
-        )
+        return covering(jax.nn.sigmoid(outputs), batch)
 
     def merge(self, detections: Detections) -> Detections:
         """A class's score is its best window's: hard NMS of segments that all cover the whole recording."""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tal_jax.video.decode import Video
-from tal_jax.video.grid import on_grid
 from tal_jax.video.pixels import Pixels
 
 
@@ -82,7 +81,6 @@ def chunks(
     *,
     strict: bool = False,
     threads: int = 1,
-    images: Iterator[tuple[int, Any]] | None = None,
 ) -> Iterator[Chunk]:
     """Decodes a video into chunks of so many clips; no image is converted twice, and few are held at a time.
 
@@ -94,16 +92,13 @@ def chunks(
       clips: of a chunk; the last one can hold fewer.
       strict: see `Video.shown`.
       threads: of the decoder.
-      images: grid points with what `pixels` are kept of, in place of the video's own images.
 
     Raises:
       InputError: see `Video.shown`.
     """
-    if images is None:
-        images = on_grid(video, video.shown(strict=strict, threads=threads), rate, sampling.phase)
     held = _Held(sampling, pixels)
     i, points, shown, kept = 0, 0, None, None
-    for k, image in images:
+    for k, image in pixels.on_grid(video, rate, sampling.phase, strict=strict, threads=threads):
         if image is not shown:
             shown, kept = image, None
         if k == 0 or pixels.ahead or sampling.uses(k):

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import jax
@@ -11,7 +12,8 @@ import numpy as np
 
 from tal_jax.ops.optical_flow import OPENCV, OPENCV_CUDA, tvl1
 from tal_jax.video.decode import Shown, Video
-from tal_jax.video.flow import BOUND, grey, to_bytes
+from tal_jax.video.flow import BOUND, grey, stored, to_bytes
+from tal_jax.video.grid import on_grid
 from tal_jax.video.preprocessing import PLACES, Preprocessing, crop, resize
 
 FlowMethod = Literal["opencv", "denseflow"]
@@ -27,7 +29,13 @@ class Pixels(Protocol):
         """How many images after one its pixels need."""
         ...
 
-    def keep(self, image: Shown) -> Any:
+    def on_grid(
+        self, video: Video, rate: Fraction, phase: Fraction, *, strict: bool, threads: int
+    ) -> Iterator[tuple[int, Any]]:
+        """The points of a grid, see `grid.on_grid`, with what `keep` takes of each; else as of `Video.shown`."""
+        ...
+
+    def keep(self, image: Any) -> Any:
         """What is kept of an image until its pixels are made."""
         ...
 
@@ -36,8 +44,18 @@ class Pixels(Protocol):
         ...
 
 
+class _OfImages:
+    """Pixels that are made of a video's own images."""
+
+    def on_grid(
+        self, video: Video, rate: Fraction, phase: Fraction, *, strict: bool, threads: int
+    ) -> Iterator[tuple[int, Any]]:
+        """The nearest images."""
+        return on_grid(video, video.shown(strict=strict, threads=threads), rate, phase)
+
+
 @dataclass(frozen=True)
-class Rgb:
+class Rgb(_OfImages):
     """The images themselves."""
 
     preprocessing: Preprocessing
@@ -53,7 +71,7 @@ class Rgb:
 
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(_OfImages):
     """TV-L1 optical flow from each image to the next, of whole images in the size that is then cropped."""
 
     preprocessing: Preprocessing
@@ -77,7 +95,16 @@ class StoredFlow:
     """Flow fields as denseflow stored them, resized and cropped as the encoder wants it."""
 
     preprocessing: Preprocessing
+    folder: str  # of denseflow's folders, one for each video
     ahead: ClassVar[int] = 0
+
+    def on_grid(
+        self, video: Video, rate: Fraction, phase: Fraction, *, strict: bool, threads: int
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """The fields that begin nearest; of the video only its header is read. Raises InputError: see `stored`."""
+        del strict, threads
+        fields = stored(Path(self.folder) / Path(video.path).stem)
+        return stored_on_grid(video, fields, video.own_rate(), rate, phase)
 
     def keep(self, image: Any) -> np.ndarray:
         """[N, Y, X, 2] of a field [Y, X, 2] uint8."""

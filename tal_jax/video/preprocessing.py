@@ -57,9 +57,7 @@ class Preprocessing:
             return self.size
         if self.short_side is None:
             return self.side, self.side
-        short = min(rows, columns)
-        return tuple(self.short_side if n == short else (2 * n * self.short_side + short) // (2 * short)
-                     for n in (rows, columns))  # type: ignore[return-value]  # fmt: skip
+        return in_proportion(self.short_side, rows, columns)
 
     def of_video(self, image: Shown) -> UInt8[np.ndarray, "N side side 3"]:
         """Resizes and crops one image of a video, N crops of it."""
@@ -79,6 +77,13 @@ class Preprocessing:
         axes = (1,) * (images.ndim - 1) + (-1,)
         mean, std = (jnp.asarray(x, jnp.float32).reshape(axes) for x in (self.mean, self.std))
         return (scaled - mean) / std
+
+
+def in_proportion(short_side: int, rows: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of an image whose shorter side becomes `short_side`; the other is rounded, halves up."""
+    short = min(rows, columns)
+    return tuple(short_side if n == short else (2 * n * short_side + short) // (2 * short)
+                 for n in (rows, columns))  # type: ignore[return-value]  # fmt: skip
 
 
 # (row, column, mirrored) of a crop, in halves of the room there is.
