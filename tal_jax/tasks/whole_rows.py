@@ -2,13 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float32
 
 from tal_jax.types import Array, Batch, Detections
 
 
-def covering(scores: Float32[Array, "B K"], batch: Batch) -> Detections:
-    """[B, K], best first: class k covers the whole row with score k."""
+def covering(scores: Array, batch: Batch) -> Detections:
+    """Detections [B, K] of scores [B, K] float32, best first: class k covers the whole row with score k."""
     b, k = scores.shape
     ends = jnp.broadcast_to(batch.duration[:, None], (b, k))
     best, order = jax.lax.top_k(scores, k)
