@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.encoders import released
+from support.encoders import assert_order_counts_when_shifted, read, released
 
 from tal_jax.encoders import catalogue, weights
 from tal_jax.encoders.resnest import Block, ResNeSt, SplitAttention
@@ -96,18 +96,7 @@ def test_the_shortcut_does_not_see_the_shift():
 
 
 def test_tsm_sees_its_neighbours_and_tsn_does_not():
-    clips = np.random.default_rng(0).normal(size=(1, 4, 32, 32, 3)).astype(np.float32)
-    network = TSM.network(np.float32)
-    variables = jax.jit(network.init)(jax.random.key(0), clips)
-    reordered = clips[:, [2, 0, 3, 1]]
-    tsm, tsn = jax.jit(network.apply), jax.jit(network.clone(shift=False).apply)
-    np.testing.assert_allclose(tsn(variables, clips), tsn(variables, reordered), rtol=1e-4, atol=1e-5)
-    assert not np.allclose(tsm(variables, clips), tsm(variables, reordered), rtol=1e-2)
-
-
-def read(tmp_path, encoder, tensors, family=None):
-    np.savez(tmp_path / "w.npz", **tensors)
-    return weights.read(tmp_path / "w.npz", encoder, family)
+    assert_order_counts_when_shifted(TSM)
 
 
 def test_released_names_and_shapes():

@@ -3,10 +3,9 @@
 import dataclasses
 import functools
 
-import jax
 import numpy as np
 import pytest
-from support.encoders import assert_parity, randomize, released, save_torch
+from support.encoders import assert_order_counts_when_shifted, assert_parity, randomize, read, released, save_torch
 
 from tal_jax.encoders import catalogue, weights
 from tal_jax.encoders.resnet import ResNet, shifted, temporal_shift
@@ -51,18 +50,7 @@ def test_which_blocks_shift():
 
 
 def test_tsm_sees_its_neighbours_and_tsn_does_not():
-    clips = np.random.default_rng(0).normal(size=(1, 4, 32, 32, 3)).astype(np.float32)
-    network = TSM.network(np.float32)
-    variables = jax.jit(network.init)(jax.random.key(0), clips)
-    reordered = clips[:, [2, 0, 3, 1]]
-    tsm, tsn = jax.jit(network.apply), jax.jit(network.clone(shift=False).apply)
-    np.testing.assert_allclose(tsn(variables, clips), tsn(variables, reordered), rtol=1e-4, atol=1e-5)
-    assert not np.allclose(tsm(variables, clips), tsm(variables, reordered), rtol=1e-2)
-
-
-def read(tmp_path, encoder, tensors, family=None):
-    np.savez(tmp_path / "w.npz", **tensors)
-    return weights.read(tmp_path / "w.npz", encoder, family)
+    assert_order_counts_when_shifted(TSM)
 
 
 @pytest.mark.parametrize("family", ["tsm", "mmaction2_tsm"])

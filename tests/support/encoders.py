@@ -21,6 +21,25 @@ def released(encoder: Encoder, family: str, rng: np.random.Generator) -> dict[st
     return tensors
 
 
+def read(folder, encoder: Encoder, tensors: dict[str, np.ndarray], family: str | None = None) -> weights.Weights:
+    """What is read of a file of these tensors."""
+    np.savez(folder / "w.npz", **tensors)
+    return weights.read(folder / "w.npz", encoder, family)
+
+
+def assert_order_counts_when_shifted(encoder: Encoder) -> None:
+    """The order of a clip's images counts for a network that shifts, and not for the same one without shifts."""
+    import jax
+
+    clips = np.random.default_rng(0).normal(size=(1, 4, 32, 32, 3)).astype(np.float32)
+    network = encoder.network(np.float32)
+    variables = jax.jit(network.init)(jax.random.key(0), clips)
+    reordered = clips[:, [2, 0, 3, 1]]
+    tsm, tsn = jax.jit(network.apply), jax.jit(network.clone(shift=False).apply)
+    np.testing.assert_allclose(tsn(variables, clips), tsn(variables, reordered), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(tsm(variables, clips), tsm(variables, reordered), rtol=1e-2)
+
+
 def randomize(model, seed: int = 0):
     """Gives a PyTorch module random weights and statistics of a size that keeps its activations near 1."""
     import torch
