@@ -182,7 +182,8 @@ def watch(*, at_once: bool = False) -> None:
         sys.__unraisablehook__(problem)
 
     sys.unraisablehook = on_ignored
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # SIGTERM last: whoever sees that this process minds it (the kernel says so) may send either.
+    for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(ValueError):  # of the main thread alone
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                 signal.signal(number, on_signal)
