@@ -26,7 +26,7 @@ def write(results: dict[str, Any]) -> None:
 
 OTHER_SIDES = {  # keys of a case's results
     "torch_compile": "`torch.compile` on the PyTorch side:",
-    "torch_huge_pages": "PyTorch with the large pages that `launch` asks for (`GLIBC_TUNABLES`), alone:",
+    "torch_allocation": "PyTorch with the settings of memory that `launch` asks for (`GLIBC_TUNABLES`), alone:",
 }
 
 

@@ -25,7 +25,7 @@ from absl import app, flags
 
 from benchmarks import report
 from benchmarks.cases import CASES, MAP_CLASSES, MAP_DETECTIONS, MAP_RECORDINGS, Case
-from tal_jax.commands import huge_pages
+from tal_jax.commands import allocation
 
 _CASES = flags.DEFINE_list("cases", [], "Only these: names of cases, `map` and `growth`; empty: everything.")
 _SECONDS = flags.DEFINE_float("seconds", 45.0, "How long the sides of one case take steps, about.", lower_bound=1.0)
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 
 def command_environment(**more: str) -> dict[str, str]:
     """The environment that `python -m launch.X` gives itself."""
-    return {**(huge_pages.wanted(os.environ) or os.environ), **more}
+    return {**(allocation.wanted(os.environ) or os.environ), **more}
 
 
 class Side:
@@ -111,8 +111,8 @@ def run_case(case: Case, seconds: float) -> dict[str, Any]:
     }
     if case.compiled:
         found["torch_compile"] = run_alone("compile", case)
-        if huge_pages.wanted(os.environ):
-            found["torch_huge_pages"] = run_alone("torch", case, command_environment())
+    if case.compiled or case.kind == "recognition":
+        found["torch_allocation"] = run_alone("torch", case, command_environment())
     return found
 
 

@@ -2,8 +2,8 @@
 
 import sys
 
-from tal_jax.commands import endings, huge_pages
+from tal_jax.commands import allocation, endings
 
-huge_pages.ask_for()
-if huge_pages.is_command(sys.orig_argv):
+allocation.ask_for()
+if allocation.command_of(sys.orig_argv) is not None:
     endings.watch(at_once=True)

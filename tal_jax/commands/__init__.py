@@ -1,1 +1,1 @@
-"""Commands, what they have in common: flags, errors in one line, large pages of memory, and the entry `tal-jax`."""
+"""Commands, what they have in common: flags, errors in one line, how memory is handed out, and the entry `tal-jax`."""

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from tal_jax.commands import endings, huge_pages
+from tal_jax.commands import allocation, endings
 from tal_jax.words import nearest
 
 PACKAGE = "tal_jax.launch"
@@ -17,8 +17,8 @@ HELP = ("help", "-h", "-help", "--help", "--helpfull", "--helpshort")
 
 def main() -> None:
     """What the installed `tal-jax` and `python -m tal_jax` run; ends with the status of the command."""
-    huge_pages.ask_for()
-    if huge_pages.is_command(sys.orig_argv):
+    allocation.ask_for()
+    if allocation.command_of(sys.orig_argv) is not None:
         endings.watch(at_once=True)
     name, *rest = sys.argv[1:] or ["--help"]
     if name in HELP:

@@ -21,6 +21,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
 VARIANT = "variant"  # the change that takes another variant of the config file
 WHOLE = "all"  # the fold that holds nothing out
 FIRST_NAMES = {new: old for old, new in RENAMED.items()}
+YOUNGER_OPTIMIZER_KEYS = {"method": "adamw", "momentum": 0.9}  # than studies, with their defaults
 # What the study itself sets, and what would measure rows on different recordings.
 OWN = ("seed", "population", "learning_rates", "data.dir", "data.holdout_ids", "data.train_split", "data.eval_split")
 
@@ -121,16 +122,23 @@ class Run:
 def digest(config: Mapping[str, Any], fingerprint: str) -> str:
     """Ten hexadecimal digits of a config and a prepared set.
 
-    Keys that only say how a training is watched or where data lie do not count, nor do those that are 0 or empty. Keys
-    count under the names that they first had: a study goes on after a key is renamed.
+    Keys that only say how a training is watched or where data lie do not count, nor do those that are 0 or empty, nor
+    what is younger than studies and has its default. Keys count under the names that they first had: a study goes on
+    after a key is renamed.
 
     Args:
       config: the config as plain nested values.
       fingerprint: that of the prepared set.
     """
-    values = {_first_name(key): value for key, value in flat(config).items() if value and is_semantic(key)}
+    told = {key: value for key, value in flat(config).items() if value and is_semantic(key)}
+    values = {_first_name(key): value for key, value in told.items() if not _is_younger_default(key, value)}
     text = json.dumps([values, fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _is_younger_default(key: str, value: Any) -> bool:
+    section, _, name = key.rpartition(".")
+    return section.endswith(".optimizer") and YOUNGER_OPTIMIZER_KEYS.get(name) == value
 
 
 def _first_name(key: str) -> str:
