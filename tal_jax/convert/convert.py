@@ -12,7 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from tal_jax.convert import state_dict
-from tal_jax.convert.families import FAMILIES, GROUPS, Family
+from tal_jax.convert.families import FAMILIES
+from tal_jax.convert.family import Family
 from tal_jax.convert.match import parameters_of, snippets_of, tensors_of
 from tal_jax.data import atomic
 from tal_jax.data.dataset import SPLITS
@@ -31,6 +32,7 @@ from tal_jax.stages.workdir import check_config, has_checkpoint, read_config, wr
 from tal_jax.train.checkpoint import Checkpoints, restore_params
 from tal_jax.train.optimizer import build_optimizer
 from tal_jax.train.step import TrainState
+from tal_jax.types import Batch
 from tal_jax.words import hint
 
 CONFIG = '''"""The config of this workdir, as config.json beside this file has it."""
@@ -91,10 +93,11 @@ def convert(family: str, checkpoint: str | Path, config: Mapping[str, Any], work
         changes = tuple(_apply(section, layout.settings(snippets, tensors), f"stages.{name}"))
         whole = parse(tree)
         stage = build_stage(whole, name, path)
+        layout = layout.fitted(whole.stages[name].model)
         _check_channels(layout, tensors, stage, str(checkpoint))
         parameters = parameters_of(layout, tensors, _template(stage), snippets, str(checkpoint))
         nested = flax.traverse_util.unflatten_dict(parameters, sep="/")
-        params = {"params": jax.tree.map(jnp.asarray, nested)}
+        params = {**_beside_weights(stage), "params": jax.tree.map(jnp.asarray, nested)}
         state = _state(stage, params)
         check_config(whole, path, [name, *others])
         write_config(whole, path, [name, *others])
@@ -124,7 +127,7 @@ def revert(family: str, checkpoint: str | Path, workdir: str | Path) -> Converte
     params = restore_params(path, name)["params"]
     parameters = flax.traverse_util.flatten_dict(params, sep="/")
     snippets = _check_expressible(layout, config, name, path)
-    tensors = tensors_of(layout, parameters, snippets, str(path / name))
+    tensors = tensors_of(layout.fitted(config.stages[name].model), parameters, snippets, str(path / name))
     with atomic.writing(out) as temporary:
         state_dict.write(temporary, tensors, out.suffix)
     return Converted(name, len(tensors), sum(x.size for x in parameters.values()))
@@ -171,14 +174,23 @@ def _plain(value: Any) -> Any:
 
 def _template(stage: Stage) -> dict[str, np.ndarray]:
     """The model's parameters by path, of the right shapes and without memory."""
-    example, _ = stage.assembler.training_row(stage.training[0], 0, np.random.default_rng(0))
-    batch = jax.tree.map(lambda x: np.asarray(x)[None], example)
     try:
-        tree = jax.eval_shape(stage.task.init, jax.random.key(0), batch)
+        tree = jax.eval_shape(stage.task.init, jax.random.key(0), _example(stage))
     except (ValueError, TypeError) as e:
         raise InputError(f"config: stages.{stage.name}: no such model can be built: {e}") from e
     flat = flax.traverse_util.flatten_dict(tree["params"], sep="/")
     return {k: np.broadcast_to(np.float32(0), x.shape) for k, x in flat.items()}
+
+
+def _example(stage: Stage) -> Batch:
+    row, _ = stage.assembler.training_row(stage.training[0], 0, np.random.default_rng(0))
+    return jax.tree.map(lambda x: np.asarray(x)[None], row)
+
+
+def _beside_weights(stage: Stage) -> dict[str, Any]:
+    """What a training begins with beside weights, such as running means; no checkpoint has it."""
+    begun = jax.jit(lambda batch: {k: x for k, x in stage.task.init(jax.random.key(0), batch).items() if k != "params"})
+    return dict(begun(_example(stage)))
 
 
 def _check_channels(family: Family, tensors: Mapping[str, np.ndarray], stage: Stage, file: str) -> None:
@@ -220,8 +232,8 @@ def _check_expressible(family: Family, config: Config, name: str, workdir: Path)
         if _plain(own[k]) != _plain(v)
     ]
     width = sum(metadata.streams[s] for s in config.data.streams or metadata.streams)
-    if width % GROUPS:
-        other.append(f"{width} channels are no multiple of {GROUPS}")
+    if width % family.groups:
+        other.append(f"{width} channels are no multiple of {family.groups}")
     if other:
         raise InputError(
             f"{workdir / name}: {family.name} cannot express this model ({'; '.join(other)}): launch.export takes any"

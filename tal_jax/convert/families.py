@@ -1,55 +1,15 @@
 """The PyTorch systems whose checkpoints are read and written: names, constants, and what their numerics need."""
 
-import dataclasses
 import functools
-from collections import Counter
-from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from tal_jax.convert.constants import cells, hidden_from_attention, sample_mask
+from tal_jax.convert.family import Family
+from tal_jax.convert.pyramid_family import PYRAMIDS
 from tal_jax.convert.rules import CONV1D, DENSE, Rule, layer, norm
 
 GROUPS = 4
 ENCODERS, STAGES = 2, 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """One system's layout of a model."""
-
-    name: str
-    method: str  # of the stage that holds such a model
-    rules: tuple[Rule, ...]
-    model: Mapping[str, Any]  # fields of the model that its numerics ask for
-    options: Mapping[str, Any]  # and of its task
-    widths: Mapping[str, tuple[str, ...]]  # fields that are as wide as these parameters
-    constants: Mapping[str, Callable[[int], np.ndarray]]  # by tensor, of T
-    may_lack: tuple[str, ...] = ()  # constants that not every version of the system stores
-    as_long_as_frame: str = ""  # the model's field that is T
-
-    def settings(self, snippets: int, tensors: Mapping[str, np.ndarray] | None = None) -> dict[str, dict[str, Any]]:
-        """What a stage's section must say for a model of T snippets, with the widths of a checkpoint if given."""
-        model = dict(self.model)
-        if self.as_long_as_frame:
-            model[self.as_long_as_frame] = snippets
-        if tensors is not None:
-            for field, parameters in self.widths.items():
-                found = Counter(w for p in parameters if (w := self._width(p, tensors)))
-                if found:  # of several, so that one wrong tensor is named and not the others
-                    model[field] = found.most_common(1)[0][0]
-        return {"model": model, "options": dict(self.options)}
-
-    def channels(self, tensors: Mapping[str, np.ndarray]) -> int | None:
-        """Channels of the features that a checkpoint is for; None where its first convolution does not say."""
-        first = next(r.tensor for r in self.rules if r.parameters == ("base1/kernel",))
-        return tensors[first].shape[1] * GROUPS if first in tensors and tensors[first].ndim == 3 else None
-
-    def _width(self, parameter: str, tensors: Mapping[str, np.ndarray]) -> int:
-        rule = next(r for r in self.rules if parameter in r.parameters)
-        shape = tensors[rule.tensor].shape if rule.tensor in tensors else ()
-        return shape[0] // len(rule.parameters) if shape else 0
 
 
 def _encoder(ours: str, theirs: str, *, attention: str, ffn: tuple[str, str]) -> list[Rule]:
@@ -96,7 +56,7 @@ def _tcanet(
         rules += _boundaries(tbr, merged=merged)
         for theirs, ours in zip(segment[:3], ("conv1", "conv2", "conv3"), strict=True):
             rules += layer(f"{tbr}.reg1xw.{theirs}", f"{tbr}/segment_{ours}", CONV1D)
-        rules += layer(f"{tbr}.reg1xw.{segment[3]}", f"{tbr}/segment_out", DENSE, ones=1)
+        rules += layer(f"{tbr}.reg1xw.{segment[3]}", f"{tbr}/segment_out", DENSE, single=(-1,))
     model = {
         "variant": "released", "encoder_variant": "", "norm_epsilon": norm_epsilon, "snippet_head": False,
         "groups": GROUPS, "encoders": ENCODERS, "heads": 8, "local_heads": 4, "window": 9, "stages": STAGES, "tau": 0.5,
@@ -115,7 +75,7 @@ def _tcanet(
         "frame_hidden": tuple(f"tbr{i}/start_conv{k}/bias" for i in (1, 2, 3) for k in (1, 2)),
     }
     masks = {f"lgtes.{i}.{mask}": hidden_from_attention for i in range(ENCODERS)}
-    return Family(name, "tcanet", tuple(rules), model, options, widths, masks)
+    return Family(name, "tcanet", tuple(rules), model, options, widths, masks, groups=GROUPS)
 
 
 def _bmn(name: str, *, map_axes: tuple[int, ...], longer: bool, by_end: bool) -> Family:
@@ -124,10 +84,10 @@ def _bmn(name: str, *, map_axes: tuple[int, ...], longer: bool, by_end: bool) ->
         rules += layer(f"x_1d_{side[0]}.0", f"{side}1", CONV1D) + layer(f"x_1d_{side[0]}.2", f"{side}2", CONV1D)
     rules += layer("x_1d_p.0", "proposal", CONV1D)
     rules += [
-        Rule("x_3d_p.0.weight", ("matching_kernel",), CONV1D, ones=2),
+        Rule("x_3d_p.0.weight", ("matching_kernel",), CONV1D, single=(-2, -1)),
         Rule("x_3d_p.0.bias", ("matching_bias",)),
     ]
-    rules += layer("x_2d_p.0", "map1", DENSE, ones=2) + layer("x_2d_p.6", "map4", DENSE, ones=2)
+    rules += layer("x_2d_p.0", "map1", DENSE, single=(-2, -1)) + layer("x_2d_p.6", "map4", DENSE, single=(-2, -1))
     rules += layer("x_2d_p.2", "map2", map_axes) + layer("x_2d_p.4", "map3", map_axes)
     model = {
         "groups": GROUPS, "bins": 32, "points": 3, "masked_cells": False,
@@ -148,7 +108,8 @@ def _bmn(name: str, *, map_axes: tuple[int, ...], longer: bool, by_end: bool) ->
         "bm_mask": functools.partial(cells, by_end=by_end),
     }
     lacked = ("bm_mask",)
-    return Family(name, "bmn", tuple(rules), model, options, widths, constants, lacked, as_long_as_frame="durations")
+    more: Any = {"as_long_as_frame": "durations", "groups": GROUPS}
+    return Family(name, "bmn", tuple(rules), model, options, widths, constants, lacked, **more)
 
 
 # Kernels of the map's convolutions: ours are [start, duration or end, I, O].
@@ -176,5 +137,6 @@ FAMILIES = {
         ),
         _bmn("bmn_jjboy", map_axes=_STARTS_FIRST, longer=True, by_end=True),
         _bmn("bmn_mmaction2", map_axes=_STARTS_LAST, longer=False, by_end=False),
+        *PYRAMIDS,
     )
 }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tal_jax.convert.families import Family
+from tal_jax.convert.family import Family
 from tal_jax.convert.rules import Tensors, to_parameters, to_tensors
 from tal_jax.convert.state_dict import listed
 from tal_jax.errors import InputError

@@ -16,44 +16,45 @@ Tensors = dict[str, np.ndarray]
 class Rule:
     """One tensor and the parameters it holds.
 
-    The tensor is cut into as many equal parts along its first axis as there are parameters; each loses its last `ones`
-    axes, of length one, and has its other axes permuted.
+    The tensor loses the axes of length one at the places `single`, is cut into as many equal parts along its first axis
+    as there are parameters, and each has its axes permuted.
     """
 
     tensor: str
     parameters: tuple[str, ...]
     axes: tuple[int, ...] = (0,)  # where the parameter's axes stand in the tensor
-    ones: int = 0
+    single: tuple[int, ...] = ()
 
     def to_parameters(self, tensor: np.ndarray) -> Tensors:
         """The parameters by path; the tensor has the shape that `to_tensor` gives."""
-        x = tensor.reshape(tensor.shape[: tensor.ndim - self.ones])
-        parts = np.split(x, len(self.parameters))
-        return {p: np.ascontiguousarray(x.transpose(self.axes)) for p, x in zip(self.parameters, parts, strict=True)}
+        x = np.squeeze(tensor, self.single)
+        parts = np.split(x, len(self.parameters)) if len(self.parameters) > 1 else [x]
+        return {p: x.transpose(self.axes).copy() for p, x in zip(self.parameters, parts, strict=True)}
 
     def to_tensor(self, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
         """The tensor out of parameters by path. Raises KeyError, ValueError: they are not there, or of other axes."""
         parts = [np.asarray(parameters[p]).transpose(np.argsort(self.axes)) for p in self.parameters]
         x = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        return np.ascontiguousarray(x).reshape(x.shape + (1,) * self.ones)
+        return np.expand_dims(x, self.single).copy()
 
 
 CONV1D = (2, 1, 0)  # [O, C / g, K] -> [K, C / g, O]
 DENSE = (1, 0)  # [O, C] -> [C, O]
 
 
-def layer(name: str, modules: str | Sequence[str], axes: tuple[int, ...], ones: int = 0) -> list[Rule]:
+def layer(name: str, modules: str | Sequence[str], axes: tuple[int, ...], single: tuple[int, ...] = ()) -> list[Rule]:
     """`name`.weight and .bias of a layer, whose output channels are those of one module of ours or of several."""
     paths = (modules,) if isinstance(modules, str) else tuple(modules)
     return [
-        Rule(f"{name}.weight", tuple(f"{p}/kernel" for p in paths), axes, ones),
+        Rule(f"{name}.weight", tuple(f"{p}/kernel" for p in paths), axes, single),
         Rule(f"{name}.bias", tuple(f"{p}/bias" for p in paths)),
     ]
 
 
-def norm(name: str, module: str) -> list[Rule]:
+def norm(name: str, module: str, single: tuple[int, ...] = ()) -> list[Rule]:
     """A layer norm."""
-    return [Rule(f"{name}.weight", (f"{module}/scale",)), Rule(f"{name}.bias", (f"{module}/bias",))]
+    parts = (("weight", "scale"), ("bias", "bias"))
+    return [Rule(f"{name}.{theirs}", (f"{module}/{ours}",), single=single) for theirs, ours in parts]
 
 
 def to_tensors(rules: Iterable[Rule], parameters: Mapping[str, np.ndarray]) -> Tensors:

@@ -15,14 +15,14 @@ from tal_jax.errors import InputError
 
 PICKLED = (".pth", ".pt", ".tar", ".ckpt")
 SUFFIXES = (*PICKLED, ".safetensors")
-_KEYS = ("state_dict", "model_state")
+_KEYS = ("state_dict_ema", "state_dict", "model_state")  # the average of parameters, where there is one, is evaluated
 _PREFIX = "module."
 
 
 def read(path: Path) -> Tensors:
     """The tensors of a checkpoint by name; those of half and double precision as float32.
 
-    They may lie under `state_dict` or `model_state`, and their names may carry the prefix `module.`.
+    They may lie under one of `_KEYS`, the first of which counts, and their names may carry the prefix `module.`.
 
     Raises:
       InputError: no such file, another kind of file, one that holds more than weights, or something else than tensors.

@@ -18,6 +18,8 @@ METHODS = {
     "trimmed": "tal_jax.tasks.trimmed:TrimmedTask",
     "mgfn": "tal_jax.tasks.mgfn:MGFNTask",
     "joint": "tal_jax.tasks.joint:JointTask",
+    "actionformer": "tal_jax.tasks.actionformer:ActionFormerTask",
+    "actionformer_proposals": "tal_jax.tasks.actionformer:PyramidProposalsTask",
     "recognition": "tal_jax.recognition.task:RecognitionTask",
 }
 
