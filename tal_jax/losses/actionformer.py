@@ -142,13 +142,14 @@ def pyramid_loss(
         jnp.where(pairs[..., None], distances, one), jnp.broadcast_to(wanted, distances.shape)
     )
     regression = jnp.sum(jnp.where(pairs, loss, 0.0)) / normalizer
+    logits = jnp.where(mask[..., None], logits, 0.0)
     focal = sigmoid_focal(logits, targets * (1 - smoothing) + smoothing / (k + 1))
     if iou_power:
         focal = focal * jnp.where(pairs & (targets > 0), jnp.maximum(iou, 1e-8) ** iou_power, 1.0)
     classes = jnp.sum(jnp.where(mask[..., None], focal, 0.0)) / normalizer
     weight: Array | float = regression_weight
     if regression_weight <= 0:
-        weight = jax.lax.stop_gradient(classes) / jnp.maximum(regression, 0.01)
+        weight = jax.lax.stop_gradient(classes / jnp.maximum(regression, 0.01))
     return classes + weight * regression, {"class_loss": classes, "regression_loss": regression}
 
 
