@@ -28,6 +28,12 @@ CASES = [
     ("supervised_videos", ""),
     ("supervised_watch", ""),
     ("supervised_watch", "joint"),
+    *((f"onestage_{name}", v) for name in ("thumos", "activitynet", "hacs", "epic") for v in ("clean", "released")),
+    ("onestage_thumos", "tridet"),
+    ("onestage_thumos", "temporalmaxer"),
+    ("onestage_hacs", "tridet"),
+    ("onestage_epic", "noun"),
+    ("onestage_geotec", ""),
     *((f"weak_{name}", row) for name in ("hacs", "activitynet", "thumos", "watch") for row in weak.ROWS),
 ]
 
@@ -35,7 +41,7 @@ CASES = [
 def metadata(name):
     classes, width, stride = {
         "hacs": (200, 2304, 8 / 15), "activitynet": (200, 400, None), "thumos": (20, 2048, 4 / 30),
-        "geotec": (4, 60, 0.1), "videos": (9, 1280, 0.1), "watch": (3, 48, 0.2),
+        "epic": (97, 2304, 16 / 30), "geotec": (4, 60, 0.1), "videos": (9, 1280, 0.1), "watch": (3, 48, 0.2),
     }[name.split("_")[-1]]  # fmt: skip
     lengths = tuple(x * (0.3 if stride == 0.1 else 1.5) for x in (1, 1, 2, 4, 5, 6, 8, 9, 10))
     labels = tuple(f"c{i:03d}" for i in range(classes))
@@ -91,6 +97,22 @@ def test_config_builds_and_traces(name, variant):
         if section.task == "bmn":
             long = data.segment_seconds[-2] / data.stride / framing.scale if data.stride else 0
             assert task.model.durations >= min(long, framing.snippets)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "parameters"),
+    [
+        ("thumos", "clean", 29_251_612), ("thumos", "released", 29_251_612), ("thumos", "tridet", 15_989_604),
+        ("thumos", "temporalmaxer", 7_117_852), ("hacs", "tridet", 51_860_092), ("epic", "clean", 29_763_177),
+    ],
+)  # fmt: skip
+def test_one_stage_networks_are_as_large_as_released(name, variant, parameters):
+    config = parse(importlib.import_module(f"configs.onestage_{name}").get_config(variant).to_dict())
+    section = config.stages["actionformer"]
+    task = build_task(section, metadata(name), Framing("window", section.data.snippets), "actionformer")
+    shapes = Batch.spec(Sizes(section.data.snippets, metadata(name).streams["x"], 200, segments=20), 1)
+    params = jax.eval_shape(task.init, jax.random.key(0), shapes)["params"]
+    assert sum(x.size for x in jax.tree.leaves(params)) == parameters
 
 
 def test_sizes_of_the_report():
