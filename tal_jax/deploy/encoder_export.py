@@ -116,7 +116,7 @@ def write(home: Path, planned: Plan, dtype: str = "float32") -> dict[str, Any]:
     home.mkdir()
     encoder, packing = planned.encoder, Packing.of(planned.sampling, CLIPS)
     network = encoder.network(jnp.dtype(dtype))
-    arrays = {name: np.ascontiguousarray(x) for name, x in flat(variables_of(planned)).items()}
+    arrays = {name: np.asarray(x, order="C") for name, x in flat(variables_of(planned)).items()}
 
     def program(weights: dict[str, Array], images: Array, index: Array) -> Array:
         return pooled(network, encoder.preprocessing, nested(weights), images, index)

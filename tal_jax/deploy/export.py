@@ -124,7 +124,7 @@ def _write(stage: Stage, folder: Path, workdir: Path, checkpoint: str, member: i
     if line := unfinished(stage):
         print(line)
     params = restore_params(workdir, stage.name, which=checkpoint, member=member)
-    arrays = {name: np.ascontiguousarray(x) for name, x in flat(params).items()}
+    arrays = {name: np.asarray(x, order="C") for name, x in flat(params).items()}
     _check_finite(workdir / stage.name, arrays)
     task, assembler = tuned(stage.task, workdir, stage.name), stage.assembler
     home = folder / stage.name

@@ -18,30 +18,35 @@ def find(model: Model, sources: Sequence[str]) -> dict[str, dict[str, File]]:
 
     Args:
       model: the model whose streams are wanted.
-      sources: PATH for a model of one stream, NAME=PATH for each stream otherwise; a path is a file or a folder.
+      sources: PATH for a model of one stream, NAME=PATH otherwise, for each stream once or more; a path is a file or a folder.
 
     Raises:
-      InputError: the model has no such stream, a path has no feature files, or a recording lacks a stream.
+      InputError: the model has no such stream, a path has no feature files, a recording lacks a stream or has it twice.
     """
-    paths = {}
+    paths: dict[str, list[str]] = {}
     for source in sources:
         name, equals, path = source.partition("=")
         if not equals or os.path.exists(source):
             if len(model.streams) > 1:
                 raise InputError(f"--features={source}: the model has streams: give --features=NAME=PATH for each")
             name, path = next(iter(model.streams)), source
-        paths[name] = path
+        paths.setdefault(name, []).append(path)
     for name in model.streams.keys() | paths.keys():
         if name not in paths or name not in model.streams:
             raise InputError(f"--features={name}=..: the model has the streams {', '.join(model.streams)}: give each")
     found: dict[str, dict[str, File]] = {}
-    for name, path in paths.items():
+    for name, path in ((name, path) for name, given in paths.items() for path in given):
         for id, file in _files(name, path).items():
-            found.setdefault(id, {})[name] = file
+            if name in (known := found.setdefault(id, {})):
+                raise InputError(f"{path}: record {id}: {known[name].path} is of this recording too: give one of them")
+            known[name] = file
     for id, files in found.items():
-        for name, path in paths.items():
+        for name, given in paths.items():
             if name not in files:
-                raise InputError(f"{path}: record {id}: no file of stream {name}: add it, or remove the other streams'")
+                where = ", ".join(given)
+                raise InputError(
+                    f"{where}: record {id}: no file of stream {name}: add it, or remove the other streams'"
+                )
     return dict(sorted(found.items()))
 
 

@@ -64,7 +64,7 @@ def write(
     arrays: dict[str, np.ndarray] = {}
     for tree in variables.values():
         flat = flax.traverse_util.flatten_dict(dict(tree), sep="/")
-        arrays |= {name: np.ascontiguousarray(x) for name, x in flat.items()}
+        arrays |= {name: np.asarray(x, order="C") for name, x in flat.items()}
     arrays[f"{CLASSIFIER}.weight"] = np.ascontiguousarray(np.asarray(dense["kernel"]).T)
     arrays[f"{CLASSIFIER}.bias"] = np.ascontiguousarray(dense["bias"])
     note = {"encoder": encoder, "labels": labels, "rate": rate, "origin": dict(origin)}

@@ -30,7 +30,6 @@ class ActionFormerTask(Task):
 
     accepts: ClassVar[tuple[str, ...]] = (CLASS_SCORES,)
     fusable: ClassVar = True
-    any_length: ClassVar = True
     from_data: ClassVar = ("num_classes", "stream_widths")
 
     model: ActionFormer

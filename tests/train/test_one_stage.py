@@ -101,7 +101,9 @@ def test_an_export_detects_what_the_workdir_detects(folder, trained, tmp_path):
     assert len(found.recordings) == 4
     export(trained, tmp_path / "model")
     files = [str(folder / "features" / f"{id}.npy") for id in found.recordings]
-    alike(found, detect_files(tmp_path / "model", files, stride=STRIDE))
+    alike(found, detect_files(tmp_path / "model", files, stride=STRIDE)[0])
+    with pytest.raises(InputError, match=r"record r08: .*r08.npy is of this recording too: give one of them"):
+        detect_files(tmp_path / "model", [*files, files[0]], stride=STRIDE)
 
 
 def test_models_are_averaged_with_themselves(trained):
