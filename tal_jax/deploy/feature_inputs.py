@@ -18,7 +18,8 @@ def find(model: Model, sources: Sequence[str]) -> dict[str, dict[str, File]]:
 
     Args:
       model: the model whose streams are wanted.
-      sources: PATH for a model of one stream, NAME=PATH otherwise, for each stream once or more; a path is a file or a folder.
+      sources: PATH for a model of one stream, NAME=PATH otherwise; a path is a file or a folder, and a stream may have
+        several.
 
     Raises:
       InputError: the model has no such stream, a path has no feature files, a recording lacks a stream or has it twice.
