@@ -39,7 +39,7 @@ def test_a_file_that_exists_is_meant_by_its_path(tmp_path, monkeypatch):
         ("configs/weak_watsh.py", "configs/weak_watsh.py: no such file: did you mean weak_watch?"),
         ("weak_watch.py", "weak_watch.py: no such file: did you mean weak_watch?"),
         ("other/weak_watch.py", "other/weak_watch.py: no such file: did you mean weak_watch?"),
-        ("qqqq", "qqqq: no such name: the package has encoder_hacs, encoders_hacs, supervised, "),
+        ("qqqq", "qqqq: no such name: the package has encoder_hacs, encoders_hacs, onestage, "),
         ("", ": no such name: the package has "),
     ],
 )

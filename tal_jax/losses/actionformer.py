@@ -114,7 +114,7 @@ def pyramid_loss(
     smoothing: float = 0.0,
     regression_weight: float = 1.0,
     iou_power: float = 0.0,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Focal loss of all points' classes plus DIoU loss of the positive points' distances, both sums / `normalizer`.
 
     Args:
@@ -153,7 +153,9 @@ def pyramid_loss(
     return classes + weight * regression, {"class_loss": classes, "regression_loss": regression}
 
 
-def running_positives(before: Scalar, labels: PointLabels, mask: Bool[Array, "B M"], momentum: float) -> Array:
+def running_positives(
+    before: Scalar, labels: PointLabels, mask: Bool[Array, "B M"], momentum: float
+) -> Float32[Array, ""]:
     """momentum * before + (1 - momentum) * max(positive points of the batch, 1)."""
     count = jnp.sum(labels.positive & mask, dtype=jnp.float32)
     return momentum * jnp.asarray(before, jnp.float32) + (1 - momentum) * jnp.maximum(count, 1.0)
