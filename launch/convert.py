@@ -5,8 +5,8 @@ python -m launch.convert --family=F --checkpoint=x.pth --config=configs/X.py[:va
 python -m launch.convert --family=F --checkpoint=new.pth --workdir=W --reverse
 
 Families: tcanet_released, tcanet_mmaction2, bmn_jjboy, bmn_mmaction2, actionformer, tridet, temporalmaxer. Files: .pth,
-.pt, .tar, .ckpt, which need the extra torch, and .safetensors. A BMN goes before the TCANet that refines its proposals. `launch.detect` works on the
-result, and `launch.train --config=W/config.py --workdir=W` trains it further.
+.pt, .tar, .ckpt, which need the extra torch, and .safetensors. A BMN goes before the TCANet that refines its proposals.
+`launch.detect` works on the result, and `launch.train --config=W/config.py --workdir=W` trains it further.
 """
 
 import os
