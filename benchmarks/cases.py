@@ -60,6 +60,16 @@ CASES = (
     _encode("slowfast", "SlowFast-50 8x8, a clip of 32 images", 1, "slowfast50_8x8"),
     _encode("videomae", "VideoMAE-B, 2 clips of 16 images", 2, "videomae_base"),
     Case("train-tsm", "TSM ResNet-50 training step, 2 clips of 8 images", "recognition", {"rows": 2}, 1, 1.5),
+    _train("onestage", "ActionFormer (THUMOS14)", 2, 2, 3, (1 / 2, 1 / 4), snippets=2304, channels=2048, classes=20),
+    _train("onestage", "ActionFormer (small)", 16, 3, 5, snippets=256, channels=60, classes=4),
+    Case(
+        "onestage-predict",
+        "ActionFormer (THUMOS14) up to detections, T = 2304",
+        "onestage_predict",
+        {"rows": 1, "snippets": 2304, "channels": 2048, "classes": 20},
+        2,
+        4,
+    ),
     Case("attention", "local attention W = 9, T = 4,096", "attention", {"snippets": 4096}, 5, 20),
 )
 # Measured without a counterpart: mAP (the ActivityNet evaluator needs over nine minutes) in seconds, and how the time

@@ -74,6 +74,24 @@ def tcanet_predict(**sizes: int) -> Step:
     return lambda: jax.block_until_ready(predict(params, batch))
 
 
+def _onestage(**sizes: int) -> tuple[str, tuple[str, ...], str, dict[str, Any], dict[str, int]]:
+    config = "onestage_thumos.py" if sizes["channels"] == 2048 else "onestage_geotec.py"
+    return config, (), "actionformer", {}, sizes
+
+
+def onestage(**sizes: int) -> Step:
+    """ActionFormer at THUMOS14's sizes, or the small one."""
+    return _train_step(*_onestage(**sizes))
+
+
+def onestage_predict(**sizes: int) -> Step:
+    """Everything up to detections after soft-NMS."""
+    task, _, batch = _made(*_onestage(**sizes))
+    params = jax.jit(task.init)(jax.random.key(0), batch)
+    predict, _ = compiled_predict_step(task, params, batch)
+    return lambda: jax.block_until_ready(predict(params, batch))
+
+
 def nms(**sizes: int) -> Step:
     """Gaussian soft-NMS of all recordings at once."""
     segments, scores = nms_inputs(**sizes)
@@ -125,6 +143,8 @@ MAKERS: dict[str, Callable[..., Step]] = {
     "tcanet_predict": tcanet_predict,
     "bmn": bmn,
     "mgfn": mgfn,
+    "onestage": onestage,
+    "onestage_predict": onestage_predict,
     "nms": nms,
     "records": records_,
     "attention": attention,

@@ -1,5 +1,6 @@
 """PyTorch's side of every case, or that of the published Python code: a function that makes a step."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import torch_bmn, torch_encoders, torch_mgfn, torch_recognition, torch_tcanet
+from benchmarks import (
+    torch_actionformer,
+    torch_bmn,
+    torch_encoders,
+    torch_mgfn,
+    torch_onestage_loss,
+    torch_onestage_sizes,
+    torch_onestage_training,
+    torch_recognition,
+    torch_tcanet,
+)
 from benchmarks.inputs import attention_inputs, nms_inputs
 
 Step = Callable[[], Any]
@@ -62,6 +73,45 @@ def mgfn(rows: int, snippets: int, channels: int, classes: int, compiled: bool =
     module = torch_mgfn.MGFN(channels, classes, (2.0, 4.0, 8.0, 16.0, 32.0, 64.0))
     knowledge = torch.randn(rows, 2 * 4 * 128)
     return _train_step(module, lambda m: torch_mgfn.loss(m(x, labels), labels, knowledge), compiled)
+
+
+def _pyramid(channels: int, classes: int) -> torch_actionformer.Sizes:
+    if channels == 2048:
+        return dataclasses.replace(torch_onestage_sizes.THUMOS, classes=classes)
+    return dataclasses.replace(
+        torch_onestage_sizes.THUMOS, inputs=(channels,), width=128, head_width=128, classes=classes, max_seq_len=256
+    )
+
+
+def onestage(rows: int, snippets: int, channels: int, classes: int, compiled: bool = False) -> Step:
+    """ActionFormer's training step: labels of points, losses, clipped gradients, AdamW, the mean of all weights."""
+    module = torch_actionformer.OneStage(_pyramid(channels, classes)).train()
+    x, mask = torch.randn(rows, channels, snippets), torch.ones(rows, 1, snippets, dtype=torch.bool)
+    start = torch.rand(rows, 1, 1) * 0.7 * snippets
+    segments = list(torch.cat([start, start + 0.2 * snippets], -1))
+    points = torch_onestage_loss.points_of(snippets)
+    normalizer, means = torch_onestage_loss.Normalizer(), torch_onestage_training.MeanWeights(module)
+    optimizer = torch_onestage_training.optimizer_of(module)
+    forward: Any = torch.compile(module) if compiled else module
+
+    def step() -> float:
+        targets = torch_onestage_loss.assign_batch(points, segments, [torch.zeros(1, dtype=torch.long)] * rows, classes)
+        loss = torch_onestage_loss.one_stage_loss(*forward(x, mask).flat(), targets, normalizer)[0]
+        return torch_onestage_training.step(module, optimizer, loss, 1e-4, means)
+
+    return step
+
+
+def onestage_predict(rows: int, snippets: int, channels: int, classes: int, compiled: bool = False) -> Step:
+    """Classes and distances of all points; decoding and NMS are not counted on this side."""
+    module = torch_actionformer.OneStage(_pyramid(channels, classes)).eval()
+    x, mask = torch.randn(rows, channels, snippets), torch.ones(rows, 1, snippets, dtype=torch.bool)
+
+    def step() -> Any:
+        with torch.inference_mode():
+            return module(x, mask)
+
+    return step
 
 
 MEASURED_RECORDINGS = 4  # of the Python loop, which takes seconds for all of them: its time is scaled up
@@ -155,6 +205,8 @@ MAKERS: dict[str, Callable[..., Step]] = {
     "tcanet_predict": tcanet_predict,
     "bmn": bmn,
     "mgfn": mgfn,
+    "onestage": onestage,
+    "onestage_predict": onestage_predict,
     "nms": nms,
     "records": records_,
     "attention": attention,
