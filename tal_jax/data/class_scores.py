@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tal_jax.data.json_files import read_json
 from tal_jax.data.parquet import check_texts, floats, read_table, write_table
+from tal_jax.devices.processes import say
 from tal_jax.errors import InputError
 from tal_jax.words import nearest
 
@@ -49,7 +50,9 @@ def read(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.ndarray
     """Reads video-level class scores of `write`, or the JSON that classifiers are handed out in.
 
     JSON layouts: `{"results": {id: [{"label": .., "score": ..}, ..]}}`, `{id: {label: score}}`, and
-    `{"class": [..], "results": {id: [score, ..]}}`. Classes a recording does not list score 0.
+    `{"class": [..], "results": {id: [score, ..]}}`, where a row may lie in a list of its own, `[[score, ..]]`. Classes
+    that a recording does not list score 0. Where some scores of the last layout are negative all are logits, and their
+    softmax is taken, which is said.
 
     Args:
       path: the file to read, Parquet if its name ends so, else JSON.
@@ -90,8 +93,12 @@ def _read_json(path: str | os.PathLike, labels: Sequence[str]) -> dict[str, np.n
         names = content["class"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InputError(f'{path}: "class" must be the list of labels, got {names!r:.60}')
-        rows = [_class_row(f"{path}: record {id}", row, len(names)) for id, row in results.items()]
+        rows = [_class_row(f"{path}: record {id}", _unwrapped(row), len(names)) for id, row in results.items()]
         values = np.stack(rows) if rows else np.empty((0, len(names)), np.float32)
+        if values.min(initial=0) < 0:
+            say(f"{path}: some scores are negative, so they are taken for logits: their softmax is used")
+            values = np.exp(values - values.max(axis=1, keepdims=True))
+            values /= values.sum(axis=1, keepdims=True)
         return dict(zip(results, _reorder(path, values, names, labels), strict=True))
     position = {label: i for i, label in enumerate(labels)}
     scores = {}
@@ -118,6 +125,11 @@ def _reorder(path: str | os.PathLike, values: np.ndarray, names: Sequence[str], 
         raise InputError(f"{path}: its {len(names)} labels are not the {len(labels)} of the data set, see {odd[0]!r}")
     position = {name: i for i, name in enumerate(names)}
     return values[:, [position[label] for label in labels]]
+
+
+def _unwrapped(row: Any) -> Any:
+    """What lies in a list of its own, as the scores that TCANet was released with."""
+    return row[0] if isinstance(row, list) and len(row) == 1 and isinstance(row[0], list) else row
 
 
 def _number(value: Any) -> float:

@@ -103,7 +103,7 @@ def with_video_classes(found: Detections, scores: Array, classes: int, detection
     found = jax.tree.map(lambda x: x[:, :detections], found)
     best, labels = jax.lax.top_k(scores, min(classes, scores.shape[-1]))
     shape = (*found.scores.shape, best.shape[-1])
-    joint = jnp.sqrt(found.scores[..., None] * best[:, None])
+    joint = jnp.sqrt(found.scores[..., None] * jnp.maximum(best, 0.0)[:, None])
     crossed = Detections(
         segments=jnp.broadcast_to(found.segments[:, :, None], (*shape, 2)),
         labels=jnp.broadcast_to(labels[:, None].astype(jnp.int32), shape),

@@ -152,12 +152,24 @@ def test_class_scores_round_trip_reorders(tmp_path):
         {"results": {"a": [{"label": "swim", "score": 0.5}, {"label": "run", "score": "0.25"}]}},
         {"a": {"swim": 0.5, "run": 0.25}},
         {"class": ["swim", "run", "jump"], "results": {"a": [0.5, 0.25, 0]}},
+        {"class": ["swim", "run", "jump"], "results": {"a": [[0.5, 0.25, 0]]}},
     ],
 )
 def test_class_scores_from_json(tmp_path, content):
     (tmp_path / "c.json").write_text(json.dumps(content))
     got = class_scores.read(tmp_path / "c.json", LABELS)
     np.testing.assert_array_equal(got["a"], np.array([0.25, 0, 0.5], np.float32), strict=True)
+
+
+def test_negative_scores_are_logits(tmp_path, capsys):
+    """As TCANet's score file has them."""
+    content = {"class": ["swim", "run", "jump"], "results": {"a": [[2.0, -1.0, 0.0]], "b": [[1.0, 1.0, 1.0]]}}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    got = class_scores.read(tmp_path / "c.json", LABELS)
+    expected = np.exp([-1.0, 0.0, 2.0])
+    np.testing.assert_allclose(got["a"], expected / expected.sum(), rtol=1e-6)
+    np.testing.assert_allclose(got["b"], 1 / 3, rtol=1e-6)
+    assert "c.json: some scores are negative, so they are taken for logits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
