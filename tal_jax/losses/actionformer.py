@@ -7,9 +7,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Bool, Float, Float32, Int
 
-from tal_jax.losses.elementwise import sigmoid_cross_entropy
 from tal_jax.models.pyramid import Points
 from tal_jax.types import Array, Scalar
 
@@ -72,19 +72,6 @@ def label_points(
     return PointLabels(jnp.minimum(classes, 1.0), distances / s, positive)
 
 
-def sigmoid_focal(
-    logits: Float[Array, "*shape"], targets: Float[Array, "*shape"], alpha: float = 0.25, gamma: float = 2.0
-) -> Float[Array, "*shape"]:
-    """alpha_t (1 - p_t)^gamma times cross-entropy (Lin et al. 2017, arXiv:1708.02002), for targets in [0, 1].
-
-    p_t = p y + (1 - p) (1 - y), and alpha_t alike.
-    """
-    p = jax.nn.sigmoid(logits)
-    right = p * targets + (1 - p) * (1 - targets)
-    weight = alpha * targets + (1 - alpha) * (1 - targets)
-    return weight * sigmoid_cross_entropy(logits, targets) * (1 - right) ** gamma
-
-
 def distance_iou_loss(
     found: Float[Array, "*N 2"], targets: Float[Array, "*N 2"]
 ) -> tuple[Float[Array, "*N"], Float[Array, "*N"]]:
@@ -117,6 +104,8 @@ def pyramid_loss(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Focal loss of all points' classes plus DIoU loss of the positive points' distances, both sums / `normalizer`.
 
+    The first with alpha 0.25 and gamma 2 (Lin et al. 2017, arXiv:1708.02002).
+
     Args:
       logits: of the classes.
       distances: D = 1 for all classes together, or K: then a point of several classes counts for each of them.
@@ -143,7 +132,8 @@ def pyramid_loss(
     )
     regression = jnp.sum(jnp.where(pairs, loss, 0.0)) / normalizer
     logits = jnp.where(mask[..., None], logits, 0.0)
-    focal = sigmoid_focal(logits, targets * (1 - smoothing) + smoothing / (k + 1))
+    soft = targets * (1 - smoothing) + smoothing / (k + 1)
+    focal = optax.losses.sigmoid_focal_loss(logits, soft, alpha=0.25, gamma=2.0)
     if iou_power:
         focal = focal * jnp.where(pairs & (targets > 0), jnp.maximum(iou, 1e-8) ** iou_power, 1.0)
     classes = jnp.sum(jnp.where(mask[..., None], focal, 0.0)) / normalizer

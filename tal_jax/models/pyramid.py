@@ -7,7 +7,7 @@ T / 2^l positions; its position j lies at snippet 2^l j, the first of those that
 import dataclasses
 from typing import Any
 
-import jax
+import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Shaped
 from tal_jax.types import Array
 
 
-@dataclasses.dataclass(frozen=True)
+@flax.struct.dataclass
 class Level:
     """Masks of one level."""
 
@@ -25,9 +25,6 @@ class Level:
     def halved(self) -> "Level":
         """The level above: every second position."""
         return Level(self.real[:, ::2], self.seen[:, ::2])
-
-
-jax.tree_util.register_dataclass(Level, ["real", "seen"], [])
 
 
 def seen_snippets(mask: Bool[Array, "B T"], released: int, multiple: int) -> Bool[Array, "B T"]:

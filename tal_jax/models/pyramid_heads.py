@@ -8,32 +8,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Float32
 
-from tal_jax.models.convolution import masked
+from tal_jax.models.convolution import Conv1D, masked
 from tal_jax.models.pyramid import apart
 from tal_jax.models.pyramid_blocks import layer_norm
-from tal_jax.ops.convolution import conv1d
 from tal_jax.types import Array
 
+UNIFORM_OF_TAPS = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=(0, 1), out_axis=2)
 PRIOR = 0.01  # probability of every class at the start
 
 
-class Conv(nn.Module):
-    """A convolution over time of the same length, without bias unless it has a start."""
-
-    features: int
-    taps: int
-    bias: float | None = None  # its value at the start
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T C"]) -> Float[Array, "B T {self.features}"]:
-        """Applies it in the type of x."""
-        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=(0, 1), out_axis=2)
-        kernel = self.param("kernel", init, (self.taps, x.shape[-1], self.features))
-        y = conv1d(x, jnp.asarray(kernel, x.dtype), padding=self.taps // 2)
-        if self.bias is not None:
-            bias = self.param("bias", nn.initializers.constant(self.bias), (self.features,))
-            y = y + jnp.asarray(bias, x.dtype)[None, None]
-        return y
+def convolution(
+    x: Float[Array, "B T C"], features: int, taps: int, name: str, bias: float | None = None
+) -> Float[Array, "B T {features}"]:
+    """A convolution over time of the same length, in the type of x, that starts as PyTorch's do but for its bias."""
+    return Conv1D(features, taps, dtype=x.dtype, kernel_init=UNIFORM_OF_TAPS, bias=bias, name=name)(x)
 
 
 class ConvNormRelu(nn.Module):
@@ -47,7 +35,7 @@ class ConvNormRelu(nn.Module):
         self, x: Float[Array, "B T C"], real: Bool[Array, "B T"], seen: Bool[Array, "B T"]
     ) -> Float[Array, "B T {self.features}"]:
         """Applies the three; what comes out is not masked again."""
-        y = masked(Conv(self.features, self.taps, name="conv")(masked(x, seen)), real)
+        y = masked(convolution(masked(x, seen), self.features, self.taps, "conv"), real)
         return nn.relu(layer_norm("norm")(y).astype(x.dtype))
 
 
@@ -67,7 +55,7 @@ class Tower(nn.Module):
         """Applies it to levels side by side; zero where nothing is real."""
         for layer in range(self.layers - 1):
             x = ConvNormRelu(self.hidden, self.taps, name=f"layer{layer}")(x, real, seen)
-        y = Conv(self.features, self.taps, bias=self.start, name="out")(masked(x, seen))
+        y = convolution(masked(x, seen), self.features, self.taps, "out", self.start)
         return masked(y.astype(jnp.float32), real)
 
 

@@ -26,7 +26,7 @@ PROPOSALS, CLASS_SCORES, CLIP_FEATURES = "proposals", "class_scores", "clip_feat
 ENCODER = "encoder"  # for no stage, but for launch.encode
 OF_RECORDINGS = (PROPOSALS, CLASS_SCORES)
 RECORDINGS, CLIPS, IMAGES = "recordings", "clips", "images"  # what a task learns from
-STATISTICS = "batch_stats"  # of batch norms: that collection of the parameters, and what a loss finds it to become
+STATISTICS = "batch_stats"  # running means: that collection of the parameters, and what a loss finds it to become
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -152,8 +152,8 @@ class Task(abc.ABC):
           progress: the fraction of the training that is done, in [0, 1]; losses that are ramped up read it.
 
         Returns:
-          The loss, a float32 scalar, and its parts and other metrics by name, scalars as well. A task with batch norms
-          adds, under STATISTICS, what that collection of the parameters becomes.
+          The loss, a float32 scalar, and its parts and other metrics by name, scalars as well. A task with running
+          means adds, under STATISTICS, what that collection of the parameters becomes.
         """
 
     @abc.abstractmethod

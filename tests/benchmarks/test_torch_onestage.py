@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the PyTorch models need the extra torch")
+pytestmark = pytest.mark.usefixtures("seeded_torch")
 from benchmarks import torch_onestage_attention as attention  # noqa: E402
 from benchmarks import torch_onestage_decoding as decoding  # noqa: E402
 from benchmarks.torch_actionformer import Backbone, OneStage, padded, padded_length, positions  # noqa: E402
@@ -37,15 +38,6 @@ SMALL = replace(
 )
 SMALL_SGP = replace(SMALL, backbone="sgp", head="trident", windows=(3,) * 6, sgp_width=24, sgp_factor=1.2, bins=4)
 SMALL_MAXER = replace(SMALL, backbone="maxpool", stem=0, windows=(), neck="group")
-
-
-@pytest.fixture(autouse=True)
-def seeded_and_on_one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small networks wait for each other's threads where cores are few
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def unlike(model, spread=0.3):

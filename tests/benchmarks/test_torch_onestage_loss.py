@@ -6,16 +6,12 @@ import random
 import pytest
 
 torch = pytest.importorskip("torch", reason="the PyTorch models need the extra torch")
+pytestmark = pytest.mark.usefixtures("seeded_torch")
 from benchmarks import torch_onestage_loss as losses  # noqa: E402
 from benchmarks import torch_onestage_training as training  # noqa: E402
 from benchmarks.torch_actionformer import OneStage, Sizes, padded  # noqa: E402
 
 POINTS = losses.points_of(64)
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
 
 
 def close(found, expected, tolerance=1e-6):
@@ -150,25 +146,13 @@ def test_the_normalizer_runs():
     assert normalizer.update(0) == pytest.approx(0.9 * 91.2 + 0.1)
 
 
-@pytest.mark.parametrize("steps", [3500])
-def test_rate_of_learning(steps):
-    rates = [training.rate_at(k, 1e-4, 500, steps) for k in range(steps)]
-    assert (rates[0], rates[499]) == (0, 1e-4)
-    assert rates[250] == pytest.approx(1e-4 * 250 / 499)
-    assert rates[500] == pytest.approx(1e-4)
-    assert rates[2000] == pytest.approx(1e-8 + (1e-4 - 1e-8) / 2)
-    assert training.rate_at(steps, 1e-4, 500, steps, floor=5e-5) == pytest.approx(5e-5)
-
-
 def test_a_step_of_training_moves_what_it_should():
     sizes = Sizes((6,), width=8, head_width=8, heads=2, windows=(3,) * 6, classes=2, max_seq_len=64)
     model = OneStage(sizes)
     optimizer = training.optimizer_of(model)
     means = training.MeanWeights(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    x, mask = training.collate([torch.randn(6, 50), torch.randn(6, 64)], 64)
-    close(x[0, :, :50], padded(x[0, :, :50], 64)[0][0, :, :50])
-    assert mask.sum(-1)[:, 0].tolist() == [50, 64]
+    x, mask = (torch.cat(parts) for parts in zip(*(padded(torch.randn(6, n), 64) for n in (50, 64)), strict=True))
     segments, labels = [torch.tensor([[3.0, 9.0]]), torch.zeros(0, 2)], [torch.tensor([1]), torch.zeros(0).long()]
     targets = losses.assign_batch(POINTS, segments, labels, 2)
     total, *_ = losses.one_stage_loss(*model.train()(x, mask).flat(), targets, losses.Normalizer())
@@ -180,37 +164,3 @@ def test_a_step_of_training_moves_what_it_should():
     moved = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
     assert "cls_head.cls_head.conv.bias" in moved
     assert "backbone.embd.0.conv.weight" in moved
-
-
-def test_grid():
-    close(training.grid(torch.tensor([0.0, 10.0]), 30, 4, 16), [-2.0, 73.0])  # THUMOS14: half a clip is 2
-
-
-def test_windows():
-    segments = torch.tensor([[0.0, 10.0], [8.0, 14.0], [40.0, 60.0], [5.0, 5.0]])
-    stays, kept = training.in_window(segments, 7, 20, 2.0, 0.5)
-    assert stays.tolist() == [True, True, False, False]
-    close(kept, [[-2.0, 3.0], [1.0, 7.0]])
-    draw, seen = random.Random(0), []
-    for _ in range(200):
-        start, length, stays, kept = training.random_window(100, segments, 64, 2.0, draw=draw)
-        assert length == 64
-        assert 0 <= start <= 36
-        assert stays.any()
-        close(kept, training.in_window(segments, start, 64, 2.0, 0.5)[1])
-        seen.append(start)
-    assert {min(seen), max(seen)} == {0, 36}
-    lengths = set()
-    for _ in range(200):
-        start, length, stays, kept = training.random_window(50, segments, 64, 2.0, draw=draw)
-        lengths.add(length)
-        assert 0 <= start <= 50 - length
-        if length == 50:
-            assert torch.equal(kept, segments)
-    assert lengths == set(range(45, 51))
-    assert training.random_window(50, segments, 64, 2.0, crop=None)[:2] == (0, 50)
-    start, length, stays, kept = training.random_window(100, segments[2:3] + 500, 64, 2.0, draw=draw)
-    assert (length, stays.tolist(), len(kept)) == (64, [False], 0)
-    stays, kept = training.in_resized(torch.tensor([[10.0, 25.0], [18.0, 40.0], [20.5, 30.0], [2.0, 4.0]]), 20)
-    assert stays.tolist() == [True, False, False, True]
-    close(kept, [[10.0, 20.5], [2.0, 4.0]])

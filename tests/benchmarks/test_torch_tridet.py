@@ -6,20 +6,12 @@ from dataclasses import replace
 import pytest
 
 torch = pytest.importorskip("torch", reason="the PyTorch models need the extra torch")
+pytestmark = pytest.mark.usefixtures("seeded_torch")
 import torch.nn.functional as F  # noqa: E402
 
 from benchmarks.torch_actionformer import OneStage, Sizes  # noqa: E402
 from benchmarks.torch_onestage_loss import Normalizer, Targets, distance_loss, focal, smoothed  # noqa: E402
 from benchmarks.torch_tridet import SGPBlock, trident, tridet_loss  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def seeded_and_on_one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small networks wait for each other's threads where cores are few
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def close(found, expected, tolerance=1e-5):
